@@ -1,0 +1,252 @@
+"""Back up and restore MongoDB databases with many processes at once.
+
+The verbs and the names are those of the command line, and each returns what the command prints:
+
+    import fastdump
+
+    if __name__ == "__main__":  # worker processes import the main module again
+        report = fastdump.backup("mongodb://localhost", db="komodo", folder="/backups")
+        print(report.documents, report.seconds)
+
+Nothing is printed and nothing is asked. What is not done raises a `FastdumpError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastdump import config
+from fastdump.errors import (
+    BackupDamagedError,
+    BackupNotFoundError,
+    FastdumpError,
+    FormatError,
+    IncompleteError,
+    ServerError,
+    StorageError,
+    UsageError,
+)
+from fastdump.model import (
+    Backup,
+    BackupReport,
+    CollectionReport,
+    Problem,
+    PruneReport,
+    Rejection,
+    RestoreReport,
+    VerifyReport,
+)
+from fastdump.progress import Reporter, Silent
+from fastdump.version import __version__
+
+if TYPE_CHECKING:
+    from fastdump.store.komodo import KomodoLayout
+
+__all__ = [
+    "Backup",
+    "BackupDamagedError",
+    "BackupNotFoundError",
+    "BackupReport",
+    "CollectionReport",
+    "FastdumpError",
+    "FormatError",
+    "IncompleteError",
+    "Problem",
+    "PruneReport",
+    "Rejection",
+    "Reporter",
+    "RestoreReport",
+    "ServerError",
+    "StorageError",
+    "UsageError",
+    "VerifyReport",
+    "__version__",
+    "backup",
+    "list_backups",
+    "prune",
+    "restore",
+    "verify",
+]
+
+
+def backup(
+    uri: str,
+    *,
+    db: str | None = None,
+    folder: str | Path = config.DEFAULT_FOLDER,
+    workers: int | None = None,
+    level: int = config.DEFAULT_LEVEL,
+    max_backups: int = config.DEFAULT_MAX_BACKUPS,
+    latest_only: Sequence[str] = config.DEFAULT_LATEST_ONLY,
+    username: str | None = None,
+    password: str | None = None,
+    reporter: Reporter | None = None,
+) -> BackupReport:
+    """Back up a database into a new dated folder, then prune.
+
+    Args:
+        uri: the server, as `mongodb://host:port`.
+        db: the database; by default that of the URI, else `komodo`.
+        folder: the backups folder, made if it is missing.
+        workers: number of processes; by default the smaller of 4 and the number of cores.
+        level: of compression, 0 to 3.
+        max_backups: how many to keep; 0 keeps all.
+        latest_only: collections of which only the latest copy is kept.
+        username: where the URI names no user.
+        password: of that user.
+        reporter: hears how it goes.
+
+    Raises:
+        IncompleteError: a worker died, or the backup is whole but old ones could not be removed.
+        ServerError: the server cannot be reached or refuses.
+        StorageError: the folder cannot be written.
+        UsageError: an argument is wrong, or there is no such database.
+    """
+    from fastdump.engine.backup import backup as run
+
+    return run(
+        config.described(uri, username, password),
+        db or config.database_of(uri),
+        _layout(folder, latest_only),
+        workers=_workers(workers),
+        level=level,
+        max_backups=max_backups,
+        reporter=reporter or Silent(),
+    )
+
+
+def restore(
+    target_uri: str,
+    *,
+    target_db: str | None = None,
+    folder: str | Path = config.DEFAULT_FOLDER,
+    name: str | Path | None = None,
+    drop: bool = False,
+    indexes: bool = True,
+    workers: int | None = None,
+    username: str | None = None,
+    password: str | None = None,
+    reporter: Reporter | None = None,
+) -> RestoreReport:
+    """Load a backup into a database; running it twice leaves the same database.
+
+    Documents of the target that are not in the backup stay, unless `drop`.
+
+    Args:
+        target_uri: the server to write to.
+        target_db: the database to write to; by default that of the URI, else `komodo`.
+        folder: the backups folder.
+        name: which backup, by name or path; by default the most recent complete one.
+        drop: drop each collection of the backup from the target first.
+        indexes: whether to build the backup's indexes.
+        workers: number of processes; by default the smaller of 4 and the number of cores.
+        username: where the URI names no user.
+        password: of that user.
+        reporter: hears how it goes.
+
+    Returns:
+        What was done. Look at its `complete`: documents and indexes that the server refused are
+        counted and named there, and do not raise.
+
+    Raises:
+        BackupDamagedError: a file of the backup is not what was written.
+        BackupNotFoundError: there is no such backup.
+        IncompleteError: a worker died.
+        ServerError: the server cannot be reached or refuses.
+        StorageError: the folder cannot be read.
+        UsageError: an argument is wrong.
+    """
+    from fastdump.engine.restore import plan_restore
+    from fastdump.engine.restore import restore as run
+
+    plan = plan_restore(
+        config.described(target_uri, username, password),
+        target_db or config.database_of(target_uri),
+        _layout(folder),
+        None if name is None else str(name),
+    )
+    return run(
+        plan,
+        workers=_workers(workers),
+        drop=drop,
+        with_indexes=indexes,
+        reporter=reporter or Silent(),
+    )
+
+
+def list_backups(folder: str | Path = config.DEFAULT_FOLDER) -> list[Backup]:
+    """All complete backups of a folder, oldest first.
+
+    Raises:
+        StorageError: the folder cannot be read.
+    """
+    return _layout(folder).backups()
+
+
+def verify(
+    folder: str | Path = config.DEFAULT_FOLDER,
+    *,
+    name: str | Path | None = None,
+    workers: int | None = None,
+    reporter: Reporter | None = None,
+) -> VerifyReport:
+    """Read a whole backup and compare it with its manifest.
+
+    Args:
+        folder: the backups folder.
+        name: which backup, by name or path; by default the most recent complete one.
+        workers: number of processes; by default the smaller of 4 and the number of cores.
+        reporter: hears how it goes.
+
+    Returns:
+        What was found; look at its `intact`.
+
+    Raises:
+        BackupNotFoundError: there is no such backup.
+        IncompleteError: a worker died.
+        StorageError: the folder cannot be read.
+    """
+    from fastdump.engine.verify import verify as run
+
+    return run(
+        _layout(folder),
+        None if name is None else str(name),
+        workers=_workers(workers),
+        reporter=reporter or Silent(),
+    )
+
+
+def prune(
+    folder: str | Path = config.DEFAULT_FOLDER,
+    *,
+    max_backups: int = config.DEFAULT_MAX_BACKUPS,
+    dry_run: bool = False,
+) -> PruneReport:
+    """Remove the oldest complete backups until `max_backups` remain; 0 removes none.
+
+    Raises:
+        StorageError: the folder cannot be read, or a backup cannot be removed.
+    """
+    from fastdump.engine.prune import prune as run
+
+    return run(_layout(folder), max_backups, dry_run=dry_run)
+
+
+def _layout(
+    folder: str | Path, latest_only: Sequence[str] = config.DEFAULT_LATEST_ONLY
+) -> KomodoLayout:
+    from fastdump.store.komodo import KomodoLayout
+
+    return KomodoLayout(Path(folder), latest_only)
+
+
+def _workers(workers: int | None) -> int:
+    from fastdump.engine.pool import default_workers
+
+    if workers is None:
+        return default_workers()
+    if workers < 1:
+        raise UsageError(f"workers is {workers}, but must be at least 1")
+    return workers

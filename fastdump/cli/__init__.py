@@ -1,0 +1,105 @@
+"""The command line: options in, tables and exit codes out.
+
+Each command has a file with `add_options` and `run`. Only this package parses arguments, and
+nothing heavy is imported before a command runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn, Protocol
+
+from fastdump.cli import backup, demo, listing, prune, restore, verify
+from fastdump.cli.options import add_everywhere, settings_of
+from fastdump.config import Settings
+from fastdump.errors import FastdumpError
+from fastdump.version import __version__
+
+__all__ = ["main", "parser"]
+
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+class _Command(Protocol):
+    """What the file of a command offers; its docstring is the help."""
+
+    __doc__: str | None
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        """Its options."""
+
+    def run(self, settings: Settings, options: argparse.Namespace) -> int:
+        """Do it; returns the exit code."""
+
+
+_COMMANDS: dict[str, tuple[_Command, list[str]]] = {
+    "backup": (backup, ["bkp"]),
+    "restore": (restore, ["rst"]),
+    "list": (listing, ["ls"]),
+    "verify": (verify, []),
+    "prune": (prune, []),
+    "demo": (demo, []),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code.
+
+    0 all done; 1 something was not written or not read; 2 wrong options; 3 the server cannot be
+    reached or refuses; 4 no such backup, or it is damaged; 130 interrupted; 143 terminated.
+    """
+    options = parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _terminate)
+    command, _aliases = _COMMANDS[options.command]
+    try:
+        _hide_password(options)
+        return command.run(settings_of(options), options)
+    except FastdumpError as error:
+        print(f"fastdump: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("fastdump: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    top = argparse.ArgumentParser(
+        prog="fastdump",
+        description="Back up and restore MongoDB databases with many processes at once.",
+        epilog="'fastdump COMMAND --help' explains a command.",
+    )
+    top.add_argument("--version", action="version", version=f"fastdump {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for name, (command, aliases) in _COMMANDS.items():
+        summary = (command.__doc__ or "").splitlines()[0]
+        one = commands.add_parser(
+            name,
+            aliases=aliases,
+            help=summary,
+            description=command.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.add_options(one)
+        add_everywhere(one)
+        one.set_defaults(command=name)
+    return top
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """End as Ctrl-C does: what was begun is tidied up on the way out."""
+    raise SystemExit(EXIT_TERMINATED)
+
+
+def _hide_password(options: argparse.Namespace) -> None:
+    """Take a password that was typed as part of a URI out of the process list."""
+    if "@" in f"{getattr(options, 'uri', '')}{getattr(options, 'target_uri', '')}":
+        from setproctitle import setproctitle
+
+        setproctitle(f"fastdump {options.command}")

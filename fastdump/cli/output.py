@@ -1,0 +1,99 @@
+"""Tables and sizes for people. Standard output; sizes are decimal, as disks are sold."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from fastdump.model import CollectionKind, CollectionReport
+
+__all__ = ["age", "notes", "rate", "shown_name", "size", "summary", "table"]
+
+
+def size(value: float) -> str:
+    """Bytes, for people."""
+    import humanize
+
+    return humanize.naturalsize(value)
+
+
+def age(taken: datetime) -> str:
+    """How long ago a local time was."""
+    import humanize
+
+    return humanize.naturaltime(datetime.now() - taken)
+
+
+def rate(raw_bytes: int, seconds: float) -> str:
+    """MB/s."""
+    return f"{raw_bytes / 1e6 / seconds:,.1f}" if seconds else ""
+
+
+def shown_name(name: str) -> str:
+    """A name on one line, whatever it holds."""
+    return name if name.isprintable() else repr(name)
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int]) -> None:
+    """Print a table; the columns numbered in `right` are aligned there."""
+    from tabulate import tabulate
+
+    columns = ["right" if column in right else "left" for column in range(len(headers))]
+    print(
+        tabulate(rows, headers, disable_numparse=True, colalign=columns, preserve_whitespace=True)
+    )
+
+
+def summary(collections: Iterable[CollectionReport], seconds: float) -> None:
+    """Print what was done, a line per collection and the total.
+
+    A collection's seconds are those that workers were busy with it; the total's are wall time.
+    """
+    collections = list(collections)
+    rows = [
+        _row(
+            shown_name(found.name),
+            found.documents,
+            found.raw_bytes,
+            found.file_bytes,
+            found.seconds,
+        )
+        for found in collections
+        if found.kind is not CollectionKind.VIEW
+    ]
+    rows += [
+        (shown_name(found.name), "view", "", "", "", "")
+        for found in collections
+        if found.kind is CollectionKind.VIEW
+    ]
+    rows.append(
+        _row(
+            "total",
+            sum(found.documents for found in collections),
+            sum(found.raw_bytes for found in collections),
+            sum(found.file_bytes for found in collections),
+            seconds,
+        )
+    )
+    headers = ("collection", "documents", "size", "compressed", "seconds", "MB/s")
+    table(headers, rows, right=range(1, 6))
+
+
+def _row(
+    name: str, documents: int, raw_bytes: int, compressed: int, seconds: float
+) -> tuple[str, ...]:
+    return (
+        name,
+        f"{documents:,}",
+        size(raw_bytes),
+        size(compressed),
+        f"{seconds:.2f}",
+        rate(raw_bytes, seconds),
+    )
+
+
+def notes(messages: Iterable[str]) -> None:
+    """Print what the user should know, to standard error."""
+    for message in messages:
+        print(f"note: {message}", file=sys.stderr)

@@ -1,0 +1,46 @@
+"""Remove the oldest complete backups until --max-backups remain."""
+
+from __future__ import annotations
+
+import argparse
+
+from fastdump.cli.options import add_folder, add_max_backups, add_yes, confirm
+from fastdump.config import Settings
+from fastdump.model import PruneReport
+
+__all__ = ["add_options", "run"]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `prune`."""
+    add_folder(parser)
+    add_max_backups(parser)
+    parser.add_argument("--dry-run", action="store_true", help="show what would be removed")
+    add_yes(parser)
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Do it; returns the exit code."""
+    from fastdump.engine.prune import prune
+    from fastdump.store.komodo import KomodoLayout
+
+    layout = KomodoLayout(settings.folder)
+    planned = prune(layout, settings.max_backups, dry_run=True)
+    if options.dry_run or not planned.removed:
+        _show(planned, "would remove", quiet=options.quiet)
+        return 0
+    confirm(
+        f"Remove {len(planned.removed)} of {len(planned.removed) + len(planned.kept)} backups "
+        f"from {settings.folder} ({planned.removed[0]} to {planned.removed[-1]})?",
+        yes=options.yes,
+    )
+    _show(prune(layout, settings.max_backups), "removed", quiet=options.quiet)
+    return 0
+
+
+def _show(report: PruneReport, verb: str, *, quiet: bool) -> None:
+    if quiet:
+        return
+    for name in report.removed:
+        print(f"{verb} {name}")
+    print(f"{len(report.kept)} backups stay" if report.removed else "nothing to remove")

@@ -1,0 +1,1 @@
+"""The formats of bytes: BSON framing and gzip members. No files, no servers."""

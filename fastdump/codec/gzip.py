@@ -1,0 +1,146 @@
+"""gzip members that say in their header how long they are, so that a reader can hop over them.
+
+A file of a backup is a run of such members, each with some whole documents. For any other program
+it is an ordinary gzip file (RFC 1952, section 2.2). Ours is the extra field of the header,
+subfield `FD`, three little-endian unsigned 32-bit integers:
+
+    length of the whole member, length of its raw data, number of documents in it
+
+The rest of the header is constant, which makes every bit of it checkable.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from struct import Struct
+from typing import cast
+
+from isal import igzip, igzip_lib, isal_zlib
+
+from fastdump.codec.bson import Batch
+from fastdump.errors import FormatError
+from fastdump.model import Member
+
+__all__ = [
+    "HEADER_BYTES",
+    "LEVELS",
+    "MAGIC",
+    "MAX_RAW_BYTES",
+    "has_members",
+    "header",
+    "members",
+    "pack",
+    "stream",
+    "unpack",
+]
+
+LEVELS = range(4)
+"""What isal knows. Level 1 is as fast as 0 and a seventh smaller; 2 and 3 gain almost nothing."""
+
+MAX_RAW_BYTES = 64 * 1024 * 1024
+"""No member holds more: a reader refuses a larger claim before it reserves memory for it."""
+
+_PREFIX = Struct("<4sIBB")  # magic, method and flags; modification time; extra flags; system
+_EXTRA = Struct("<H2sH3I")  # length of all extra fields; our subfield, its length, its content
+_TRAILER = Struct("<II")
+MAGIC = b"\x1f\x8b\x08\x04"
+"""How our members begin: gzip, deflate, with an extra field and nothing else."""
+_SYSTEM_UNKNOWN = 255
+_SUBFIELD = b"FD"
+_CONSTANT = _PREFIX.pack(MAGIC, 0, 0, _SYSTEM_UNKNOWN) + _EXTRA.pack(16, _SUBFIELD, 12, 0, 0, 0)[:6]
+HEADER_BYTES = _PREFIX.size + _EXTRA.size
+_RAW_DEFLATE = -15
+_STREAM_BYTES = 1024 * 1024
+
+# isal's type stubs call it an instance.
+_IsalError = cast("type[Exception]", igzip_lib.IsalError)
+
+
+def pack(batch: Batch, level: int) -> bytes:
+    """One member that holds those documents, compressed at one of `LEVELS`."""
+    data, documents = batch
+    deflated = isal_zlib.compress(data, level, _RAW_DEFLATE)
+    total = HEADER_BYTES + len(deflated) + _TRAILER.size
+    return b"".join(
+        (
+            _PREFIX.pack(MAGIC, 0, 0, _SYSTEM_UNKNOWN),
+            _EXTRA.pack(16, _SUBFIELD, 12, total, len(data), documents),
+            deflated,
+            _TRAILER.pack(isal_zlib.crc32(data), len(data)),
+        )
+    )
+
+
+def has_members(start: bytes) -> bool:
+    """Whether a file that begins so is made of our members."""
+    return len(start) >= HEADER_BYTES and start[: len(_CONSTANT)] == _CONSTANT
+
+
+def header(data: bytes, offset: int) -> Member:
+    """The member whose header is `data`, read from `offset` of its file.
+
+    Raises:
+        FormatError: this is no header of ours, or its lengths are impossible.
+    """
+    if not has_members(data):
+        raise FormatError(f"no member begins at byte {offset}")
+    _all, _id, _length, total, raw_bytes, documents = _EXTRA.unpack_from(data, _PREFIX.size)
+    if total <= HEADER_BYTES + _TRAILER.size or raw_bytes > MAX_RAW_BYTES or documents > raw_bytes:
+        raise FormatError(f"the member at byte {offset} claims impossible lengths")
+    return Member(offset, total, raw_bytes, documents)
+
+
+def members(descriptor: int, offset: int, end: int) -> Iterator[Member]:
+    """Hop from member to member of an open file, from `offset` to `end`, reading headers only.
+
+    Raises:
+        FormatError: a member is cut, or something else lies between members.
+    """
+    while offset < end:
+        member = header(os.pread(descriptor, HEADER_BYTES, offset), offset)
+        if member.file_bytes > end - offset:
+            raise FormatError(f"the member at byte {offset} is cut")
+        yield member
+        offset += member.file_bytes
+
+
+def unpack(data: bytes, member: Member) -> bytes:
+    """The raw bytes of a member, everything that it says of itself checked.
+
+    Raises:
+        FormatError: the data is cut or not what was written.
+    """
+    where = f"the member at byte {member.offset}"
+    if len(data) != member.file_bytes or header(data[:HEADER_BYTES], member.offset) != member:
+        raise FormatError(f"{where} is cut or its header has changed")
+    # One more byte than promised is enough to see that a member holds more than it says.
+    inflate = isal_zlib.decompressobj(_RAW_DEFLATE)
+    try:
+        raw = inflate.decompress(memoryview(data)[HEADER_BYTES:], member.raw_bytes + 1)
+    except _IsalError as error:
+        raise FormatError(f"{where} cannot be inflated: {error}") from error
+    trailer = inflate.unused_data
+    if not inflate.eof or len(trailer) != _TRAILER.size or len(raw) != member.raw_bytes:
+        raise FormatError(f"{where} does not hold the {member.raw_bytes} bytes that it promises")
+    if _TRAILER.unpack(trailer) != (isal_zlib.crc32(raw), len(raw)):
+        raise FormatError(f"{where} fails its CRC")
+    return raw
+
+
+def stream(path: Path) -> Iterator[bytes]:
+    """The raw bytes of any gzip file, a megabyte at a time.
+
+    Raises:
+        FormatError: the file is cut, damaged, or no gzip file.
+        OSError: the file cannot be read.
+    """
+    position = 0
+    try:
+        with igzip.open(path, "rb") as file:  # type: ignore[no-untyped-call]
+            while piece := file.read(_STREAM_BYTES):
+                yield piece
+                position += len(piece)
+    except (EOFError, igzip.BadGzipFile, _IsalError) as error:
+        raise FormatError(f"after {position} inflated bytes: {error}") from error

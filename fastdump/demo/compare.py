@@ -1,0 +1,54 @@
+"""Whether two databases are equal: the server's own hash, options and indexes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastdump.model import Connection, ExtendedJson
+from fastdump.mongo.catalog import extended, list_indexes
+from fastdump.mongo.client import connect, open_database
+
+__all__ = ["CollectionState", "differences", "state"]
+
+
+@dataclass(frozen=True)
+class CollectionState:
+    """All that makes a collection what it is."""
+
+    kind: str
+    options: ExtendedJson
+    indexes: tuple[ExtendedJson, ...]
+    digest: str | None
+    """The server's `dbHash` of its documents; None for a view."""
+
+
+def state(connection: Connection, database: str) -> dict[str, CollectionState]:
+    """Every collection and view of a database, by name."""
+    with connect(connection) as client:
+        source = open_database(client, database)
+        digests = source.command("dbHash")["collections"]
+        found = {}
+        for entry in source.list_collections():
+            name, kind = entry["name"], entry["type"]
+            if name.startswith("system."):
+                continue
+            data = f"system.buckets.{name}" if kind == "timeseries" else name
+            indexes = list_indexes(source, name) if kind != "view" else []
+            found[name] = CollectionState(
+                kind,
+                extended(entry["options"]),
+                tuple(sorted(map(extended, indexes))),
+                digests.get(data),
+            )
+    return found
+
+
+def differences(
+    expected: dict[str, CollectionState], actual: dict[str, CollectionState]
+) -> list[str]:
+    """The collections that are missing, too many, or not equal."""
+    found = []
+    for name in sorted(expected.keys() | actual.keys()):
+        if expected.get(name) != actual.get(name):
+            found.append(f"{name!r}: {expected.get(name)} became {actual.get(name)}")
+    return found

@@ -1,0 +1,1 @@
+"""What the commands do: plans, processes, and the joining of servers and stores."""

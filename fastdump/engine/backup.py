@@ -1,0 +1,185 @@
+"""A backup: catalog, plan, chunks fetched and packed by workers, joined, and put in place."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fastdump.codec import gzip
+from fastdump.codec.bson import Batch
+from fastdump.engine import planner
+from fastdump.engine.pool import WorkerPool
+from fastdump.engine.prune import prune
+from fastdump.engine.worker import ServerWorker
+from fastdump.errors import IncompleteError, StorageError
+from fastdump.model import BackupReport, Catalog, Chunk, Connection, Part
+from fastdump.mongo.catalog import read_catalog, sample_bounds
+from fastdump.mongo.client import translated
+from fastdump.mongo.fetch import fetch
+from fastdump.progress import Reporter
+from fastdump.store.base import BackupWriter, Layout, disk, private
+
+__all__ = ["backup", "plan_backup"]
+
+CONSISTENCY = "none"
+"""Writes that happen during the backup may or may not be in it."""
+
+
+def backup(
+    connection: Connection,
+    database: str,
+    layout: Layout,
+    *,
+    workers: int,
+    level: int,
+    max_backups: int,
+    reporter: Reporter,
+) -> BackupReport:
+    """Back up a database, then remove surplus old backups.
+
+    Args:
+        connection: the server to read from.
+        database: the database's name.
+        layout: where the backup goes.
+        workers: number of processes.
+        level: of compression, one of `fastdump.codec.gzip.LEVELS`.
+        max_backups: how many to keep; 0 keeps all.
+        reporter: hears how it goes.
+
+    Raises:
+        IncompleteError: a worker died, or the backup is whole but old ones could not be removed.
+        ServerError: the server cannot be reached or refuses.
+        StorageError: the disk refuses.
+        UsageError: there is no such database.
+    """
+    started, clock = datetime.now(UTC), time.monotonic()
+    catalog, chunks = plan_backup(connection, database, workers)
+    writer = layout.begin(started.astimezone().replace(tzinfo=None), catalog.collections)
+    try:
+        used = _fetch_all(connection, catalog, chunks, writer, workers, level, reporter)
+        writer.commit(catalog, started, datetime.now(UTC), CONSISTENCY)
+    except BaseException:
+        writer.abort()
+        raise
+    return BackupReport(
+        name=writer.name,
+        path=writer.path,
+        database=database,
+        server=catalog.server,
+        consistency=CONSISTENCY,
+        workers=used,
+        seconds=time.monotonic() - clock,
+        collections=tuple(writer.report(found.name) for found in catalog.collections),
+        pruned=_prune(layout, max_backups, writer.name),
+    )
+
+
+def plan_backup(connection: Connection, database: str, workers: int) -> tuple[Catalog, list[Chunk]]:
+    """What a backup would read, and in which chunks.
+
+    Raises:
+        ServerError: the server cannot be reached or refuses.
+        UsageError: there is no such database.
+    """
+    catalog = read_catalog(connection, database)
+    chunks = planner.plan(
+        catalog,
+        workers,
+        lambda found, count: sample_bounds(connection, database, found.data_name, count),
+    )
+    return catalog, chunks
+
+
+def _fetch_all(
+    connection: Connection,
+    catalog: Catalog,
+    chunks: Sequence[Chunk],
+    writer: BackupWriter,
+    workers: int,
+    level: int,
+    reporter: Reporter,
+) -> int:
+    """Have every chunk written; returns how many processes that took, 0 for this one alone."""
+    documents = sum(found.documents for found in catalog.collections)
+    raw_bytes = sum(found.raw_bytes for found in catalog.collections)
+    size = min(workers, len(chunks)) if planner.use_processes(raw_bytes) else 0
+    left = Counter(chunk.collection for chunk in chunks)
+    worker = _Worker(connection, catalog.database, level)
+    reporter.start("backup", documents, raw_bytes)
+    try:
+        with WorkerPool[_Worker, _Job, Part](worker, size, reporter.update) as pool:
+            for chunk in chunks:
+                path = writer.part_path(chunk.collection, chunk.number)
+                pool.submit(_Worker.fetch, _Job(chunk, path))
+            for job, part in pool.results():
+                name = job.chunk.collection
+                writer.add(name, job.chunk.number, part)
+                left[name] -= 1
+                if not left[name]:
+                    reporter.finished(writer.report(name))
+    finally:
+        reporter.stop()
+    return size
+
+
+def _prune(layout: Layout, max_backups: int, name: str) -> tuple[str, ...]:
+    try:
+        return prune(layout, max_backups).removed
+    except StorageError as error:
+        raise IncompleteError(
+            f"the backup {name} is complete, but old ones could not be removed: {error}"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    chunk: Chunk
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.chunk)
+
+
+class _Worker(ServerWorker):
+    """Fetches chunks into part files."""
+
+    def __init__(self, connection: Connection, database: str, level: int) -> None:
+        super().__init__(connection, database)
+        self._level = level
+
+    def fetch(self, job: _Job) -> Part:
+        """Write the chunk's documents as gzip members.
+
+        Raises:
+            ServerError: the server cannot be reached or refuses.
+            StorageError: the disk refuses.
+        """
+        began = time.monotonic()
+        documents = raw_bytes = file_bytes = 0
+        digests = []
+        with disk(job.path), open(job.path, "wb", opener=private) as file:
+            for batch in self._batches(job.chunk):
+                member = gzip.pack(batch, self._level)
+                file.write(member)
+                digests.append(hashlib.sha256(member).digest())
+                documents += batch.documents
+                raw_bytes += len(batch.data)
+                file_bytes += len(member)
+                self.done(batch.documents, len(batch.data))
+        seconds = time.monotonic() - began
+        return Part(job.path, documents, raw_bytes, file_bytes, seconds, b"".join(digests))
+
+    def _batches(self, chunk: Chunk) -> Iterator[Batch]:
+        """The chunk's batches; an empty collection is one empty batch, for a valid gzip file."""
+        empty = True
+        with translated(self.connection):
+            for batch in fetch(self.database, chunk):
+                empty = False
+                yield batch
+        if empty:
+            yield Batch(b"", 0)

@@ -1,0 +1,77 @@
+"""From a catalog to chunks: pure, so that a plan can be printed and tested without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from fastdump.model import Catalog, Chunk, Collection
+
+__all__ = ["CHUNK_BYTES", "cut", "pieces", "plan", "use_processes"]
+
+CHUNK_BYTES = 48 * 1024 * 1024
+"""What a chunk should hold: large enough that its query costs nothing beside its documents."""
+
+MIN_CHUNK_BYTES = 8 * 1024 * 1024
+"""Below that, a chunk of its own is not worth a query."""
+
+CHUNKS_PER_WORKER = 4
+"""At least so many where the data allows, so that no worker is left alone with a large one."""
+
+INLINE_BYTES = 24 * 1024 * 1024
+"""A database below that is done before the first process would have started."""
+
+Sampler = Callable[[Collection, int], Sequence[bytes]]
+"""Bounds that cut a collection into so many pieces, in the server's order of `_id`s."""
+
+
+def use_processes(raw_bytes: int) -> bool:
+    """Whether work on so many bytes of documents is worth starting processes."""
+    return raw_bytes >= INLINE_BYTES
+
+
+def pieces(collection: Collection, total_bytes: int, workers: int) -> int:
+    """Into how many chunks a collection should be cut; 1 is not at all.
+
+    Args:
+        collection: the collection.
+        total_bytes: size of all documents of the database.
+        workers: how many share the work.
+    """
+    if not collection.has_data or collection.capped:
+        return 1
+    fair = total_bytes // (max(workers, 1) * CHUNKS_PER_WORKER)
+    target = min(CHUNK_BYTES, max(MIN_CHUNK_BYTES, fair))
+    return max(1, round(collection.raw_bytes / target))
+
+
+def cut(collection: Collection, bounds: Sequence[bytes]) -> list[Chunk]:
+    """The chunks between those bounds, the first without lower bound, the last without upper."""
+    edges = [None, *bounds, None]
+    count = len(edges) - 1
+    return [
+        Chunk(
+            collection=collection.name,
+            source=collection.data_name,
+            number=number,
+            raw_bytes=collection.raw_bytes // count,
+            document_bytes=collection.raw_bytes // max(collection.documents, 1),
+            lower=lower,
+            upper=upper,
+        )
+        for number, (lower, upper) in enumerate(pairwise(edges))
+    ]
+
+
+def plan(catalog: Catalog, workers: int, sample: Sampler) -> list[Chunk]:
+    """The chunks of all collections that have data, the largest first.
+
+    Chunks of one collection stay in order, so that its file can be joined behind the workers.
+    """
+    total = sum(collection.raw_bytes for collection in catalog.collections)
+    chunks: list[Chunk] = []
+    for collection in catalog.collections:
+        if collection.has_data:
+            count = pieces(collection, total, workers)
+            chunks += cut(collection, sample(collection, count) if count > 1 else ())
+    return sorted(chunks, key=lambda chunk: (-chunk.raw_bytes, chunk.collection, chunk.number))

@@ -1,0 +1,44 @@
+"""What every worker that talks to a server has: one client, made in the process that uses it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from fastdump.mongo.client import connect, open_database
+
+if TYPE_CHECKING:
+    from fastdump.engine.pool import Meter
+    from fastdump.model import Connection
+    from fastdump.mongo.client import Client, Database, Document
+
+__all__ = ["ServerWorker"]
+
+
+class ServerWorker:
+    """Connects at its first use, so that it can be pickled before."""
+
+    def __init__(self, connection: Connection, database_name: str) -> None:
+        self.connection = connection
+        self.database_name = database_name
+        self.meter: Meter | None = None
+
+    @cached_property
+    def client(self) -> Client:
+        """The connection of this process."""
+        return connect(self.connection)
+
+    @property
+    def database(self) -> Database[Document]:
+        """The database that is read or written."""
+        return open_database(self.client, self.database_name)
+
+    def done(self, documents: int, raw_bytes: int) -> None:
+        """Let the coordinator know that so much more is done."""
+        if self.meter is not None:
+            self.meter.add(documents, raw_bytes)
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if "client" in self.__dict__:
+            self.client.close()

@@ -1,0 +1,63 @@
+"""The one tree of errors, each with the exit code that the command line ends with.
+
+Every message is one sentence for the person who reads it: what happened, to what, and what to do.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BackupDamagedError",
+    "BackupNotFoundError",
+    "FastdumpError",
+    "FormatError",
+    "IncompleteError",
+    "ServerError",
+    "StorageError",
+    "UsageError",
+]
+
+
+class FastdumpError(Exception):
+    """Something that fastdump was asked to do was not done.
+
+    Attributes:
+        exit_code: what the command line exits with when this error ends it.
+    """
+
+    exit_code = 1
+
+
+class IncompleteError(FastdumpError):
+    """Part of the data was not written or not read, and the message says which."""
+
+
+class StorageError(FastdumpError):
+    """The folder of backups cannot be read or written: full, missing, not permitted."""
+
+
+class UsageError(FastdumpError):
+    """Options or configuration that are wrong or contradict each other."""
+
+    exit_code = 2
+
+
+class ServerError(FastdumpError):
+    """The server cannot be reached, or it refuses what it was asked."""
+
+    exit_code = 3
+
+
+class BackupNotFoundError(FastdumpError):
+    """There is no such backup."""
+
+    exit_code = 4
+
+
+class BackupDamagedError(FastdumpError):
+    """A file of a backup is not what a backup holds, or no longer what was written."""
+
+    exit_code = 4
+
+
+class FormatError(BackupDamagedError):
+    """Bytes that are not what their format says; whoever knows the file adds its name."""

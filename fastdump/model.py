@@ -1,0 +1,383 @@
+"""What travels between rooms and processes: small, frozen and picklable, never documents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+__all__ = [
+    "Backup",
+    "BackupReport",
+    "Catalog",
+    "Chunk",
+    "Collection",
+    "CollectionKind",
+    "CollectionReport",
+    "Connection",
+    "ExtendedJson",
+    "LoadedSegment",
+    "Member",
+    "Part",
+    "Problem",
+    "PruneReport",
+    "Rejection",
+    "RestoreReport",
+    "Segment",
+    "ServerInfo",
+    "StoredCollection",
+    "VerifyReport",
+]
+
+ExtendedJson = str
+"""The text of a JSON value in canonical Extended JSON v2: what options and indexes travel as."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to reach a server. Neither its repr nor `shown` ever gives a password away."""
+
+    uri: str = field(repr=False)
+    shown: str
+    """The address as it may be printed: no user, no password, no options."""
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """The server that a backup was read from."""
+
+    address: str
+    version: str
+    topology: str
+    """`standalone`, `replica set` or `sharded cluster`."""
+
+
+class CollectionKind(StrEnum):
+    """What the server calls the type of a collection."""
+
+    COLLECTION = "collection"
+    VIEW = "view"
+    TIMESERIES = "timeseries"
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A collection as the catalog of a server describes it."""
+
+    name: str
+    kind: CollectionKind
+    options: ExtendedJson
+    indexes: tuple[ExtendedJson, ...]
+    """Every index but the one on `_id`, which the server makes by itself."""
+    documents: int
+    """An estimate: the server's own count may be off after a crash."""
+    raw_bytes: int
+    """An estimate of the size of all documents as BSON."""
+    capped: bool = False
+    """A capped collection's meaning is its order, so it is never cut."""
+
+    @property
+    def has_data(self) -> bool:
+        """Whether there are documents to keep: a view has none of its own."""
+        return self.kind is not CollectionKind.VIEW
+
+    @property
+    def data_name(self) -> str:
+        """The collection on the server that holds the documents."""
+        return data_name(self.name, self.kind)
+
+
+def data_name(name: str, kind: CollectionKind) -> str:
+    """The collection that holds the documents of `name`: a time series lives in its buckets."""
+    return f"system.buckets.{name}" if kind is CollectionKind.TIMESERIES else name
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What a database holds, by name."""
+
+    database: str
+    server: ServerInfo
+    collections: tuple[Collection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One part of one collection, fetched by one worker in one go.
+
+    A chunk with neither bound is the whole collection, read in storage order. Otherwise it is the
+    `_id`s from `lower` on and below `upper`, in the server's order of all BSON types; where there
+    is no `upper` it reaches to the end, MaxKey included.
+    """
+
+    collection: str
+    source: str
+    """The collection on the server that is read, which for a time series is its buckets."""
+    number: int
+    """The place of this chunk among those of its collection, from 0."""
+    raw_bytes: int
+    """An estimate of the size of its documents."""
+    document_bytes: int
+    """An estimate of the size of one document, by which batches are sized."""
+    lower: bytes | None = None
+    """BSON of `{_id: bound}`, inclusive."""
+    upper: bytes | None = None
+    """BSON of `{_id: bound}`, exclusive."""
+
+    def __str__(self) -> str:
+        return f"part {self.number + 1} of {self.collection}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A chunk on disk: a run of gzip members."""
+
+    path: Path
+    documents: int
+    raw_bytes: int
+    file_bytes: int
+    seconds: float
+    """How long a worker was busy with it."""
+    member_digests: bytes
+    """The SHA-256 of each member's bytes, 32 bytes each, in the order of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One gzip member of a backup file: some whole documents."""
+
+    offset: int
+    file_bytes: int
+    """Length of the member in the file, header and trailer included."""
+    raw_bytes: int
+    documents: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCollection:
+    """A collection as a backup holds it.
+
+    `documents`, `raw_bytes` and `digest` are what the manifest says; without a readable manifest
+    they are None, and options and indexes are unknown.
+    """
+
+    name: str
+    kind: CollectionKind
+    path: Path | None
+    """The file with its documents; None for a view."""
+    file_bytes: int
+    options: ExtendedJson = "{}"
+    indexes: tuple[ExtendedJson, ...] = ()
+    documents: int | None = None
+    raw_bytes: int | None = None
+    digest: str | None = None
+    latest_only: bool = False
+
+    @property
+    def data_name(self) -> str:
+        """The collection on the server that holds the documents."""
+        return data_name(self.name, self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """One backup in a folder of backups, as it can be listed and restored."""
+
+    name: str
+    path: Path
+    taken: datetime
+    """Local time, naive: what the folder is named after."""
+    collections: tuple[StoredCollection, ...]
+    """What lies in the folder itself, without the collections of which only the latest is kept."""
+    has_manifest: bool
+    database: str | None = None
+    server_version: str | None = None
+    consistency: str | None = None
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of its files on disk."""
+        return sum(collection.file_bytes for collection in self.collections)
+
+    @property
+    def documents(self) -> int | None:
+        """Number of documents, or None where a manifest is missing."""
+        if not self.has_manifest:
+            return None
+        return sum(collection.documents or 0 for collection in self.collections)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of whole members of one file: what one worker restores or verifies in one go.
+
+    A file that is not made of members whose lengths are known is one segment without members.
+    """
+
+    collection: str
+    target: str
+    """The collection on the server that is written, which for a time series is its buckets."""
+    path: Path
+    offset: int
+    file_bytes: int
+    members: int | None
+    documents: int | None
+    raw_bytes: int
+    """Size of its documents, an estimate where members are not known."""
+    number: int
+    """The place of this segment among those of its file, from 0."""
+
+    def __str__(self) -> str:
+        return f"part {self.number + 1} of {self.path.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A document that could not be written, by its `_id` and the server's reason."""
+
+    collection: str
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSegment:
+    """What became of the documents of a segment."""
+
+    documents: int
+    raw_bytes: int
+    seconds: float
+    """How long a worker was busy with it."""
+    inserted: int
+    replaced: int
+    """Documents that the target held under the same `_id` with other content."""
+    unchanged: int
+    """Documents that the target held already, byte for byte."""
+    rejected: int
+    rejections: tuple[Rejection, ...]
+    """The first few of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionReport:
+    """One line of a summary."""
+
+    name: str
+    kind: CollectionKind
+    documents: int
+    raw_bytes: int
+    file_bytes: int
+    """Size of its file."""
+    seconds: float
+    """How long workers were busy with it, summed over the workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What a backup did."""
+
+    name: str
+    path: Path
+    database: str
+    server: ServerInfo
+    consistency: str
+    workers: int
+    seconds: float
+    collections: tuple[CollectionReport, ...]
+    pruned: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What the user should know although nothing failed."""
+
+    @property
+    def documents(self) -> int:
+        """Number of documents backed up."""
+        return sum(collection.documents for collection in self.collections)
+
+    @property
+    def raw_bytes(self) -> int:
+        """Size of the documents as BSON."""
+        return sum(collection.raw_bytes for collection in self.collections)
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of the files."""
+        return sum(collection.file_bytes for collection in self.collections)
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    """What a restore did."""
+
+    name: str
+    path: Path
+    database: str
+    workers: int
+    seconds: float
+    collections: tuple[CollectionReport, ...]
+    inserted: int
+    replaced: int
+    unchanged: int
+    indexes: int
+    """Indexes of the backup that the target now has."""
+    rejected: int
+    rejections: tuple[Rejection, ...]
+    """The first of the documents that could not be written."""
+    failures: tuple[str, ...]
+    """What else could not be done: an index that cannot be built, a file that is damaged."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the target now holds everything that the backup holds."""
+        return not self.rejected and not self.failures
+
+    @property
+    def documents(self) -> int:
+        """Number of documents of the backup that were read."""
+        return sum(collection.documents for collection in self.collections)
+
+    @property
+    def raw_bytes(self) -> int:
+        """Size of these documents as BSON."""
+        return sum(collection.raw_bytes for collection in self.collections)
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of the files."""
+        return sum(collection.file_bytes for collection in self.collections)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Damage that was found in a file of a backup."""
+
+    path: Path
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a verification read and found."""
+
+    name: str
+    path: Path
+    seconds: float
+    collections: tuple[CollectionReport, ...]
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def intact(self) -> bool:
+        """Whether everything is as it was written."""
+        return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class PruneReport:
+    """Which backups were removed, oldest first, and which remain."""
+
+    removed: tuple[str, ...]
+    kept: tuple[str, ...]

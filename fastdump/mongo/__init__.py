@@ -1,0 +1,26 @@
+"""The only room that knows PyMongo: connecting, the catalog, fetching, loading.
+
+Whoever imports from here first learns whether the `bson` package is PyMongo's own: the package
+of that name on PyPI overwrites it, and PyMongo then fails in ways that say nothing of the cause.
+"""
+
+from __future__ import annotations
+
+from fastdump.errors import UsageError
+
+
+def _check_bson() -> None:
+    try:
+        import bson
+
+        own = hasattr(bson, "decode_all") and hasattr(bson, "encode")
+    except ImportError:
+        own = False
+    if not own:
+        raise UsageError(
+            "the package 'bson' from PyPI is installed over PyMongo's own and breaks it: "
+            "run 'pip uninstall -y bson pymongo' and then 'pip install pymongo'"
+        )
+
+
+_check_bson()

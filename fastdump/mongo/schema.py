@@ -1,0 +1,100 @@
+"""Making collections, views and indexes on the target as a backup describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pymongo.database import Database
+from pymongo.errors import OperationFailure
+
+from fastdump.model import CollectionKind, ExtendedJson, StoredCollection
+from fastdump.mongo.catalog import extended, parsed
+from fastdump.mongo.client import Document
+
+__all__ = ["count", "create", "create_indexes", "drop", "existing", "parsed"]
+
+_NAMESPACE_EXISTS = 48
+
+
+def existing(database: Database[Document]) -> dict[str, ExtendedJson]:
+    """The options of each collection and view that a database holds, by name."""
+    return {
+        entry["name"]: extended(entry.get("options", {})) for entry in database.list_collections()
+    }
+
+
+def count(database: Database[Document], name: str) -> int:
+    """About how many documents a collection holds; 0 where there is none."""
+    return int(database.command({"count": name})["n"])
+
+
+def drop(database: Database[Document], name: str) -> None:
+    """Drop a collection, if it is there."""
+    database.command({"drop": name}, allowable_errors=["ns not found", 26])
+
+
+def create(database: Database[Document], stored: StoredCollection) -> list[str]:
+    """Make an empty collection, or a view, with the options of the backup.
+
+    One that exists is left as it is.
+
+    Returns:
+        Nothing, or why it could not be made.
+    """
+    options = parsed(stored.options)
+    # A manifest is untrusted: it must not turn this into another command.
+    command = {"create": stored.name} | {
+        name: value for name, value in options.items() if name != "create" and name[:1] != "$"
+    }
+    try:
+        database.command(command)
+    except OperationFailure as error:
+        if error.code != _NAMESPACE_EXISTS:
+            return [f"{stored.name}: cannot be created: {_reason(error)}"]
+    return []
+
+
+def create_indexes(
+    database: Database[Document], stored: StoredCollection, write_concern: Document
+) -> list[str]:
+    """Build all of a collection's indexes in one command, which reads its documents once.
+
+    Returns:
+        For each index that could not be built, its name and the server's reason.
+    """
+    indexes = [_portable(parsed(index), stored) for index in stored.indexes]
+    try:
+        _build(database, stored.name, indexes, write_concern)
+    except OperationFailure as error:
+        if len(indexes) == 1:
+            return [f"{stored.name}: index {indexes[0]['name']}: {_reason(error)}"]
+    else:
+        return []
+    # One of them is at fault: build the others, and learn which.
+    failures = []
+    for index in indexes:
+        try:
+            _build(database, stored.name, [index], write_concern)
+        except OperationFailure as error:
+            failures.append(f"{stored.name}: index {index['name']}: {_reason(error)}")
+    return failures
+
+
+def _build(
+    database: Database[Document], name: str, indexes: Sequence[Document], write_concern: Document
+) -> None:
+    if indexes:
+        database.command(
+            {"createIndexes": name, "indexes": list(indexes), "writeConcern": write_concern}
+        )
+
+
+def _portable(index: Document, stored: StoredCollection) -> Document:
+    """An index without collation would inherit the collection's, where the original has none."""
+    if stored.kind is CollectionKind.COLLECTION and "collation" not in index:
+        return {**index, "collation": {"locale": "simple"}}
+    return index
+
+
+def _reason(error: OperationFailure) -> str:
+    return str((error.details or {}).get("errmsg", error))

@@ -1,0 +1,1 @@
+"""Backups on disk: names, manifests, layouts, atomic appearance. No servers."""

@@ -1,0 +1,156 @@
+"""manifest.json: what a backup holds, as docs/formats.md describes it.
+
+A manifest may come from anywhere, so it is untrusted: decoding validates every field, and what it
+says is compared with the files beside it before anybody relies on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from fastdump.errors import FormatError
+from fastdump.model import (
+    Catalog,
+    Collection,
+    CollectionKind,
+    CollectionReport,
+    StoredCollection,
+)
+from fastdump.version import __version__
+
+__all__ = ["FORMAT", "Entry", "Manifest", "describe", "entry", "read", "stored", "write"]
+
+FORMAT = 1
+"""A reader refuses a higher number: it could not know what it would miss."""
+
+_Size = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+
+
+class Server(msgspec.Struct, frozen=True):
+    """Where the data came from."""
+
+    address: str
+    version: str
+    topology: str
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One collection."""
+
+    name: str
+    type: CollectionKind
+    file: str | None
+    """The name of its file, in the same folder; null for a view."""
+    documents: _Size
+    raw_bytes: _Size
+    file_bytes: _Size
+    digest: str | None
+    """Hexadecimal SHA-256 over the SHA-256 of each gzip member, in the order of the file."""
+    options: msgspec.Raw
+    """What `create` takes, in canonical Extended JSON."""
+    indexes: list[msgspec.Raw]
+    """What `createIndexes` takes, in canonical Extended JSON."""
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The whole file."""
+
+    format: int
+    tool: str
+    database: str
+    server: Server
+    started: datetime
+    ended: datetime
+    consistency: str
+    collections: list[Entry]
+
+
+def describe(
+    catalog: Catalog,
+    started: datetime,
+    ended: datetime,
+    consistency: str,
+    entries: Iterable[Entry],
+) -> Manifest:
+    """The manifest of a backup of that database."""
+    server = Server(catalog.server.address, catalog.server.version, catalog.server.topology)
+    return Manifest(
+        FORMAT,
+        f"fastdump {__version__}",
+        catalog.database,
+        server,
+        started,
+        ended,
+        consistency,
+        list(entries),
+    )
+
+
+def entry(
+    collection: Collection, file: str | None, report: CollectionReport, digest: str | None
+) -> Entry:
+    """What a manifest says of a collection."""
+    return Entry(
+        collection.name,
+        collection.kind,
+        file,
+        report.documents,
+        report.raw_bytes,
+        report.file_bytes,
+        digest,
+        msgspec.Raw(collection.options.encode()),
+        [msgspec.Raw(index.encode()) for index in collection.indexes],
+    )
+
+
+def write(manifest: Manifest) -> bytes:
+    """The manifest as a file's content."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def read(content: bytes) -> Manifest:
+    """The manifest in a file's content.
+
+    Raises:
+        FormatError: it is none, or one of a later version.
+    """
+    try:
+        version = msgspec.json.decode(content, type=_Version).format
+        if version > FORMAT:
+            raise FormatError(f"format {version} needs a newer fastdump than {__version__}")
+        return msgspec.json.decode(content, type=Manifest)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise FormatError(f"no manifest: {error}") from error
+
+
+class _Version(msgspec.Struct):
+    format: int
+
+
+def stored(entry: Entry, folder: Path, *, latest_only: bool) -> StoredCollection:
+    """The collection that an entry of a manifest in that folder describes.
+
+    Raises:
+        FormatError: its file would lie outside the folder.
+    """
+    if entry.file is not None and (
+        "/" in entry.file or "\0" in entry.file or entry.file in ("", ".", "..")
+    ):
+        raise FormatError(f"the file name {entry.file!r} leads outside the folder")
+    return StoredCollection(
+        name=entry.name,
+        kind=entry.type,
+        path=None if entry.file is None else folder / entry.file,
+        file_bytes=entry.file_bytes,
+        options=bytes(entry.options).decode(),
+        indexes=tuple(bytes(index).decode() for index in entry.indexes),
+        documents=entry.documents,
+        raw_bytes=entry.raw_bytes,
+        digest=entry.digest,
+        latest_only=latest_only,
+    )

@@ -1,0 +1,149 @@
+"""Reading the files of a backup: cut into segments, and each segment's documents run by run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fastdump.codec import bson, gzip
+from fastdump.codec.bson import Batch
+from fastdump.errors import BackupDamagedError, FormatError
+from fastdump.model import Member, Problem, Segment, StoredCollection
+from fastdump.store.base import disk
+
+__all__ = [
+    "SEGMENT_BYTES",
+    "check_files",
+    "damaged",
+    "read_batches",
+    "read_members",
+    "segments",
+]
+
+SEGMENT_BYTES = 32 * 1024 * 1024
+"""How many bytes of documents one worker takes in one go."""
+
+_FOREIGN_RATIO = 5
+"""What a gzip file is guessed to hold for each of its bytes, where it does not say."""
+
+
+def check_files(collections: list[StoredCollection]) -> list[Problem]:
+    """What can be known without reading: files that are missing or have another size."""
+    problems = []
+    for collection in collections:
+        if collection.path is None:
+            continue
+        try:
+            size = collection.path.stat().st_size
+        except FileNotFoundError:
+            problems.append(Problem(collection.path, "the file is missing"))
+            continue
+        if size != collection.file_bytes:
+            problems.append(
+                Problem(collection.path, f"has {size} bytes, {collection.file_bytes} were written")
+            )
+    return problems
+
+
+def segments(collection: StoredCollection, *, whole: bool = False) -> list[Segment]:
+    """Cut a collection's file at its members; `whole` keeps it in one, so that order is kept.
+
+    A gzip file that is not made of members is one segment too.
+
+    Raises:
+        BackupDamagedError: it is no gzip file, or a member is cut.
+        StorageError: it cannot be read.
+    """
+    path = collection.path
+    if path is None:
+        return []
+    with disk(path), damaged(path), path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        start = file.read(gzip.HEADER_BYTES)
+        if not gzip.has_members(start):
+            if start[:2] != gzip.MAGIC[:2]:
+                raise FormatError("this is no gzip file")
+            return [_segment(collection, path, 0, [], size)]
+        found = list(gzip.members(file.fileno(), 0, size))
+    groups = [found] if whole else _grouped(found)
+    return [_segment(collection, path, number, group, 0) for number, group in enumerate(groups)]
+
+
+def _grouped(members: list[Member]) -> Iterator[list[Member]]:
+    group: list[Member] = []
+    raw_bytes = 0
+    for member in members:
+        if group and raw_bytes + member.raw_bytes > SEGMENT_BYTES:
+            yield group
+            group, raw_bytes = [], 0
+        group.append(member)
+        raw_bytes += member.raw_bytes
+    yield group
+
+
+def _segment(
+    collection: StoredCollection, path: Path, number: int, group: list[Member], foreign_bytes: int
+) -> Segment:
+    return Segment(
+        collection=collection.name,
+        target=collection.data_name,
+        path=path,
+        offset=group[0].offset if group else 0,
+        file_bytes=sum(member.file_bytes for member in group) or foreign_bytes,
+        members=len(group) or None,
+        documents=sum(member.documents for member in group) if group else None,
+        raw_bytes=sum(member.raw_bytes for member in group) or foreign_bytes * _FOREIGN_RATIO,
+        number=number,
+    )
+
+
+def read_batches(segment: Segment) -> Iterator[Batch]:
+    """The documents of a segment, about a megabyte at a time.
+
+    Raises:
+        BackupDamagedError: a member is not what was written, or these are no documents.
+        StorageError: the file cannot be read.
+    """
+    with disk(segment.path), damaged(segment.path):
+        if segment.members is None:
+            yield from bson.reframe(_not_json(gzip.stream(segment.path)))
+            return
+        for member, data in read_members(segment):
+            yield Batch(gzip.unpack(data, member), member.documents)
+
+
+def read_members(segment: Segment) -> Iterator[tuple[Member, bytes]]:
+    """The members of a segment with their bytes in the file, unread.
+
+    Raises:
+        FormatError: a member's header is not what was written.
+        OSError: the file cannot be read.
+    """
+    with segment.path.open("rb") as file:
+        end = segment.offset + segment.file_bytes
+        for member in gzip.members(file.fileno(), segment.offset, end):
+            yield member, os.pread(file.fileno(), member.file_bytes, member.offset)
+
+
+def _not_json(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    for number, piece in enumerate(pieces):
+        if not number and piece.startswith(b'{"'):
+            raise FormatError(
+                "holds JSON lines, as Komodo writes them, which cannot be restored yet"
+            )
+        yield piece
+
+
+@contextmanager
+def damaged(path: Path) -> Iterator[None]:
+    """Add the file's name to a FormatError within.
+
+    Raises:
+        BackupDamagedError: instead of the FormatError.
+    """
+    try:
+        yield
+    except FormatError as error:
+        raise BackupDamagedError(f"{path}: {error}") from error
