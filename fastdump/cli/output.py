@@ -10,6 +10,8 @@ from fastdump.model import CollectionKind, CollectionReport
 
 __all__ = ["age", "notes", "rate", "shown_name", "size", "summary", "table"]
 
+_LONGEST_NAME = 40
+
 
 def size(value: float) -> str:
     """Bytes, for people."""
@@ -31,8 +33,9 @@ def rate(raw_bytes: int, seconds: float) -> str:
 
 
 def shown_name(name: str) -> str:
-    """A name on one line, whatever it holds."""
-    return name if name.isprintable() else repr(name)
+    """A name on one short line, whatever it holds."""
+    shown = name if name.isprintable() else repr(name)
+    return shown if len(shown) <= _LONGEST_NAME else f"{shown[:_LONGEST_NAME]}…"
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int]) -> None:

@@ -87,7 +87,10 @@ def header(data: bytes, offset: int) -> Member:
     if not has_members(data):
         raise FormatError(f"no member begins at byte {offset}")
     _all, _id, _length, total, raw_bytes, documents = _EXTRA.unpack_from(data, _PREFIX.size)
-    if total <= HEADER_BYTES + _TRAILER.size or raw_bytes > MAX_RAW_BYTES or documents > raw_bytes:
+    # What cannot be compressed grows a little; a larger claim is a lie that would cost memory.
+    longest = HEADER_BYTES + _TRAILER.size + raw_bytes + raw_bytes // 8 + 1024
+    shortest = HEADER_BYTES + _TRAILER.size + 1
+    if not shortest <= total <= longest or raw_bytes > MAX_RAW_BYTES or documents > raw_bytes:
         raise FormatError(f"the member at byte {offset} claims impossible lengths")
     return Member(offset, total, raw_bytes, documents)
 

@@ -26,7 +26,7 @@ from fastdump.mongo.client import connect, open_database, server_info, translate
 from fastdump.mongo.load import MAX_NAMED, Loader
 from fastdump.progress import Reporter
 from fastdump.store.base import Layout
-from fastdump.store.reading import check_files, read_batches, segments
+from fastdump.store.reading import check_files, damaged, read_batches, segments
 
 __all__ = ["RestorePlan", "plan_restore", "restore"]
 
@@ -74,10 +74,11 @@ def plan_restore(
         raise BackupDamagedError(
             "; ".join(f"{problem.path}: {problem.message}" for problem in problems)
         )
+    capped = _capped(backup, collections)
     cut = [
         segment
         for collection in sorted(collections, key=lambda found: -found.file_bytes)
-        for segment in segments(collection, whole=_is_capped(collection))
+        for segment in segments(collection, whole=collection.name in capped)
     ]
     held, differing = _look_at_target(connection, database, collections)
     return RestorePlan(
@@ -91,8 +92,16 @@ def plan_restore(
     )
 
 
-def _is_capped(collection: StoredCollection) -> bool:
-    return bool(schema.parsed(collection.options).get("capped"))
+def _capped(backup: Backup, collections: Sequence[StoredCollection]) -> set[str]:
+    """The names of those that are capped; on the way, every option and index is looked at."""
+    found = set()
+    with damaged(backup.path):
+        for collection in collections:
+            if schema.parsed(collection.options).get("capped"):
+                found.add(collection.name)
+            for index in collection.indexes:
+                schema.check_index(index)
+    return found
 
 
 def _look_at_target(
@@ -111,7 +120,7 @@ def _look_at_target(
                     continue
                 if collection.kind is not CollectionKind.VIEW:
                     held += schema.count(database, collection.data_name)
-                if options != collection.options:
+                if schema.parsed(options) != schema.parsed(collection.options):
                     notes.append(
                         f"{collection.name} exists on the target with other options, which stay "
                         "as they are; --drop would replace it"
@@ -227,9 +236,7 @@ class _Restore:
             database=plan.database,
             workers=workers,
             seconds=seconds,
-            collections=tuple(
-                self._collection_report(collection.name) for collection in plan.collections
-            ),
+            collections=tuple(self._collection_report(name) for name in sorted(self._stored)),
             inserted=sum(result.inserted for result in loaded),
             replaced=sum(result.replaced for result in loaded),
             unchanged=sum(result.unchanged for result in loaded),

@@ -7,10 +7,11 @@ from typing import Any
 
 import bson
 from bson import json_util
+from bson.errors import BSONError
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from fastdump.errors import UsageError
+from fastdump.errors import FormatError, UsageError
 from fastdump.model import Catalog, Collection, CollectionKind, Connection, ExtendedJson
 from fastdump.mongo.client import (
     RAW,
@@ -39,11 +40,14 @@ def parsed(text: ExtendedJson) -> Document:
     """The decoded value of canonical Extended JSON.
 
     Raises:
-        ValueError: it is none.
+        FormatError: it is none.
     """
-    value = json_util.loads(text, json_options=json_util.CANONICAL_JSON_OPTIONS)
+    try:
+        value = json_util.loads(text, json_options=json_util.CANONICAL_JSON_OPTIONS)
+    except (ValueError, TypeError, ArithmeticError, LookupError, BSONError) as error:
+        raise FormatError(f"no Extended JSON: {text[:100]}: {error}") from error
     if not isinstance(value, dict):
-        raise ValueError(f"not a document: {text[:100]}")  # noqa: TRY004
+        raise FormatError(f"no document: {text[:100]}")
     return value
 
 

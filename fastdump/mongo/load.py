@@ -72,6 +72,8 @@ class Loader:
             ServerError: the server does not account for every document.
         """
         run, count = batch
+        if not count:
+            return
         if count <= MAX_RUN_DOCUMENTS and len(run) <= MAX_RUN_BYTES:
             self._load(run, count, None)
             return

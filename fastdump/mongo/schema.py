@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
+from fastdump.errors import FormatError
 from fastdump.model import CollectionKind, ExtendedJson, StoredCollection
 from fastdump.mongo.catalog import extended, parsed
 from fastdump.mongo.client import Document
 
-__all__ = ["count", "create", "create_indexes", "drop", "existing", "parsed"]
+__all__ = ["check_index", "count", "create", "create_indexes", "drop", "existing", "parsed"]
 
 _NAMESPACE_EXISTS = 48
 
@@ -26,6 +27,17 @@ def existing(database: Database[Document]) -> dict[str, ExtendedJson]:
 def count(database: Database[Document], name: str) -> int:
     """About how many documents a collection holds; 0 where there is none."""
     return int(database.command({"count": name})["n"])
+
+
+def check_index(index: ExtendedJson) -> None:
+    """Check that a backup's description of an index is one.
+
+    Raises:
+        FormatError: it is none.
+    """
+    described = parsed(index)
+    if not isinstance(described.get("key"), dict) or not isinstance(described.get("name"), str):
+        raise FormatError(f"no index: {index[:100]}")
 
 
 def drop(database: Database[Document], name: str) -> None:

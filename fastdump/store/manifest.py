@@ -124,7 +124,7 @@ def read(content: bytes) -> Manifest:
         if version > FORMAT:
             raise FormatError(f"format {version} needs a newer fastdump than {__version__}")
         return msgspec.json.decode(content, type=Manifest)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"no manifest: {error}") from error
 
 

@@ -1,0 +1,62 @@
+"""Fill a database: `python -m benchmarks.generate --uri mongodb://localhost --db test --size 1300`.
+
+Shapes: `komodo`, `hurtful` (its size is fixed), and the single collections of `benchmarks.shapes`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+
+from benchmarks.shapes import SHAPES, hurtful, insert
+from fastdump.config import described
+from fastdump.demo.komodo import generate
+from fastdump.model import Connection
+
+__all__ = ["fill"]
+
+
+def fill(
+    connection: Connection,
+    database: str,
+    shape: str,
+    raw_bytes: int,
+    *,
+    seed: int = 1,
+    workers: int = 2,
+) -> None:
+    """Fill a database with about so many bytes of one shape."""
+    if shape == "komodo":
+        generate(connection, database, raw_bytes, seed=seed, workers=workers)
+    elif shape == "hurtful":
+        hurtful(connection, database, seed=seed)
+    else:
+        make, size = SHAPES[shape]
+        insert(connection, database, shape, make(random.Random(seed), raw_bytes // size))
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--uri", required=True)
+    parser.add_argument("--db", default="komodo")
+    parser.add_argument("--shape", choices=["komodo", "hurtful", *SHAPES], default="komodo")
+    parser.add_argument("--size", type=int, default=200, metavar="MB")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("-j", "--workers", type=int, default=2)
+    options = parser.parse_args()
+    began = time.monotonic()
+    fill(
+        described(options.uri),
+        options.db,
+        options.shape,
+        options.size * 1_000_000,
+        seed=options.seed,
+        workers=options.workers,
+    )
+    print(f"filled {options.db} in {time.monotonic() - began:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fastdump.config import SOURCE, TARGET, Settings, described
+from fastdump.errors import UsageError
+
+SECRET = "canary-5ecret"
+
+
+def test_a_uri_brings_its_database_and_hides_its_password() -> None:
+    settings = Settings({"uri": f"mongodb://u:{SECRET}@h1:1,h2:2/shop?tls=true"}, {})
+    connection = settings.connection(SOURCE)
+    assert connection.shown == "h1:1,h2:2"
+    assert SECRET in connection.uri
+    assert SECRET not in repr(connection)
+    assert settings.database(SOURCE) == "shop"
+
+
+def test_an_address_with_user_and_password_of_the_environment(tmp_path: Path) -> None:
+    environment = {
+        "KOMODO_DATABASE_ADDRESS": "mongo:27017",
+        "KOMODO_DATABASE_USERNAME": "admin",
+        "KOMODO_DATABASE_PASSWORD": SECRET,
+    }
+    connection = Settings({}, environment).connection(SOURCE)
+    assert connection.uri == "mongodb://mongo:27017"
+    assert (connection.username, connection.password) == ("admin", SECRET)
+    assert SECRET not in repr(connection)
+    assert Settings({}, environment).database(SOURCE) == "komodo"
+
+
+@pytest.mark.parametrize("name", ["URI", "USERNAME", "PASSWORD"])
+def test_the_file_form_of_a_variable(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text("mongodb://file\n" if name == "URI" else f"{SECRET}\n")
+    environment = {
+        "KOMODO_DATABASE_ADDRESS": "a",
+        "KOMODO_DATABASE_USERNAME": "u",
+        "KOMODO_DATABASE_PASSWORD": "p",
+    }
+    environment.pop(f"KOMODO_DATABASE_{name}", None)
+    connection = Settings({}, environment | {f"KOMODO_DATABASE_{name}_FILE": str(file)}).connection(
+        SOURCE
+    )
+    found = {
+        "URI": connection.uri,
+        "USERNAME": connection.username,
+        "PASSWORD": connection.password,
+    }
+    assert found[name] == file.read_text().strip()
+
+
+def test_flags_beat_the_environment() -> None:
+    environment = {
+        "KOMODO_DATABASE_URI": "mongodb://env/x",
+        "KOMODO_DATABASE_DB_NAME": "env",
+        "KOMODO_CLI_BACKUPS_FOLDER": "/env",
+        "KOMODO_CLI_MAX_BACKUPS": "3",
+        "FASTDUMP_WORKERS": "2",
+        "FASTDUMP_LATEST_ONLY": "A, B",
+    }
+    unset = Settings({}, environment)
+    assert unset.connection(SOURCE).shown == "env"
+    assert (unset.database(SOURCE), unset.folder, unset.max_backups) == ("env", Path("/env"), 3)
+    assert (unset.workers(9), unset.latest_only) == (2, ("A", "B"))
+    flags = {
+        "address": "flag:1",
+        "db": "flag",
+        "folder": "/flag",
+        "max-backups": "0",
+        "workers": "8",
+        "latest-only": "",
+    }
+    given = Settings(flags, environment)
+    assert given.connection(SOURCE).shown == "flag:1"
+    assert (given.database(SOURCE), given.folder, given.max_backups) == ("flag", Path("/flag"), 0)
+    assert (given.workers(9), given.latest_only) == (8, ())
+
+
+def test_defaults() -> None:
+    settings = Settings({}, {})
+    assert (settings.folder, settings.max_backups, settings.level) == (Path("/backups"), 14, 1)
+    assert settings.latest_only == ("Stats",)
+    assert settings.workers(3) == 3
+
+
+def test_the_target_is_never_taken_from_the_source() -> None:
+    settings = Settings(
+        {"uri": "mongodb://source"},
+        {"KOMODO_DATABASE_URI": "mongodb://source", "KOMODO_DATABASE_DB_NAME": "source"},
+    )
+    with pytest.raises(UsageError, match="--target-uri"):
+        settings.connection(TARGET)
+    target = {"KOMODO_CLI_DATABASE_TARGET_URI": "mongodb://target"}
+    assert Settings({}, target).connection(TARGET).shown == "target"
+    assert Settings({}, target).database(TARGET) == "komodo"
+    named = target | {"KOMODO_CLI_DATABASE_TARGET_DB_NAME": "t"}
+    assert Settings({}, named).database(TARGET) == "t"
+    with pytest.raises(UsageError, match="KOMODO_DATABASE_URI"):
+        Settings({}, target).connection(SOURCE)
+
+
+def test_the_environments_user_is_not_mixed_with_a_uri() -> None:
+    settings = Settings(
+        {}, {"KOMODO_DATABASE_URI": "mongodb://h", "KOMODO_DATABASE_USERNAME": "nobody"}
+    )
+    assert settings.connection(SOURCE).username is None
+
+
+@pytest.mark.parametrize("text", ["many", "-1", "1.5", "", "1e3", "99999999999999"])
+def test_a_number_that_is_none(text: str) -> None:
+    with pytest.raises(UsageError, match="whole number"):
+        _ = Settings({"max-backups": text}, {}).max_backups
+
+
+def test_a_number_that_is_none_names_its_variable() -> None:
+    with pytest.raises(UsageError, match="KOMODO_CLI_MAX_BACKUPS is 'many'"):
+        _ = Settings({}, {"KOMODO_CLI_MAX_BACKUPS": "many"}).max_backups
+
+
+def test_contradictions_and_what_is_no_address() -> None:
+    with pytest.raises(UsageError, match="drop one"):
+        Settings({"uri": "mongodb://a", "address": "b"}, {}).connection(SOURCE)
+    with pytest.raises(UsageError, match="mongodb://host"):
+        described("http://somewhere")
+    with pytest.raises(UsageError, match="cannot be read"):
+        Settings({"address": "a", "password-file": "/nowhere"}, {}).connection(SOURCE)

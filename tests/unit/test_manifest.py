@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastdump.errors import FormatError
+from fastdump.model import (
+    Catalog,
+    Collection,
+    CollectionKind,
+    CollectionReport,
+    ServerInfo,
+)
+from fastdump.store import manifest
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+OPTIONS = '{"capped": {"$numberInt": "1"}, "überall": "日本"}'
+INDEX = '{"v": {"$numberInt": "2"}, "key": {"b": 1, "a": -1}, "name": "b_1"}'
+
+
+def content(**changes: Any) -> bytes:
+    collection = Collection("a/b", CollectionKind.COLLECTION, OPTIONS, (INDEX,), 5, 50)
+    report = CollectionReport("a/b", CollectionKind.COLLECTION, 5, 50, 20, 0.1)
+    catalog = Catalog("db", ServerInfo("h:1", "6.0.5", "standalone"), (collection,))
+    entry = manifest.entry(collection, "a%2Fb.gz", report, "00")
+    written = json.loads(manifest.write(manifest.describe(catalog, NOW, NOW, "none", [entry])))
+    written["collections"][0] |= changes.pop("collection", {})
+    return json.dumps(written | changes).encode()
+
+
+def test_what_is_written_is_read() -> None:
+    read = manifest.read(content())
+    assert read.database == "db"
+    stored = manifest.stored(read.collections[0], Path("/f"), latest_only=False)
+    assert stored.path == Path("/f/a%2Fb.gz")
+    assert (stored.documents, stored.raw_bytes, stored.file_bytes, stored.digest) == (
+        5,
+        50,
+        20,
+        "00",
+    )
+    assert json.loads(stored.options) == json.loads(OPTIONS)
+    # The order of an index's keys is its meaning.
+    assert list(json.loads(stored.indexes[0])["key"]) == ["b", "a"]
+
+
+def test_unknown_fields_are_those_of_a_later_version_and_do_no_harm() -> None:
+    assert manifest.read(content(later={"x": 1})).format == manifest.FORMAT
+
+
+def test_a_later_format_is_refused_with_what_to_do() -> None:
+    with pytest.raises(FormatError, match="newer fastdump"):
+        manifest.read(content(format=manifest.FORMAT + 1))
+
+
+@pytest.mark.parametrize(
+    "file", ["../evil.gz", "/etc/passwd", "a/b.gz", "..", ".", "", "x\0.gz", "a/../../b.gz"]
+)
+def test_a_file_name_never_leads_outside_the_folder(file: str) -> None:
+    read = manifest.read(content(collection={"file": file}))
+    with pytest.raises(FormatError, match="outside"):
+        manifest.stored(read.collections[0], Path("/f"), latest_only=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"documents": -1},
+        {"raw_bytes": 2**63},
+        {"documents": "many"},
+        {"type": "program"},
+        {"name": None},
+        {"indexes": None},
+    ],
+)
+def test_a_manifest_that_lies_about_types_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(FormatError):
+        manifest.read(content(collection=change))
+
+
+@given(st.binary(max_size=100))
+def test_garbage_is_no_manifest(garbage: bytes) -> None:
+    with pytest.raises(FormatError):
+        manifest.read(garbage)
+
+
+@given(st.integers(0, 400), st.integers(0, 7))
+def test_a_flipped_bit_is_no_crash(place: int, bit: int) -> None:
+    damaged = bytearray(content())
+    damaged[place % len(damaged)] ^= 1 << bit
+    with suppress(FormatError):
+        manifest.read(bytes(damaged))
+
+
+def test_deep_nesting_is_no_crash() -> None:
+    with pytest.raises(FormatError):
+        manifest.read(content()[:-1] + b', "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import io
+import json
+
+from fastdump.model import CollectionKind, CollectionReport
+from fastdump.progress import Bar, JsonLines, LogLines, Reporter, Silent, reporter
+
+REPORT = CollectionReport("line\nbreak", CollectionKind.COLLECTION, 1234, 5_000_000, 10, 0.5)
+
+
+def tell(chosen: Reporter) -> None:
+    chosen.start("backup", 2000, 10_000_000)
+    chosen.update(1000, 5_000_000)
+    chosen.finished(REPORT)
+    chosen.note("by the way")
+    chosen.stop()
+
+
+def test_json_lines_are_json() -> None:
+    stream = io.StringIO()
+    tell(JsonLines(stream))
+    events = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [event["event"] for event in events] == [
+        "start",
+        "progress",
+        "collection",
+        "note",
+        "stop",
+    ]
+    assert events[2]["name"] == "line\nbreak"
+    assert events[1] == {"event": "progress", "documents": 1000, "raw_bytes": 5_000_000}
+
+
+def test_log_lines_are_one_line_each() -> None:
+    stream = io.StringIO()
+    tell(LogLines(stream))
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 3
+    assert "1,234 documents" in lines[1]
+
+
+def test_a_bar_shows_documents_speed_and_the_finished_collection() -> None:
+    stream = io.StringIO()
+    tell(Bar(stream))
+    shown = stream.getvalue()
+    assert "1,234 documents" in shown
+    assert "B/s" in shown
+    assert "by the way" in shown
+
+
+def test_which_reporter_for_what() -> None:
+    stream = io.StringIO()
+    assert isinstance(reporter("auto", stream), LogLines)
+    assert isinstance(reporter("bar", stream), Bar)
+    assert isinstance(reporter("json", stream), JsonLines)
+    assert isinstance(reporter("none", stream), Silent)
