@@ -88,7 +88,7 @@ class Mongod:
             *(f"--setParameter={name}={value}" for name, value in (parameters or {}).items()),
             *arguments,
         ]
-        self._folder = Path()
+        self.folder = Path()
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -143,15 +143,15 @@ class Mongod:
             process.wait()
         assert process.stdin is not None  # noqa: S101
         process.stdin.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _launch(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="fastdump-mongod-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="fastdump-mongod-"))
         self.port = _free_port()
         command = [
             str(find_mongod()),
-            f"--dbpath={self._folder}",
-            f"--logpath={self._folder / 'mongod.log'}",
+            f"--dbpath={self.folder}",
+            f"--logpath={self.folder / 'mongod.log'}",
             f"--port={self.port}",
             "--bind_ip=127.0.0.1",
             "--nounixsocket",
@@ -159,7 +159,7 @@ class Mongod:
             *self._arguments,
         ]
         self._process = subprocess.Popen(  # noqa: S603 - the command is ours
-            ["/bin/sh", "-c", _LAUNCH, "fastdump-mongod", str(self._folder), *command],
+            ["/bin/sh", "-c", _LAUNCH, "fastdump-mongod", str(self.folder), *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -190,7 +190,7 @@ class Mongod:
                 time.sleep(0.05)
 
     def _log_tail(self) -> str:
-        log = self._folder / "mongod.log"
+        log = self.folder / "mongod.log"
         if not log.exists():
             return "it wrote no log (are OpenSSL 3 and libcurl 4 installed?)"
         return log.read_text(errors="replace")[-2000:]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,6 @@ from fastdump.model import Connection
 from fastdump.mongo.client import Client, connect
 
 COMMAND_SECONDS = 60
-
-_numbers = itertools.count()
 
 
 @dataclass
@@ -36,7 +34,7 @@ class Server:
         return connect(self.connection)
 
     def new_database(self) -> str:
-        return f"test{next(_numbers)}"
+        return f"test_{uuid.uuid4().hex}"
 
 
 @dataclass

@@ -12,11 +12,12 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, MutableSequence
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterator, MutableSequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing.sharedctypes import RawArray
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar
@@ -27,6 +28,7 @@ __all__ = ["Meter", "Worker", "WorkerPool", "default_workers"]
 
 _TICK_SECONDS = 0.1
 _MAX_DEFAULT_WORKERS = 4
+_MAX_DEATHS = 3
 
 # With these, glibc keeps the memory of one batch for the next instead of giving it back to the
 # kernel, which would zero it again: a third of a dump's time otherwise. See docs/performance.md.
@@ -49,6 +51,10 @@ class Meter:
         self._cells[0] += documents
         self._cells[1] += raw_bytes
 
+    def reset(self, total: tuple[int, int]) -> None:
+        """Forget what was done beyond that total."""
+        self._cells[0], self._cells[1] = total
+
     @property
     def total(self) -> tuple[int, int]:
         """Documents and bytes so far."""
@@ -65,14 +71,34 @@ class Worker(Protocol):
 
 
 W = TypeVar("W", bound=Worker)
-Job = TypeVar("Job")
+Job = TypeVar("Job", bound=Hashable)
 Result = TypeVar("Result")
 
 _worker: Worker | None = None
 
 
+class _Process:
+    """One worker process, as the coordinator knows it."""
+
+    def __init__(self, worker: Worker) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["fastdump.engine.preload"])
+        cells = RawArray("Q", 2)
+        self.meter = Meter(cells)
+        self.executor = ProcessPoolExecutor(1, context, _begin, (worker, cells))
+        # The process starts at the first job, so the forkserver must start in this environment.
+        with _environment(_ALLOCATOR):
+            self._pid = self.executor.submit(os.getpid)
+
+    def kill(self) -> None:
+        """End it at once, whatever it does."""
+        if self._pid.done() and not self._pid.exception():
+            with suppress(ProcessLookupError):
+                os.kill(self._pid.result(), signal.SIGTERM)
+
+
 class WorkerPool(Generic[W, Job, Result]):
-    """Runs jobs on workers.
+    """Runs jobs on workers. A job whose worker dies is run again, so it must bear that.
 
     Args:
         worker: the state that each process gets a copy of.
@@ -85,11 +111,11 @@ class WorkerPool(Generic[W, Job, Result]):
         self._size = size
         self._on_tick = on_tick
         self._pending: deque[tuple[Callable[[W, Job], Result], Job]] = deque()
-        self._running: dict[Future[Result], tuple[ProcessPoolExecutor, Job]] = {}
-        self._executors: list[ProcessPoolExecutor] = []
-        self._idle: list[ProcessPoolExecutor] = []
-        self._processes: list[Future[int]] = []
+        self._running: dict[Future[Result], _Running[W, Job, Result]] = {}
+        self._processes: list[_Process] = []
+        self._idle: list[_Process] = []
         self._meters: list[Meter] = []
+        self._deaths = Counter[Job]()
 
     def __enter__(self) -> WorkerPool[W, Job, Result]:
         return self
@@ -101,10 +127,10 @@ class WorkerPool(Generic[W, Job, Result]):
         trace: TracebackType | None,
     ) -> None:
         self._worker.close()
-        if error is not None:
-            self._kill()
-        for executor in self._executors:
-            executor.shutdown(wait=True, cancel_futures=True)
+        for process in self._processes:
+            if error is not None:
+                process.kill()
+            process.executor.shutdown(wait=True, cancel_futures=True)
 
     def submit(self, work: Callable[[W, Job], Result], job: Job) -> None:
         """Have a method of the worker run with that job, after those submitted before."""
@@ -116,14 +142,14 @@ class WorkerPool(Generic[W, Job, Result]):
         More may be submitted meanwhile. What a job raises is raised here.
 
         Raises:
-            IncompleteError: a worker died.
+            IncompleteError: a job has cost three workers their lives.
         """
-        yield from self._run_here() if not self._size else self._run_elsewhere()
+        yield from self._run_elsewhere() if self._size else self._run_here()
         self._tick()
 
     def _run_here(self) -> Iterator[tuple[Job, Result]]:
-        meter = self._new_meter([0, 0])
-        self._worker.meter = meter
+        self._worker.meter = Meter([0, 0])
+        self._meters.append(self._worker.meter)
         while self._pending:
             work, job = self._pending.popleft()
             yield job, work(self._worker, job)
@@ -134,54 +160,58 @@ class WorkerPool(Generic[W, Job, Result]):
             self._dispatch()
             done, _running = wait(self._running, _TICK_SECONDS, FIRST_COMPLETED)
             for future in done:
-                executor, job = self._running.pop(future)
+                running = self._running.pop(future)
+                if isinstance(future.exception(), BrokenProcessPool):
+                    self._bury(running)
+                    continue
                 # Before the result is looked at, so that the process does not wait for that.
-                self._idle.append(executor)
+                self._idle.append(running.process)
                 self._dispatch()
-                yield job, self._result(future, job)
+                yield running.job, future.result()
             self._tick()
 
     def _dispatch(self) -> None:
-        while self._pending and (self._idle or len(self._executors) < self._size):
-            executor = self._idle.pop() if self._idle else self._start()
+        while self._pending and (self._idle or len(self._processes) < self._size):
+            process = self._idle.pop() if self._idle else self._start()
             work, job = self._pending.popleft()
-            self._running[executor.submit(_call, work, job)] = executor, job
+            running = _Running(process, work, job, process.meter.total)
+            try:
+                future = process.executor.submit(_call, work, job)
+            except BrokenProcessPool:
+                self._bury(running)
+            else:
+                self._running[future] = running
 
-    def _start(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["fastdump.engine.preload"])
-        cells = RawArray("Q", 2)
-        self._new_meter(cells)
-        executor = ProcessPoolExecutor(1, context, _begin, (self._worker, cells))
-        # The process starts at the first job, so the forkserver must start under this environment.
-        with _environment(_ALLOCATOR):
-            self._processes.append(executor.submit(os.getpid))
-        self._executors.append(executor)
-        return executor
+    def _start(self) -> _Process:
+        process = _Process(self._worker)
+        self._processes.append(process)
+        self._meters.append(process.meter)
+        return process
 
-    def _new_meter(self, cells: MutableSequence[int]) -> Meter:
-        meter = Meter(cells)
-        self._meters.append(meter)
-        return meter
-
-    def _result(self, future: Future[Result], job: Job) -> Result:
-        try:
-            return future.result()
-        except BrokenProcessPool:
+    def _bury(self, running: _Running[W, Job, Result]) -> None:
+        """A worker died of this job, or before it: what it did of it does not count."""
+        running.process.meter.reset(running.meter_before)
+        running.process.executor.shutdown(wait=False)
+        self._processes.remove(running.process)
+        self._deaths[running.job] += 1
+        if self._deaths[running.job] >= _MAX_DEATHS:
             raise IncompleteError(
-                f"a worker process was killed while it worked on {job}: if memory ran out, "
-                "use fewer workers (-j)"
-            ) from None
+                f"{_MAX_DEATHS} worker processes were killed while they worked on {running.job}: "
+                "if memory ran out, use fewer workers (-j)"
+            )
+        self._pending.appendleft((running.work, running.job))
 
     def _tick(self) -> None:
         totals = [meter.total for meter in self._meters]
         self._on_tick(sum(total[0] for total in totals), sum(total[1] for total in totals))
 
-    def _kill(self) -> None:
-        for process in self._processes:
-            if process.done() and not process.exception():
-                with suppress(ProcessLookupError):
-                    os.kill(process.result(), signal.SIGTERM)
+
+@dataclass(frozen=True, slots=True)
+class _Running(Generic[W, Job, Result]):
+    process: _Process
+    work: Callable[[W, Job], Result]
+    job: Job
+    meter_before: tuple[int, int]
 
 
 def _begin(worker: Worker, cells: MutableSequence[int]) -> None:

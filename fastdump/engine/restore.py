@@ -110,8 +110,8 @@ def _look_at_target(
     """About how many documents the target holds, and which of its collections are different."""
     held, notes = 0, []
     with connect(connection) as client:
-        server_info(client, connection)
         database = open_database(client, name)
+        server_info(client, connection)
         with translated(connection):
             present = schema.existing(database)
             for collection in collections:

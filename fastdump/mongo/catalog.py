@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import bson
-from bson import json_util
+from bson import MaxKey, MinKey, json_util
 from bson.errors import BSONError
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
@@ -26,6 +26,8 @@ __all__ = ["extended", "list_indexes", "parsed", "read_catalog", "sample_bounds"
 
 _SAMPLES_PER_BOUND = 20
 """Quantiles of so many samples each leave chunks within about a quarter of their mean size."""
+
+_ENDS = (bson.encode({"_id": MinKey()}), bson.encode({"_id": MaxKey()}))
 
 _DATA_IN_SYSTEM = frozenset({"system.js"})
 """The only collection under `system.` that holds data of the user's, not of the server's."""
@@ -59,8 +61,8 @@ def read_catalog(connection: Connection, name: str) -> Catalog:
         UsageError: there is no such database.
     """
     with connect(connection) as client:
-        server = server_info(client, connection)
         database = open_database(client, name)
+        server = server_info(client, connection)
         with translated(connection):
             listed = [
                 dict(entry) for entry in database.list_collections() if _is_data(entry["name"])
@@ -142,8 +144,9 @@ def sample_bounds(connection: Connection, name: str, source: str, pieces: int) -
     """Bounds that cut a collection into about equal pieces by `_id`, in the server's order.
 
     Returns:
-        At most `pieces - 1` documents `{_id: bound}` as BSON, without repetitions; none where
-        the server cannot sample.
+        At most `pieces - 1` documents `{_id: bound}` as BSON, without repetitions, and without
+        MinKey and MaxKey, between which and the end there is no range; none where the server
+        cannot sample.
 
     Raises:
         ServerError: the server cannot be reached.
@@ -169,4 +172,4 @@ def sample_bounds(connection: Connection, name: str, source: str, pieces: int) -
 
 def _quantiles(ids: Sequence[bytes], pieces: int) -> list[bytes]:
     picked = (ids[len(ids) * piece // pieces] for piece in range(1, pieces)) if ids else ()
-    return list(dict.fromkeys(picked))
+    return [bound for bound in dict.fromkeys(picked) if bound not in _ENDS]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -64,13 +65,16 @@ def connect(connection: Connection) -> Client:
         options["username"] = connection.username
         options["password"] = connection.password
     try:
-        return MongoClient(
-            connection.uri,
-            # A date beyond year 9999 is legal in a database and must not stop a catalog.
-            datetime_conversion=DatetimeConversion.DATETIME_AUTO,
-            **options,
-        )
-    except (ConfigurationError, TypeError, ValueError) as error:
+        with warnings.catch_warnings():
+            # PyMongo only warns of an option that it cannot read, as tls=maybe, and drops it.
+            warnings.simplefilter("error", UserWarning)
+            return MongoClient(
+                connection.uri,
+                # A date beyond year 9999 is legal in a database and must not stop a catalog.
+                datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+                **options,
+            )
+    except (ConfigurationError, TypeError, UserWarning, ValueError) as error:
         raise UsageError(
             f"the connection to {connection.shown} is wrongly described: "
             f"{_scrubbed(error, connection)}"

@@ -41,6 +41,7 @@ _NAME = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}")
 _MANIFEST = "manifest.json"
 _KOMODO_LATEST_ONLY = "Stats"
 _SYNC_THREADS = 16
+_CLOCK_SET_BACK = timedelta(hours=2)
 
 
 class KomodoLayout:
@@ -98,11 +99,22 @@ class KomodoLayout:
             return _latest(self.folder)
 
     def begin(self, taken: datetime, collections: Sequence[Collection]) -> KomodoWriter:
-        """Start a backup; its name is the first free second from `taken` on."""
+        """Start a backup, named after `taken`, or after the next second that is free.
+
+        A clock that was set back, as at the end of summer time, does not make it older than the
+        backups that are there: it would be the next to be pruned.
+        """
+        taken = taken.replace(microsecond=0)
         with disk(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            while (path := self.folder / taken.strftime(_NAME_FORMAT)).exists():
-                taken += timedelta(seconds=1)
+            ahead = [
+                backup.taken
+                for backup in self.backups()
+                if taken <= backup.taken < taken + _CLOCK_SET_BACK
+            ]
+            if ahead:
+                taken = max(ahead) + timedelta(seconds=1)
+            path = self.folder / taken.strftime(_NAME_FORMAT)
             partial = path.with_name(f".{path.name}.partial")
             partial.mkdir(mode=0o700)
         return KomodoWriter(path, partial, collections, self._latest_only)

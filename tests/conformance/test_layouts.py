@@ -1,0 +1,164 @@
+"""What every layout must do. A new layout is one more parameter."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import bson
+import pytest
+
+from fastdump.codec.bson import Batch
+from fastdump.codec.gzip import pack
+from fastdump.errors import BackupNotFoundError, StorageError
+from fastdump.model import (
+    Backup,
+    Catalog,
+    Collection,
+    CollectionKind,
+    Part,
+    ServerInfo,
+    StoredCollection,
+)
+from fastdump.store.base import BackupWriter, Layout
+from fastdump.store.komodo import KomodoLayout
+from fastdump.store.reading import check_files, read_batches, segments
+
+TAKEN = datetime(2026, 3, 4, 5, 6, 7)
+NAMES = ["Action", "a/b", "A", "a", "Stats", "..", "日本", "n" * 220]
+
+MakeLayout = Callable[[Path], Layout]
+
+
+@pytest.fixture(params=[KomodoLayout])
+def layout(request: pytest.FixtureRequest, tmp_path: Path) -> Layout:
+    make: MakeLayout = request.param
+    return make(tmp_path)
+
+
+def collection(name: str, kind: CollectionKind = CollectionKind.COLLECTION) -> Collection:
+    index = '{"name": "x_1", "key": {"x": 1}}'
+    return Collection(name, kind, '{"validator": {}}', (index,), 6, 600)
+
+
+def documents(name: str, number: int) -> bytes:
+    return b"".join(bson.encode({"_id": f"{name} {number} {one}"}) for one in range(3))
+
+
+def write(writer: BackupWriter, name: str, number: int) -> None:
+    path = writer.part_path(name, number)
+    data = documents(name, number)
+    member = pack(Batch(data, 3), 1)
+    path.write_bytes(member)
+    writer.add(name, number, Part(path, 3, len(data), len(member), 0.1, b"\0" * 32))
+
+
+def make_backup(layout: Layout, names: list[str], taken: datetime = TAKEN) -> BackupWriter:
+    view = collection("view", CollectionKind.VIEW)
+    catalog = Catalog("db", ServerInfo("h", "6", "standalone"), (*map(collection, names), view))
+    writer = layout.begin(taken, catalog.collections)
+    for name in names:
+        for number in (1, 0, 2):
+            write(writer, name, number)
+    writer.commit(catalog, datetime.now(UTC), datetime.now(UTC), "none")
+    return writer
+
+
+def contents(layout: Layout, backup: Backup) -> dict[str, StoredCollection]:
+    found, _notes = layout.contents(backup)
+    return {collection.name: collection for collection in found}
+
+
+def test_what_is_written_comes_back(layout: Layout) -> None:
+    writer = make_backup(layout, NAMES)
+    backup = layout.find(None)
+    assert (backup.name, backup.path) == (writer.name, writer.path)
+    stored = contents(layout, backup)
+    assert stored.keys() == {*NAMES, "view"}
+    assert check_files(list(stored.values())) == []
+    for name in NAMES:
+        found = stored[name]
+        assert (found.documents, found.kind) == (9, CollectionKind.COLLECTION)
+        assert found.path is not None
+        (segment,) = segments(found)
+        read = b"".join(batch.data for batch in read_batches(segment))
+        assert read == b"".join(documents(name, number) for number in range(3))
+        assert gzip.decompress(found.path.read_bytes()) == read
+        assert json.loads(found.indexes[0])["key"] == {"x": 1}
+    assert stored["view"].path is None
+    assert stored["view"].kind is CollectionKind.VIEW
+
+
+def test_nothing_is_there_before_all_of_it_is(layout: Layout) -> None:
+    make_backup(layout, ["c", "Stats"])
+    before = layout.backups()
+    writer = layout.begin(TAKEN + timedelta(days=1), [collection("c"), collection("Stats")])
+    write(writer, "c", 0)
+    write(writer, "Stats", 0)
+    assert layout.backups() == before
+    assert layout.find(None) == before[-1]
+    assert not writer.path.exists()
+    writer.abort()
+    assert layout.backups() == before
+    assert contents(layout, before[0])["Stats"].documents == 9
+
+
+def test_an_abort_leaves_nothing(layout: Layout, tmp_path: Path) -> None:
+    writer = layout.begin(TAKEN, [collection("c")])
+    write(writer, "c", 0)
+    writer.abort()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_oldest_first_and_no_two_alike(layout: Layout) -> None:
+    names = [make_backup(layout, ["c"], TAKEN + timedelta(seconds=n)).name for n in (0, 0, 1, 90)]
+    assert names == sorted(set(names))
+    assert [backup.name for backup in layout.backups()] == names
+
+
+def test_a_clock_set_back_does_not_make_the_newest_backup_the_oldest(layout: Layout) -> None:
+    first = make_backup(layout, ["c"], TAKEN).name
+    second = make_backup(layout, ["c"], TAKEN - timedelta(hours=1)).name
+    assert [backup.name for backup in layout.backups()] == [first, second]
+
+
+def test_a_removed_backup_is_gone_and_the_others_are_not(layout: Layout, tmp_path: Path) -> None:
+    for day in range(3):
+        make_backup(layout, ["c"], TAKEN + timedelta(days=day))
+    oldest, *others = layout.backups()
+    layout.remove(oldest)
+    assert layout.backups() == others
+    assert not oldest.path.exists()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    with pytest.raises(BackupNotFoundError):
+        layout.find(oldest.name)
+
+
+def test_by_name_and_by_path(layout: Layout) -> None:
+    names = [make_backup(layout, ["c"], TAKEN + timedelta(days=n)).name for n in range(2)]
+    for which in (names[0], str(layout.find(names[0]).path)):
+        assert layout.find(which).name == names[0]
+
+
+def test_strangers_are_no_backups(layout: Layout, tmp_path: Path) -> None:
+    for stranger in ("photos", "2026-03-04", ".2026-03-04_05-06-07.partial", "2026-99-99_00-00-00"):
+        (tmp_path / stranger).mkdir()
+    (tmp_path / "2026-03-04_00-00-00").write_text("a file")
+    (tmp_path / "2025-03-04_00-00-00").symlink_to(tmp_path / "photos")
+    assert layout.backups() == []
+    with pytest.raises(BackupNotFoundError):
+        layout.find(None)
+
+
+def test_files_are_for_their_owner_only(layout: Layout, tmp_path: Path) -> None:
+    writer = make_backup(layout, ["c"])
+    assert writer.path.stat().st_mode & 0o077 == 0
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    for make in (KomodoLayout,):
+        with pytest.raises(StorageError, match="does not exist"):
+            make(tmp_path / "absent").backups()

@@ -1,0 +1,237 @@
+"""Real faults: whatever ends a backup half way, nothing that was there before is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import fastdump
+from benchmarks.shapes import insert
+from fastdump.demo.compare import differences, state
+from fastdump.demo.komodo import generate
+from tests.conftest import COMMAND_SECONDS, Server, command, environment
+
+pytestmark = pytest.mark.timeout(120)
+
+DATABASE_BYTES = 150_000_000
+
+
+@pytest.fixture(scope="module")
+def database(server: Server) -> str:
+    name = server.new_database()
+    generate(server.connection, name, DATABASE_BYTES)
+    return name
+
+
+@pytest.fixture
+def folder(server: Server, tmp_path: Path) -> Path:
+    """A folder with one good backup, of another database with the same collections."""
+    small = server.new_database()
+    generate(server.connection, small, 1_000_000)
+    fastdump.backup(server.uri, db=small, folder=tmp_path / "backups")
+    return tmp_path / "backups"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def start(server: Server, database: str, folder: Path) -> subprocess.Popen[str]:
+    arguments = ("backup", "--uri", server.uri, "--db", database, "-f", folder, "-y", "-j", "2")
+    return subprocess.Popen(
+        command(*arguments),
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def working_processes(parent: int) -> list[psutil.Process]:
+    """The worker processes, once they write: children of the forkserver, which is our child."""
+    deadline = time.monotonic() + COMMAND_SECONDS
+    while time.monotonic() < deadline:
+        found = [
+            child
+            for child in psutil.Process(parent).children(recursive=True)
+            if child.parent() is not None
+            and child.ppid() != parent
+            and any(".partial" in file.path for file in child.open_files())
+        ]
+        if found:
+            return found
+        time.sleep(0.005)
+    raise AssertionError("no worker began to write")
+
+
+def all_gone(processes: list[psutil.Process], seconds: float = 5) -> bool:
+    _gone, alive = psutil.wait_procs(processes, seconds)
+    return not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+
+
+def kill_at_work(backup: subprocess.Popen[str], part: str = "") -> None:
+    """Kill a worker that has a part file open, surely: it is stopped before it is looked at."""
+    while True:
+        for victim in working_processes(backup.pid):
+            victim.suspend()
+            if any(f"{part}.gz." in file.path for file in victim.open_files()):
+                victim.kill()
+                return
+            victim.resume()
+
+
+def test_a_killed_workers_chunk_is_done_again(server: Server, database: str, folder: Path) -> None:
+    backup = start(server, database, folder)
+    for _death in range(2):
+        kill_at_work(backup)
+    _out, err = backup.communicate(timeout=COMMAND_SECONDS)
+    assert backup.returncode == 0, err
+    assert fastdump.verify(folder).problems == ()
+    target = server.new_database()
+    fastdump.restore(server.uri, target_db=target, folder=folder)
+    assert differences(state(server.connection, database), state(server.connection, target)) == []
+
+
+def test_three_killed_workers_of_one_chunk_fail_the_backup_and_it_is_named(
+    server: Server, folder: Path
+) -> None:
+    before = content(folder)
+    # One chunk that takes long, so that it can be hit three times.
+    database = server.new_database()
+    with server.client() as client:
+        client[database].create_collection("Log", capped=True, size=400_000_000)
+    insert(
+        server.connection,
+        database,
+        "Log",
+        ({"_id": n, "x": os.urandom(3000)} for n in range(60_000)),
+    )
+    backup = start(server, database, folder)
+    for _death in range(3):
+        kill_at_work(backup, "Log")
+    family = psutil.Process(backup.pid).children(recursive=True)
+    _out, err = backup.communicate(timeout=COMMAND_SECONDS)
+    assert backup.returncode == 1
+    assert "3 worker processes were killed while they worked on part 1 of Log" in err
+    assert "Traceback" not in err
+    assert content(folder) == before
+    assert all_gone(family)
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+)
+def test_interrupted(
+    server: Server, database: str, folder: Path, sent: signal.Signals, code: int
+) -> None:
+    before = content(folder)
+    backup = start(server, database, folder)
+    family = working_processes(backup.pid)
+    began = time.monotonic()
+    backup.send_signal(sent)
+    _out, err = backup.communicate(timeout=COMMAND_SECONDS)
+    assert time.monotonic() - began < 5
+    assert backup.returncode == code
+    assert "Traceback" not in err
+    assert content(folder) == before
+    assert all_gone(family)
+
+
+def test_the_coordinator_killed_leaves_no_orphan_and_no_backup(
+    server: Server, database: str, folder: Path
+) -> None:
+    before = content(folder)
+    backup = start(server, database, folder)
+    working_processes(backup.pid)
+    family = psutil.Process(backup.pid).children(recursive=True)
+    backup.kill()
+    backup.communicate(timeout=COMMAND_SECONDS)
+    assert all_gone(family)
+    assert len(fastdump.list_backups(folder)) == 1
+    after = {name: data for name, data in content(folder).items() if ".partial/" not in name}
+    assert after == before
+
+
+def in_small_disk(script: str, mount: Path) -> subprocess.CompletedProcess[str]:
+    """Run a shell script in a mount namespace of its own, with a disk of 8 MB at `mount`."""
+    mount.mkdir()
+    user = [] if os.getuid() == 0 else ["--user", "--map-root-user"]
+    whole = f"mount -t tmpfs -o size=8m none '{mount}' || exit 99\n{script}"
+    return subprocess.run(
+        ["unshare", *user, "--mount", "sh", "-c", whole],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
+        check=False,
+    )
+
+
+def test_a_full_disk(server: Server, database: str, folder: Path, tmp_path: Path) -> None:
+    mount, after = tmp_path / "small", tmp_path / "after"
+    backup = " ".join(
+        f"'{word}'"
+        for word in command(
+            "backup", "--uri", server.uri, "--db", database, "-f", mount, "-y", "-j", "2"
+        )
+    )
+    done = in_small_disk(
+        f"cp -a '{folder}/.' '{mount}'\n{backup}\ncode=$?\ncp -a '{mount}' '{after}'\nexit $code",
+        mount,
+    )
+    assert done.returncode == 1, done.stderr
+    (complaint,) = [line for line in done.stderr.splitlines() if line.startswith("fastdump:")]
+    assert "no space left" in complaint
+    assert str(mount) in complaint
+    assert "Traceback" not in done.stderr
+    assert content(after) == content(folder)
+
+
+def test_a_read_only_disk(server: Server, database: str, folder: Path, tmp_path: Path) -> None:
+    mount = tmp_path / "small"
+    backup = " ".join(
+        f"'{word}'"
+        for word in command("backup", "--uri", server.uri, "--db", database, "-f", mount)
+    )
+    done = in_small_disk(f"mount -o remount,ro '{mount}'\n{backup}", mount)
+    assert done.returncode == 1, done.stderr
+    assert "read-only" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_server_dies_half_way(folder: Path) -> None:
+    from fastdump.embedded import Mongod
+
+    before = content(folder)
+    with Mongod() as mongod:
+        server = Server(mongod.uri)
+        generate(server.connection, "db", DATABASE_BYTES)
+        backup = start(server, "db", folder)
+        working_processes(backup.pid)
+        os.kill(mongod.pid, signal.SIGKILL)
+        _out, err = backup.communicate(timeout=COMMAND_SECONDS)
+    assert backup.returncode == 3, err
+    assert "Traceback" not in err
+    assert content(folder) == before
+
+
+def test_the_folder_vanishes(server: Server, database: str, tmp_path: Path) -> None:
+    backup = start(server, database, tmp_path / "b")
+    working_processes(backup.pid)
+    shutil.rmtree(tmp_path / "b", ignore_errors=True)
+    _out, err = backup.communicate(timeout=COMMAND_SECONDS)
+    assert backup.returncode == 1, err
+    assert "does not exist" in err
+    assert "Traceback" not in err

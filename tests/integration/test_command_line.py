@@ -1,0 +1,170 @@
+"""The commands as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmarks.shapes import insert
+from fastdump.demo.compare import differences, state
+from tests.conftest import COMMAND_SECONDS, Run, Server, command, environment
+
+
+@pytest.fixture
+def database(server: Server) -> str:
+    name = server.new_database()
+    insert(server.connection, name, "Server", ({"_id": number} for number in range(1000)))
+    insert(server.connection, name, "Stats", ({"_id": number} for number in range(2000)))
+    return name
+
+
+def test_backup_list_verify_restore_prune(
+    fastdump: Run, server: Server, database: str, tmp_path: Path
+) -> None:
+    folder, target = tmp_path / "new" / "backups", server.new_database()
+    done = fastdump("backup", "--uri", server.uri, "--db", database, "-f", folder, "-y")
+    assert done.code == 0, done.err
+    assert "is complete" in done.out
+    assert [line.split()[:2] for line in done.out.splitlines()[2:5]] == [
+        ["Server", "1,000"],
+        ["Stats", "2,000"],
+        ["total", "3,000"],
+    ]
+    (name,) = [path.name for path in folder.iterdir() if path.is_dir()]
+
+    listed = fastdump("ls", "-f", folder)
+    assert listed.code == 0
+    assert name in listed.out
+    assert "latest Stats" in listed.out
+
+    verified = fastdump("verify", "-f", folder)
+    assert verified.code == 0, verified.err
+    assert "is intact" in verified.out
+
+    for which in ([], ["-r", name], [folder / name]):
+        done = fastdump(
+            "rst", "--target-uri", server.uri, "--target-db", target, "-f", folder, "-y", *which
+        )
+        assert done.code == 0, done.err
+        assert (
+            differences(state(server.connection, database), state(server.connection, target)) == []
+        )
+    assert "3,000 were there already" in done.out
+    assert "the target holds about 3,000 documents" in done.err
+
+    assert fastdump("backup", "--uri", server.uri, "--db", database, "-f", folder).code == 0
+    planned = fastdump("prune", "-f", folder, "--max-backups", "1", "--dry-run")
+    assert f"would remove {name}" in planned.out
+    assert (folder / name).is_dir()
+    assert fastdump("prune", "-f", folder, "--max-backups", "1").code == 2
+    assert (folder / name).is_dir()
+    assert fastdump("prune", "-f", folder, "--max-backups", "1", "-y").code == 0
+    assert not (folder / name).exists()
+
+
+def test_everything_from_the_environment(
+    fastdump: Run, server: Server, database: str, tmp_path: Path
+) -> None:
+    target = server.new_database()
+    address = server.uri.split("/")[2]
+    variables = {
+        "KOMODO_DATABASE_ADDRESS": address,
+        "KOMODO_DATABASE_DB_NAME": database,
+        "KOMODO_CLI_BACKUPS_FOLDER": str(tmp_path / "b"),
+        "KOMODO_CLI_DATABASE_TARGET_URI": server.uri,
+        "KOMODO_CLI_DATABASE_TARGET_DB_NAME": target,
+    }
+    assert fastdump("bkp", "-y", **variables).code == 0
+    assert fastdump("rst", "-y", **variables).code == 0
+    assert differences(state(server.connection, database), state(server.connection, target)) == []
+
+
+def test_json_progress_and_quiet(
+    fastdump: Run, server: Server, database: str, tmp_path: Path
+) -> None:
+    arguments = ("backup", "--uri", server.uri, "--db", database, "-f", tmp_path / "b")
+    done = fastdump(*arguments, "--progress", "json")
+    events = [json.loads(line) for line in done.err.splitlines()]
+    assert events[0]["event"] == "start"
+    assert {event["name"] for event in events if event["event"] == "collection"} == {
+        "Server",
+        "Stats",
+    }
+    last = [event for event in events if event["event"] == "progress"][-1]
+    assert last["documents"] == 3000
+    quiet = fastdump(*arguments, "-q")
+    assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
+
+
+def test_a_dry_run_writes_nothing(
+    fastdump: Run, server: Server, database: str, tmp_path: Path
+) -> None:
+    folder, target = tmp_path / "b", server.new_database()
+    source = ("--uri", server.uri, "--db", database)
+    planned = fastdump("backup", *source, "-f", folder, "--dry-run")
+    assert planned.code == 0
+    assert "Stats" in planned.out
+    assert not folder.exists()
+    fastdump("backup", *source, "-f", folder)
+    planned = fastdump(
+        "restore", "--target-uri", server.uri, "--target-db", target, "-f", folder, "--dry-run"
+    )
+    assert planned.code == 0
+    with server.client() as client:
+        assert client[target].list_collection_names() == []
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 130), ("", 130)])
+def test_a_restore_asks_on_a_terminal(
+    fastdump: Run, server: Server, database: str, tmp_path: Path, answer: str, code: int
+) -> None:
+    folder, target = tmp_path / "b", server.new_database()
+    fastdump("backup", "--uri", server.uri, "--db", database, "-f", folder)
+    arguments = ("restore", "--target-uri", server.uri, "--target-db", target, "-f", folder)
+    ours, theirs = pty.openpty()
+    os.write(ours, f"{answer}\n".encode())
+    done = subprocess.run(
+        command(*arguments),
+        env=environment(),
+        stdin=theirs,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
+        check=False,
+    )
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == code, done.stderr
+    assert f"into database {target!r}" in done.stderr.replace('"', "'")
+    with server.client() as client:
+        assert bool(client[target].list_collection_names()) == (code == 0)
+
+
+def test_the_demo(fastdump: Run) -> None:
+    done = fastdump("demo", "--size", "30", "--progress", "none")
+    assert done.code == 0, done.err
+    assert "are equal in both databases" in done.out
+
+
+def test_help_and_version(fastdump: Run) -> None:
+    assert fastdump("--version").out.startswith("fastdump ")
+    for name in ("backup", "restore", "list", "verify", "prune", "demo"):
+        assert name in fastdump("--help").out
+        assert fastdump(name, "--help").code == 0
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, contextlib\n"
+        "from fastdump.cli import main\n"
+        "with contextlib.suppress(SystemExit): main(['--help'])\n"
+        "heavy = {'pymongo', 'bson', 'isal', 'tqdm', 'multiprocessing', 'msgspec', 'tabulate'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    command_line = [*command()[:1], "-c", code]
+    subprocess.run(command_line, check=True, timeout=COMMAND_SECONDS, capture_output=True)

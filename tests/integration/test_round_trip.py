@@ -1,0 +1,310 @@
+"""Source and restored database are equal: dbHash, options and indexes, not counts."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+import bson
+import pytest
+
+import fastdump
+from benchmarks.shapes import HURTFUL_NAMES, hurtful, insert, mixed_ids
+from fastdump.demo.compare import CollectionState, differences, state
+from fastdump.demo.komodo import INDEXES, generate
+from fastdump.engine import planner
+from fastdump.engine.backup import plan_backup
+from fastdump.mongo.client import open_database
+from tests.conftest import Server
+
+KOMODO_BYTES = 40_000_000
+
+
+@pytest.fixture(scope="module", params=["server", "replica_set"])
+def any_server(request: pytest.FixtureRequest) -> Server:
+    found: Server = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(scope="module")
+def komodo(any_server: Server) -> str:
+    database = any_server.new_database()
+    generate(any_server.connection, database, KOMODO_BYTES)
+    return database
+
+
+@pytest.fixture(scope="module")
+def hurt(any_server: Server) -> str:
+    database = any_server.new_database()
+    hurtful(any_server.connection, database)
+    return database
+
+
+@pytest.fixture(params=[1, 3], ids=["1 worker", "3 workers"])
+def workers(request: pytest.FixtureRequest) -> int:
+    number: int = request.param
+    return number
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut and spread even what is small."""
+    monkeypatch.setattr(planner, "CHUNK_BYTES", 3_000_000)
+    monkeypatch.setattr(planner, "MIN_CHUNK_BYTES", 500_000)
+    monkeypatch.setattr(planner, "INLINE_BYTES", 0)
+
+
+def check_round_trip(server: Server, database: str, folder: Path, workers: int) -> str:
+    """Back up and restore twice; returns the name of the restored database."""
+    report = fastdump.backup(server.uri, db=database, folder=folder, workers=workers)
+    expected = state(server.connection, database)
+    assert report.documents == sum(count_documents(server, database, expected).values())
+    assert fastdump.verify(folder).problems == ()
+    target = server.new_database()
+    first = fastdump.restore(server.uri, target_db=target, folder=folder, workers=workers)
+    assert (first.complete, first.documents, first.inserted) == (
+        True,
+        report.documents,
+        report.documents,
+    )
+    assert differences(expected, state(server.connection, target)) == []
+    second = fastdump.restore(server.uri, target_db=target, folder=folder, workers=workers)
+    assert (second.complete, second.inserted, second.replaced) == (True, 0, 0)
+    assert second.unchanged == report.documents
+    assert second.notes == ()
+    assert differences(expected, state(server.connection, target)) == []
+    return target
+
+
+def count_documents(
+    server: Server, database: str, expected: dict[str, CollectionState]
+) -> dict[str, int]:
+    with server.client() as client:
+        return {
+            name: client[database].command(
+                {"count": f"system.buckets.{name}" if found.kind == "timeseries" else name}
+            )["n"]
+            for name, found in expected.items()
+            if found.kind != "view"
+        }
+
+
+def test_komodo(any_server: Server, komodo: str, tmp_path: Path, workers: int) -> None:
+    target = check_round_trip(any_server, komodo, tmp_path, workers)
+    restored = state(any_server.connection, target)
+    assert {name: len(found.indexes) for name, found in restored.items() if found.indexes} == {
+        name: len(indexes) for name, indexes in INDEXES.items()
+    }
+
+
+def test_what_hurts(any_server: Server, hurt: str, tmp_path: Path) -> None:
+    target = check_round_trip(any_server, hurt, tmp_path, 2)
+    restored = state(any_server.connection, target)
+    assert restored.keys() >= set(HURTFUL_NAMES)
+    assert len(restored["indexed"].indexes) == 11
+    assert restored["view"].kind == "view"
+    assert restored["series"].kind == "timeseries"
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_what_hurts_in_many_chunks(any_server: Server, hurt: str, tmp_path: Path) -> None:
+    _catalog, chunks = plan_backup(any_server.connection, hurt, 2)
+    cut = {chunk.collection for chunk in chunks if chunk.number}
+    assert cut >= {"mixed", "documents as ids", "uuids", "random ids", "clustered"}
+    assert "capped" not in cut
+    check_round_trip(any_server, hurt, tmp_path, 3)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_every_type_of_id_is_read_exactly_once(server: Server, tmp_path: Path) -> None:
+    import random
+
+    rng = random.Random(7)
+    for count in (6, 50, 3000):
+        database = server.new_database()
+        ids = mixed_ids(rng, count)
+        padding = "x" * (8_000_000 // count)
+        insert(server.connection, database, "c", ({"_id": one, "p": padding} for one in ids))
+        folder = tmp_path / str(count)
+        fastdump.backup(server.uri, db=database, folder=folder, workers=2)
+        backed_up = [found["_id"] for found in read_file(next(folder.glob("*/c.gz")))]
+        assert len(backed_up) == count
+        assert {bson.encode({"": one}) for one in backed_up} == {
+            bson.encode({"": one}) for one in ids
+        }
+
+
+def read_file(path: Path) -> Iterator[dict[str, Any]]:
+    """As any other program reads it: the standard library's gzip, PyMongo's bson."""
+    with gzip.open(path) as file:
+        yield from bson.decode_file_iter(cast("IO[bytes]", file))
+
+
+def test_any_gzip_and_any_bson_can_read_it(server: Server, tmp_path: Path) -> None:
+    database = server.new_database()
+    hurtful(server.connection, database)
+    report = fastdump.backup(server.uri, db=database, folder=tmp_path)
+    manifest = json.loads((report.path / "manifest.json").read_text())
+    files = {entry["name"]: entry["file"] for entry in manifest["collections"]}
+    with server.client() as client:
+        for name, file in files.items():
+            if file is None or name == "series":
+                continue
+            found = [
+                bson.encode(document, codec_options=bson.CodecOptions(tz_aware=True))
+                for document in read_file(report.path / file)
+            ]
+            reply = open_database(client, database).command({"count": name})
+            assert len(found) == reply["n"], name
+
+
+def test_changed_documents_are_repaired_and_additional_ones_stay(
+    server: Server, tmp_path: Path
+) -> None:
+    database, target = server.new_database(), server.new_database()
+    ids = ({"_id": number, "n": number} for number in range(5000))
+    insert(server.connection, database, "c", ids)
+    fastdump.backup(server.uri, db=database, folder=tmp_path)
+    fastdump.restore(server.uri, target_db=target, folder=tmp_path)
+    with server.client() as client:
+        collection = client[target]["c"]
+        collection.update_many({"_id": {"$lt": 100}}, {"$set": {"n": -1, "more": True}})
+        collection.delete_many({"_id": {"$gte": 4900}})
+        collection.insert_many([{"_id": "additional", "n": number} for number in (0,)])
+        report = fastdump.restore(server.uri, target_db=target, folder=tmp_path)
+        assert (report.inserted, report.replaced, report.unchanged) == (100, 100, 4800)
+        assert collection.find_one({"_id": "additional"}) == {"_id": "additional", "n": 0}
+        collection.delete_one({"_id": "additional"})
+        assert (
+            differences(state(server.connection, database), state(server.connection, target)) == []
+        )
+
+
+def test_drop_clears_first_and_only_what_the_backup_holds(server: Server, tmp_path: Path) -> None:
+    database, target = server.new_database(), server.new_database()
+    with server.client() as client:
+        client[database]["c"].insert_one({"_id": 1})
+        client[target]["c"].insert_one({"_id": 2})
+        client[target]["c"].create_index("x")
+        client[target]["other"].insert_one({"_id": 3})
+        fastdump.backup(server.uri, db=database, folder=tmp_path)
+        fastdump.restore(server.uri, target_db=target, folder=tmp_path, drop=True)
+        assert [found["_id"] for found in client[target]["c"].find()] == [1]
+        assert list(client[target]["c"].index_information()) == ["_id_"]
+        assert client[target]["other"].count_documents({}) == 1
+
+
+def test_without_indexes(server: Server, tmp_path: Path) -> None:
+    database, target = server.new_database(), server.new_database()
+    with server.client() as client:
+        client[database]["c"].create_index("x")
+        fastdump.backup(server.uri, db=database, folder=tmp_path)
+        fastdump.restore(server.uri, target_db=target, folder=tmp_path, indexes=False)
+        assert list(client[target]["c"].index_information()) == ["_id_"]
+
+
+def test_a_backup_without_manifest_still_restores_its_documents(
+    server: Server, tmp_path: Path
+) -> None:
+    database, target = server.new_database(), server.new_database()
+    insert(server.connection, database, "a/b", ({"_id": number} for number in range(100)))
+    report = fastdump.backup(server.uri, db=database, folder=tmp_path)
+    for broken in (b"{", None):
+        manifest = report.path / "manifest.json"
+        manifest.unlink() if broken is None else manifest.write_bytes(broken)
+        restored = fastdump.restore(server.uri, target_db=target, folder=tmp_path, drop=True)
+        assert (restored.inserted, len(restored.notes)) == (100, 1)
+        with server.client() as client:
+            assert open_database(client, target).command({"count": "a/b"})["n"] == 100
+
+
+def test_a_foreign_gzip_of_bson_is_restored(server: Server, tmp_path: Path) -> None:
+    backup = tmp_path / "2020-01-01_00-00-00"
+    backup.mkdir()
+    content = b"".join(bson.encode({"_id": number, "x": "y" * 100}) for number in range(50_000))
+    (backup / "c.gz").write_bytes(gzip.compress(content))
+    target = server.new_database()
+    report = fastdump.restore(server.uri, target_db=target, folder=tmp_path, workers=2)
+    assert report.inserted == 50_000
+    with server.client() as client:
+        assert client[target]["c"].count_documents({"x": "y" * 100}) == 50_000
+
+
+def test_what_the_server_refuses_is_counted_and_named(server: Server, tmp_path: Path) -> None:
+    database, target = server.new_database(), server.new_database()
+    with server.client() as client:
+        client[database]["c"].insert_many({"_id": n, "u": n // 2} for n in range(40))
+        client[database]["c"].create_index("x")
+        client[target].create_collection("c", validator={"_id": {"$gte": 4}})
+        client[target]["c"].create_index("u", unique=True)
+        fastdump.backup(server.uri, db=database, folder=tmp_path)
+        report = fastdump.restore(server.uri, target_db=target, folder=tmp_path)
+    assert not report.complete
+    # 4 fail validation; of the others, every second has a `u` that is already there.
+    assert report.rejected == 4 + 18
+    assert report.inserted == 18
+    assert len(report.rejections) == 10
+    assert {rejection.collection for rejection in report.rejections} == {"c"}
+    assert any("validation" in rejection.reason for rejection in report.rejections)
+    assert any("duplicate key" in rejection.reason for rejection in report.rejections)
+    assert report.notes  # the target's options differ
+
+
+def test_an_index_that_cannot_be_built_is_named_and_the_others_are_built(
+    server: Server, tmp_path: Path
+) -> None:
+    database, target = server.new_database(), server.new_database()
+    with server.client() as client:
+        client[database]["c"].insert_one({"_id": 1, "u": 1})
+        client[database]["c"].create_index("u", unique=True, name="unique")
+        client[database]["c"].create_index("v", name="plain")
+        client[target]["c"].insert_one({"_id": 2, "u": 1})
+        fastdump.backup(server.uri, db=database, folder=tmp_path)
+        report = fastdump.restore(server.uri, target_db=target, folder=tmp_path)
+        assert set(client[target]["c"].index_information()) == {"_id_", "plain"}
+    assert not report.complete
+    assert report.indexes == 1
+    (failure,) = report.failures
+    assert "index unique" in failure
+
+
+def test_latest_only_collections_are_kept_once(server: Server, tmp_path: Path) -> None:
+    database, target = server.new_database(), server.new_database()
+    with server.client() as client:
+        source = client[database]
+        source["Stats"].insert_one({"_id": 1})
+        source["Stats"].create_index("ts")
+        source["Server"].insert_one({"_id": 1})
+        first = fastdump.backup(server.uri, db=database, folder=tmp_path)
+        source["Stats"].insert_one({"_id": 2})
+        source["Server"].insert_one({"_id": 2})
+        second = fastdump.backup(server.uri, db=database, folder=tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            first.name,
+            second.name,
+            "Stats.gz",
+            "Stats.manifest.json",
+        ]
+        assert sorted(path.name for path in second.path.iterdir()) == ["Server.gz", "manifest.json"]
+        # The older backup, with the latest Stats.
+        fastdump.restore(server.uri, target_db=target, folder=tmp_path, name=first.name)
+        assert client[target]["Stats"].count_documents({}) == 2
+        assert client[target]["Server"].count_documents({}) == 1
+        assert "ts_1" in client[target]["Stats"].index_information()
+
+
+def test_a_backup_prunes_after_it_succeeded(server: Server, tmp_path: Path) -> None:
+    database = server.new_database()
+    insert(server.connection, database, "c", [{"_id": 1}])
+    (tmp_path / "my own folder").mkdir()
+    (tmp_path / "2020-13-45_99-99-99").mkdir()
+    names = [
+        fastdump.backup(server.uri, db=database, folder=tmp_path, max_backups=2).name
+        for _time in range(4)
+    ]
+    assert [backup.name for backup in fastdump.list_backups(tmp_path)] == names[2:]
+    assert (tmp_path / "my own folder").is_dir()
+    assert (tmp_path / "2020-13-45_99-99-99").is_dir()

@@ -1,0 +1,64 @@
+"""What only the Komodo layout has: collections of which only the latest copy is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fastdump.store.komodo import KomodoLayout
+from tests.conformance.test_layouts import TAKEN, contents, make_backup
+
+
+def stats(folder: Path) -> int | None:
+    layout = KomodoLayout(folder)
+    return contents(layout, layout.find(None))["Stats"].documents
+
+
+def test_only_the_latest_is_kept_beside_the_folders(tmp_path: Path) -> None:
+    layout = KomodoLayout(tmp_path)
+    first = make_backup(layout, ["Stats", "c"])
+    make_backup(layout, ["Stats", "c"], TAKEN.replace(day=5))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "2026-03-04_05-06-07",
+        "2026-03-05_05-06-07",
+        "Stats.gz",
+        "Stats.manifest.json",
+    ]
+    assert sorted(path.name for path in first.path.iterdir()) == ["c.gz", "manifest.json"]
+    assert layout.latest()[0].latest_only
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_killed_between_the_two_renames(tmp_path: Path, replaced: bool) -> None:
+    """The manifest that fits the file is used, whichever of the two it is."""
+    old, new, both = tmp_path / "old", tmp_path / "new", tmp_path / "both"
+    make_backup(KomodoLayout(old), ["Stats"])
+    new_layout = KomodoLayout(new)
+    make_backup(new_layout, ["Stats", "c"])
+    # Another size, as another content has.
+    (new / "Stats.gz").write_bytes((new / "Stats.gz").read_bytes() * 2)
+    manifest = (new / "Stats.manifest.json").read_text()
+    size = (new / "Stats.gz").stat().st_size
+    manifest = manifest.replace(f'"file_bytes": {size // 2}', f'"file_bytes": {size}')
+    manifest = manifest.replace('"documents": 9', '"documents": 18')
+    make_backup(KomodoLayout(both), ["c"])
+    (both / "Stats.gz").write_bytes(((new if replaced else old) / "Stats.gz").read_bytes())
+    (both / "Stats.manifest.json").write_bytes((old / "Stats.manifest.json").read_bytes())
+    (both / ".Stats.manifest.json.next").write_text(manifest)
+    assert stats(both) == (18 if replaced else 9)
+
+
+def test_komodos_own_stats_without_manifest(tmp_path: Path) -> None:
+    make_backup(KomodoLayout(tmp_path), ["c"])
+    (tmp_path / "Stats.gz").write_bytes(b"\x1f\x8b")
+    (tmp_path / "holiday.tar.gz").write_bytes(b"not ours")
+    assert [found.name for found in KomodoLayout(tmp_path).latest()] == ["Stats"]
+
+
+def test_other_collections_can_be_kept_once(tmp_path: Path) -> None:
+    make_backup(KomodoLayout(tmp_path, ["a/b"]), ["a/b", "Stats"])
+    assert (tmp_path / "a%2Fb.gz").is_file()
+    assert not (tmp_path / "Stats.gz").exists()
+    layout = KomodoLayout(tmp_path)
+    assert contents(layout, layout.find(None)).keys() == {"a/b", "Stats", "view"}
