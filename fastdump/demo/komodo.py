@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import bson
 from bson import Int64, ObjectId
+from pymongo.database import Database
 
 from fastdump.codec.bson import Batch
 from fastdump.model import Connection
@@ -38,6 +39,9 @@ _WORDS = (
     "Running", "Waiting", "Healthy", "sha256", "layer", "cache", "image", "compose", "up", "-d",
     "komodo", "periphery", "core", "mongo", "nginx", "postgres", "redis", "traefik", "Done",
 )  # fmt: skip
+
+_BEGINS = [f" {one} {other}-" for one in _WORDS for other in _WORDS]
+_ENDS = [f" {one} {other} {n}.{n % 7}s" for n, one in enumerate(_WORDS) for other in _WORDS]
 
 INDEXES: dict[str, list[dict[str, Any]]] = {
     "Stats": [{"key": {"ts": 1}}, {"key": {"sid": 1}}],
@@ -109,10 +113,10 @@ def _stats(rng: random.Random, number: int) -> Document:
 
 
 def _output(rng: random.Random, lines: int) -> str:
+    hashes = rng.randbytes(6 * lines).hex()
+    begins, ends = rng.choices(_BEGINS, k=lines), rng.choices(_ENDS, k=lines)
     return "\n".join(
-        f" {rng.choice(_WORDS)} {rng.choice(_WORDS)}-{rng.getrandbits(48):012x} "
-        f"{rng.choice(_WORDS)} {rng.choice(_WORDS)} {rng.random() * 9:.1f}s"
-        for _line in range(lines)
+        f"{begins[line]}{hashes[12 * line : 12 * line + 12]}{ends[line]}" for line in range(lines)
     )
 
 
@@ -248,13 +252,10 @@ def generate(
     blocks = []
     for name, count in counts.items():
         step = max(1, _BLOCK_BYTES // document_bytes(name))
-        blocks += [
-            (connection, database, name, first, min(step, count - first), seed)
-            for first in range(0, count, step)
-        ]
+        blocks += [(name, first, min(step, count - first), seed) for first in range(0, count, step)]
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(workers, context) as executor:
-        for _done in executor.map(_insert, *zip(*blocks, strict=True), chunksize=8):
+    with ProcessPoolExecutor(workers, context, _connect, (connection, database)) as executor:
+        for _done in executor.map(_insert, *zip(*blocks, strict=True), chunksize=4):
             pass
     with connect(connection) as client:
         for name, indexes in INDEXES.items():
@@ -266,9 +267,15 @@ def generate(
     return sum(counts.values())
 
 
-def _insert(
-    connection: Connection, database: str, name: str, first: int, count: int, seed: int
-) -> None:
-    batch = documents(name, first, count, seed)
-    with connect(connection) as client:
-        Loader(open_database(client, database), name, {"w": 1}).load(batch)
+_database: Database[Document] | None = None
+
+
+def _connect(connection: Connection, database: str) -> None:
+    """Runs first in every process, which then keeps its connection."""
+    global _database
+    _database = open_database(connect(connection), database)
+
+
+def _insert(name: str, first: int, count: int, seed: int) -> None:
+    assert _database is not None  # noqa: S101 - _connect ran before
+    Loader(_database, name, {"w": 1}).load(documents(name, first, count, seed))
