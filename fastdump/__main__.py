@@ -1,8 +1,6 @@
 """`python -m fastdump` is the command `fastdump`."""
 
-import sys
-
-from fastdump.cli import main
+from fastdump.cli import entry_point
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry_point()

@@ -10,6 +10,7 @@ from pathlib import Path
 __all__ = [
     "Backup",
     "BackupReport",
+    "Bounds",
     "Catalog",
     "Chunk",
     "Collection",
@@ -103,14 +104,28 @@ class Catalog:
     server: ServerInfo
     collections: tuple[Collection, ...]
 
+    @property
+    def raw_bytes(self) -> int:
+        """An estimate of the size of all documents as BSON."""
+        return sum(collection.raw_bytes for collection in self.collections)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Where to cut a collection: at record ids, or at `_id`s (BSON of `{_id: bound}`)."""
+
+    records: tuple[int, ...] = ()
+    ids: tuple[bytes, ...] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """One part of one collection, fetched by one worker in one go.
 
-    A chunk with neither bound is the whole collection, read in storage order. Otherwise it is the
-    `_id`s from `lower` on and below `upper`, in the server's order of all BSON types; where there
-    is no `upper` it reaches to the end, MaxKey included.
+    Without any bound it is the whole collection, read in storage order. With `after` or `until` it
+    is the records after the one and up to the other, in storage order. With `lower` or `upper` it
+    is the `_id`s from the one on and below the other, in the server's order of all BSON types;
+    where there is no `upper` it reaches to the end, MaxKey included.
     """
 
     collection: str
@@ -126,6 +141,17 @@ class Chunk:
     """BSON of `{_id: bound}`, inclusive."""
     upper: bytes | None = None
     """BSON of `{_id: bound}`, exclusive."""
+    after: int | None = None
+    """A record id, exclusive."""
+    until: int | None = None
+    """A record id, inclusive."""
+
+    @property
+    def how(self) -> str:
+        """How it is read, for people."""
+        if self.after is not None or self.until is not None:
+            return "by record"
+        return "whole" if self.lower is None and self.upper is None else "by _id"
 
     def __str__(self) -> str:
         return f"part {self.number + 1} of {self.collection}"
@@ -142,7 +168,7 @@ class Part:
     seconds: float
     """How long a worker was busy with it."""
     member_digests: bytes
-    """The SHA-256 of each member's bytes, 32 bytes each, in the order of the file."""
+    """The BLAKE3 of each member's bytes, 32 bytes each, in the order of the file."""
 
 
 @dataclass(frozen=True, slots=True)

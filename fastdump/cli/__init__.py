@@ -7,6 +7,7 @@ nothing heavy is imported before a command runs, so that `--help` answers at onc
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from fastdump.config import Settings
 from fastdump.errors import FastdumpError
 from fastdump.version import __version__
 
-__all__ = ["main", "parser"]
+__all__ = ["entry_point", "main", "parser"]
 
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
@@ -45,6 +46,25 @@ _COMMANDS: dict[str, tuple[_Command, list[str]]] = {
     "prune": (prune, []),
     "demo": (demo, []),
 }
+
+
+def entry_point() -> NoReturn:
+    """The console script: run a command and end the process with its exit code.
+
+    It ends at once, without what runs at an interpreter's exit: the driver would wait there for
+    its threads to wake up, half of the time that a small backup takes. By then, everything that
+    was opened is closed.
+    """
+    try:
+        code = main()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = 1
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+        sys.stdout.flush()
+    os._exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

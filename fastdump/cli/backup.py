@@ -87,14 +87,13 @@ def _show_plan(catalog: Catalog, chunks: list[Chunk]) -> None:
     rows = []
     for collection in catalog.collections:
         own = [chunk for chunk in chunks if chunk.collection == collection.name]
-        how = "by _id" if len(own) > 1 else "whole" if own else "definition only"
         rows.append(
             (
                 shown_name(collection.name),
                 f"{collection.documents:,}",
                 size(collection.raw_bytes),
                 f"{len(own)}",
-                how,
+                own[0].how if own else "definition only",
             )
         )
     table(("collection", "documents", "size", "chunks", "read"), rows, right=(1, 2, 3))

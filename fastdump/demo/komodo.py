@@ -113,11 +113,12 @@ def _stats(rng: random.Random, number: int) -> Document:
 
 
 def _output(rng: random.Random, lines: int) -> str:
-    hashes = rng.randbytes(6 * lines).hex()
+    """As of `docker compose`: each layer is named by its hash again and again."""
+    hashes = rng.randbytes(3 * lines + 6).hex()
+    layers = [hashes[place : place + 12] for place in range(0, len(hashes) - 11, 12)]
     begins, ends = rng.choices(_BEGINS, k=lines), rng.choices(_ENDS, k=lines)
-    return "\n".join(
-        f"{begins[line]}{hashes[12 * line : 12 * line + 12]}{ends[line]}" for line in range(lines)
-    )
+    chosen = rng.choices(layers, k=lines)
+    return "\n".join(map("".join, zip(begins, chosen, ends, strict=True)))
 
 
 def _update(rng: random.Random, number: int) -> Document:

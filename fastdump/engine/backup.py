@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,16 +9,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from blake3 import blake3
+
 from fastdump.codec import gzip
 from fastdump.codec.bson import Batch
 from fastdump.engine import planner
-from fastdump.engine.pool import WorkerPool
+from fastdump.engine.pool import WorkerPool, warm_up
 from fastdump.engine.prune import prune
 from fastdump.engine.worker import ServerWorker
 from fastdump.errors import IncompleteError, StorageError
 from fastdump.model import BackupReport, Catalog, Chunk, Connection, Part
-from fastdump.mongo.catalog import read_catalog, sample_bounds
-from fastdump.mongo.client import translated
+from fastdump.mongo.bounds import find_bounds
+from fastdump.mongo.catalog import read_catalog
+from fastdump.mongo.client import connect, open_database, translated
 from fastdump.mongo.fetch import fetch
 from fastdump.progress import Reporter
 from fastdump.store.base import BackupWriter, Layout, disk, private
@@ -86,12 +88,14 @@ def plan_backup(connection: Connection, database: str, workers: int) -> tuple[Ca
         ServerError: the server cannot be reached or refuses.
         UsageError: there is no such database.
     """
-    catalog = read_catalog(connection, database)
-    chunks = planner.plan(
-        catalog,
-        workers,
-        lambda found, count: sample_bounds(connection, database, found.data_name, count),
-    )
+    with connect(connection) as client, translated(connection):
+        catalog = read_catalog(client, connection, database)
+        if planner.use_processes(catalog.raw_bytes):
+            warm_up()
+        source = open_database(client, database)
+        chunks = planner.plan(
+            catalog, workers, lambda found, count: find_bounds(source, found.data_name, count)
+        )
     return catalog, chunks
 
 
@@ -106,7 +110,7 @@ def _fetch_all(
 ) -> int:
     """Have every chunk written; returns how many processes that took, 0 for this one alone."""
     documents = sum(found.documents for found in catalog.collections)
-    raw_bytes = sum(found.raw_bytes for found in catalog.collections)
+    raw_bytes = catalog.raw_bytes
     size = min(workers, len(chunks)) if planner.use_processes(raw_bytes) else 0
     left = Counter(chunk.collection for chunk in chunks)
     worker = _Worker(connection, catalog.database, level)
@@ -166,7 +170,7 @@ class _Worker(ServerWorker):
             for batch in self._batches(job.chunk):
                 member = gzip.pack(batch, self._level)
                 file.write(member)
-                digests.append(hashlib.sha256(member).digest())
+                digests.append(blake3(member).digest())
                 documents += batch.documents
                 raw_bytes += len(batch.data)
                 file_bytes += len(member)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
-from fastdump.model import Catalog, Chunk, Collection
+from fastdump.model import Bounds, Catalog, Chunk, Collection
 
 __all__ = ["CHUNK_BYTES", "cut", "pieces", "plan", "use_processes"]
 
-CHUNK_BYTES = 48 * 1024 * 1024
+CHUNK_BYTES = 32 * 1024 * 1024
 """What a chunk should hold: large enough that its query costs nothing beside its documents."""
 
 MIN_CHUNK_BYTES = 8 * 1024 * 1024
@@ -21,8 +22,8 @@ CHUNKS_PER_WORKER = 4
 INLINE_BYTES = 24 * 1024 * 1024
 """A database below that is done before the first process would have started."""
 
-Sampler = Callable[[Collection, int], Sequence[bytes]]
-"""Bounds that cut a collection into so many pieces, in the server's order of `_id`s."""
+Finder = Callable[[Collection, int], Bounds]
+"""Finds where to cut a collection into about so many pieces, in order."""
 
 
 def use_processes(raw_bytes: int) -> bool:
@@ -45,33 +46,31 @@ def pieces(collection: Collection, total_bytes: int, workers: int) -> int:
     return max(1, round(collection.raw_bytes / target))
 
 
-def cut(collection: Collection, bounds: Sequence[bytes]) -> list[Chunk]:
-    """The chunks between those bounds, the first without lower bound, the last without upper."""
-    edges = [None, *bounds, None]
-    count = len(edges) - 1
-    return [
-        Chunk(
-            collection=collection.name,
-            source=collection.data_name,
-            number=number,
-            raw_bytes=collection.raw_bytes // count,
-            document_bytes=collection.raw_bytes // max(collection.documents, 1),
-            lower=lower,
-            upper=upper,
-        )
-        for number, (lower, upper) in enumerate(pairwise(edges))
-    ]
+def cut(collection: Collection, bounds: Bounds) -> list[Chunk]:
+    """The chunks between those bounds; the first has no beginning, the last no end."""
+    count = 1 + len(bounds.records or bounds.ids)
+    whole = Chunk(
+        collection=collection.name,
+        source=collection.data_name,
+        number=0,
+        raw_bytes=collection.raw_bytes // count,
+        document_bytes=collection.raw_bytes // max(collection.documents, 1),
+    )
+    if bounds.records:
+        records = enumerate(pairwise((None, *bounds.records, None)))
+        return [replace(whole, number=n, after=after, until=until) for n, (after, until) in records]
+    ids = enumerate(pairwise((None, *bounds.ids, None)))
+    return [replace(whole, number=n, lower=lower, upper=upper) for n, (lower, upper) in ids]
 
 
-def plan(catalog: Catalog, workers: int, sample: Sampler) -> list[Chunk]:
+def plan(catalog: Catalog, workers: int, find_bounds: Finder) -> list[Chunk]:
     """The chunks of all collections that have data, the largest first.
 
     Chunks of one collection stay in order, so that its file can be joined behind the workers.
     """
-    total = sum(collection.raw_bytes for collection in catalog.collections)
     chunks: list[Chunk] = []
     for collection in catalog.collections:
         if collection.has_data:
-            count = pieces(collection, total, workers)
-            chunks += cut(collection, sample(collection, count) if count > 1 else ())
+            count = pieces(collection, catalog.raw_bytes, workers)
+            chunks += cut(collection, find_bounds(collection, count) if count > 1 else Bounds())
     return sorted(chunks, key=lambda chunk: (-chunk.raw_bytes, chunk.collection, chunk.number))

@@ -18,13 +18,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.sharedctypes import RawArray
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
 from fastdump.errors import IncompleteError
 
-__all__ = ["Meter", "Worker", "WorkerPool", "default_workers"]
+__all__ = ["Meter", "Worker", "WorkerPool", "default_workers", "warm_up"]
 
 _TICK_SECONDS = 0.1
 _MAX_DEFAULT_WORKERS = 4
@@ -38,6 +39,15 @@ _ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "
 def default_workers() -> int:
     """The smaller of 4 and the number of cores that this process may use."""
     return min(_MAX_DEFAULT_WORKERS, len(os.sched_getaffinity(0)))
+
+
+def warm_up() -> None:
+    """Have the forkserver start and load its modules, while the plan is still being made."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["fastdump.engine.preload"])
+    # Workers inherit the forkserver's environment.
+    with _environment(_ALLOCATOR):
+        forkserver.ensure_running()
 
 
 class Meter:
@@ -81,14 +91,12 @@ class _Process:
     """One worker process, as the coordinator knows it."""
 
     def __init__(self, worker: Worker) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["fastdump.engine.preload"])
+        warm_up()
         cells = RawArray("Q", 2)
         self.meter = Meter(cells)
+        context = multiprocessing.get_context("forkserver")
         self.executor = ProcessPoolExecutor(1, context, _begin, (worker, cells))
-        # The process starts at the first job, so the forkserver must start in this environment.
-        with _environment(_ALLOCATOR):
-            self._pid = self.executor.submit(os.getpid)
+        self._pid = self.executor.submit(os.getpid)
 
     def kill(self) -> None:
         """End it at once, whatever it does."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from blake3 import blake3
 
 from fastdump.codec import bson, gzip
 from fastdump.engine import planner
@@ -118,7 +119,7 @@ class _Verification:
         report = self._report(stored)
         found = [verified for _number, verified in sorted(self._found[stored.name].items())]
         own = [problem for verified in found for problem in verified.problems]
-        digest = hashlib.sha256(b"".join(verified.member_digests for verified in found))
+        digest = blake3(b"".join(verified.member_digests for verified in found))
         if stored.documents not in (None, report.documents):
             own.append(
                 Problem(segment.path, f"holds {report.documents} documents, not {stored.documents}")
@@ -168,7 +169,7 @@ class _Worker:
                 return
             with disk(segment.path), damaged(segment.path):
                 for member, data in read_members(segment):
-                    digests.append(hashlib.sha256(data).digest())
+                    digests.append(blake3(data).digest())
                     try:
                         _check_documents(gzip.unpack(data, member), member)
                     except FormatError as error:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import bson
-from bson import MaxKey, MinKey, json_util
+from bson import json_util
 from bson.errors import BSONError
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
@@ -14,20 +11,14 @@ from pymongo.errors import OperationFailure
 from fastdump.errors import FormatError, UsageError
 from fastdump.model import Catalog, Collection, CollectionKind, Connection, ExtendedJson
 from fastdump.mongo.client import (
-    RAW,
+    Client,
     Document,
-    connect,
     open_database,
     server_info,
     translated,
 )
 
-__all__ = ["extended", "list_indexes", "parsed", "read_catalog", "sample_bounds"]
-
-_SAMPLES_PER_BOUND = 20
-"""Quantiles of so many samples each leave chunks within about a quarter of their mean size."""
-
-_ENDS = (bson.encode({"_id": MinKey()}), bson.encode({"_id": MaxKey()}))
+__all__ = ["extended", "list_indexes", "parsed", "read_catalog"]
 
 _DATA_IN_SYSTEM = frozenset({"system.js"})
 """The only collection under `system.` that holds data of the user's, not of the server's."""
@@ -53,23 +44,20 @@ def parsed(text: ExtendedJson) -> Document:
     return value
 
 
-def read_catalog(connection: Connection, name: str) -> Catalog:
+def read_catalog(client: Client, connection: Connection, name: str) -> Catalog:
     """The catalog of a database.
 
     Raises:
         ServerError: the server cannot be reached or refuses.
         UsageError: there is no such database.
     """
-    with connect(connection) as client:
-        database = open_database(client, name)
-        server = server_info(client, connection)
-        with translated(connection):
-            listed = [
-                dict(entry) for entry in database.list_collections() if _is_data(entry["name"])
-            ]
-            if not listed:
-                raise UsageError(_no_database(database, connection))
-            found = [_describe(database, entry) for entry in listed]
+    database = open_database(client, name)
+    server = server_info(client, connection)
+    with translated(connection):
+        listed = [dict(entry) for entry in database.list_collections() if _is_data(entry["name"])]
+        if not listed:
+            raise UsageError(_no_database(database, connection))
+        found = [_describe(database, entry) for entry in listed]
     return Catalog(name, server, tuple(sorted(found, key=lambda collection: collection.name)))
 
 
@@ -138,38 +126,3 @@ def list_indexes(database: Database[Document], name: str) -> list[Document]:
         for index in found
         if index["key"] != {"_id": 1}
     ]
-
-
-def sample_bounds(connection: Connection, name: str, source: str, pieces: int) -> list[bytes]:
-    """Bounds that cut a collection into about equal pieces by `_id`, in the server's order.
-
-    Returns:
-        At most `pieces - 1` documents `{_id: bound}` as BSON, without repetitions, and without
-        MinKey and MaxKey, between which and the end there is no range; none where the server
-        cannot sample.
-
-    Raises:
-        ServerError: the server cannot be reached.
-    """
-    pipeline = [
-        {"$sample": {"size": pieces * _SAMPLES_PER_BOUND}},
-        {"$project": {"_id": 1}},
-        {"$sort": {"_id": 1}},
-    ]
-    command: dict[str, Any] = {
-        "aggregate": source,
-        "pipeline": pipeline,
-        "cursor": {"batchSize": pieces * _SAMPLES_PER_BOUND + 1},
-    }
-    with connect(connection) as client, translated(connection):
-        try:
-            reply = open_database(client, name).command(command, codec_options=RAW)
-        except OperationFailure:
-            return []
-        ids = [bytes(document.raw) for document in reply["cursor"]["firstBatch"]]
-    return _quantiles(ids, pieces)
-
-
-def _quantiles(ids: Sequence[bytes], pieces: int) -> list[bytes]:
-    picked = (ids[len(ids) * piece // pieces] for piece in range(1, pieces)) if ids else ()
-    return [bound for bound in dict.fromkeys(picked) if bound not in _ENDS]

@@ -17,11 +17,12 @@ from bson.max_key import MaxKey
 from bson.raw_bson import RawBSONDocument
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
-from fastdump.codec.bson import Batch, count_in_array, element, elements
+from fastdump.codec.bson import Batch, count_in_array, document, element, elements, spans
 from fastdump.errors import ServerError
 from fastdump.model import Chunk
+from fastdump.mongo.bounds import KEY_NOT_FOUND, after_record
 from fastdump.mongo.client import RAW, Document
 
 __all__ = ["BATCH_BYTES", "fetch"]
@@ -31,6 +32,9 @@ BATCH_BYTES = 1024 * 1024
 docs/performance.md."""
 
 _MAX_BATCH_DOCUMENTS = 100_000
+
+_INT64 = 0x12
+_RECORD_MARK = b"\x12$recordId\0"
 
 
 # PyMongo's own helper for raw batches. It has no public name, so its absence must be survived:
@@ -48,16 +52,20 @@ def fetch(database: Database[Document], chunk: Chunk) -> Iterator[Batch]:
         ServerError: a reply is not what the protocol says.
     """
     with database.client.start_session(causal_consistency=False) as session:
-        yield from _Cursor(database, session, chunk).batches(_query(chunk))
-        if chunk.lower is not None and chunk.upper is None:
-            # min and max cannot reach it: without max, the upper bound is MaxKey, exclusive.
-            yield from _Cursor(database, session, chunk).batches({"filter": {"_id": MaxKey()}})
+        cursor = _Cursor(database, session, chunk)
+        try:
+            if chunk.after is not None or chunk.until is not None:
+                yield from _records(cursor, chunk)
+            else:
+                yield from _ids(cursor, chunk)
+        finally:
+            cursor.close()
 
 
-def _query(chunk: Chunk) -> Document:
-    """The part of `find` that selects a chunk.
+def _ids(cursor: _Cursor, chunk: Chunk) -> Iterator[Batch]:
+    """By ranges of `_id`, or the whole collection.
 
-    Not `$gte` and `$lt`, which compare within one BSON type and lose the documents of the others.
+    Not by `$gte` and `$lt`, which compare within one BSON type and lose the documents of others.
     """
     query: Document = {}
     if chunk.lower is not None:
@@ -65,7 +73,66 @@ def _query(chunk: Chunk) -> Document:
     if chunk.upper is not None:
         query["max"] = RawBSONDocument(chunk.upper)
     query["hint"] = {"_id": 1} if query else {"$natural": 1}
-    return query
+    yield from cursor.batches(query)
+    if chunk.lower is not None and chunk.upper is None:
+        # min and max cannot reach it: without max, the upper bound is MaxKey, exclusive.
+        yield from cursor.batches({"filter": {"_id": MaxKey()}})
+
+
+def _records(cursor: _Cursor, chunk: Chunk) -> Iterator[Batch]:
+    """By ranges of record ids, in storage order."""
+    reached = chunk.after
+    try:
+        for batch in cursor.batches(after_record(chunk.after), chunk.until):
+            if chunk.until is not None and cursor.reached > chunk.until:
+                # Records are missing in between, so that the batch reaches beyond the end.
+                yield from _marked(cursor, chunk, reached)
+                return
+            yield batch
+            reached = cursor.reached
+            if reached == chunk.until:
+                return
+    except OperationFailure as error:
+        if error.code != KEY_NOT_FOUND or reached != chunk.after:
+            raise
+        yield from _from_before(cursor, chunk)
+
+
+def _from_before(cursor: _Cursor, chunk: Chunk) -> Iterator[Batch]:
+    """The record to begin after was deleted since the plan: begin at an earlier one."""
+    assert chunk.after is not None  # noqa: S101 - a scan from the beginning finds its beginning
+    distance = 1
+    while distance < chunk.after:
+        try:
+            yield from _marked(cursor, chunk, chunk.after - distance)
+        except OperationFailure as error:
+            if error.code != KEY_NOT_FOUND:
+                raise
+        else:
+            return
+        distance *= 2
+    yield from _marked(cursor, chunk, None)
+
+
+def _marked(cursor: _Cursor, chunk: Chunk, start: int | None) -> Iterator[Batch]:
+    """The records of the chunk after `start`, told apart one by one.
+
+    The server then adds `$recordId` as the last element of each document; it is taken off again.
+    """
+    for batch in cursor.batches({**after_record(start), "showRecordId": True}):
+        kept = []
+        for begin, end in spans(batch.data):
+            mark = end - 1 - len(_RECORD_MARK) - 8
+            record = int.from_bytes(batch.data[end - 9 : end - 1], "little", signed=True)
+            if batch.data[mark : mark + len(_RECORD_MARK)] != _RECORD_MARK:
+                raise ServerError("the server does not say which record a document is")
+            if (chunk.after is None or record > chunk.after) and (
+                chunk.until is None or record <= chunk.until
+            ):
+                kept.append(document(batch.data[begin + 4 : mark]))
+        yield Batch(b"".join(kept), len(kept))
+        if chunk.until is not None and cursor.reached >= chunk.until:
+            return
 
 
 class _Cursor:
@@ -78,39 +145,44 @@ class _Cursor:
         self._documents = 1
         self._bytes = max(chunk.document_bytes, 1)
         self._id = 0
+        self.reached = 0
+        """The record id of the last document seen, in a scan that asks for resume tokens."""
 
-    def batches(self, query: Document) -> Iterator[Batch]:
-        command = {"find": self._source, **query, "batchSize": self._batch_size()}
-        try:
-            batch = self._run(command)
-            while True:
-                if batch.documents:
-                    yield batch
-                if not self._id:
-                    return
-                batch = self._run(
-                    {
-                        "getMore": Int64(self._id),
-                        "collection": self._source,
-                        "batchSize": self._batch_size(),
-                    }
-                )
-        finally:
-            if self._id:
-                self._kill()
+    def batches(self, query: Document, until: int | None = None) -> Iterator[Batch]:
+        """What the query finds; `until` is the record id that a scan should not reach beyond."""
+        self.close()
+        self.reached = query.get("$_resumeAfter", {}).get("$recordId", 0)
+        command = {"find": self._source, **query}
+        while True:
+            batch = self._run({**command, "batchSize": self._batch_size(until)})
+            if batch.documents:
+                yield batch
+            if not self._id:
+                return
+            command = {"getMore": Int64(self._id), "collection": self._source}
 
-    def _kill(self) -> None:
+    def close(self) -> None:
+        """End the cursor on the server, if it has not ended by itself."""
+        if not self._id:
+            return
         # Where the connection is gone too, the server ends the cursor with its session.
         with suppress(PyMongoError):
             self._database.command(
                 {"killCursors": self._source, "cursors": [Int64(self._id)]},
                 session=self._session,
             )
+        self._id = 0
 
-    def _batch_size(self) -> int:
-        """How many documents make a batch of the right size, by those seen so far."""
-        size = BATCH_BYTES * self._documents // self._bytes
-        return min(max(size, 1), _MAX_BATCH_DOCUMENTS)
+    def _batch_size(self, until: int | None) -> int:
+        """How many documents make a batch of the right size, by those seen so far.
+
+        There are at most as many records up to `until` as there are record ids; where all are in
+        use, the last batch ends just there.
+        """
+        size = min(BATCH_BYTES * self._documents // self._bytes, _MAX_BATCH_DOCUMENTS)
+        if until is not None:
+            size = min(size, until - self.reached)
+        return max(size, 1)
 
     def _run(self, command: Document) -> Batch:
         reply = self._database.command(command, codec_options=RAW, session=self._session)
@@ -124,9 +196,18 @@ class _Cursor:
                 self._id = int.from_bytes(raw[found.value : found.end], "little", signed=True)
             elif found.name in (b"firstBatch", b"nextBatch"):
                 batch = _join(raw[found.value : found.end])
+            elif found.name == b"postBatchResumeToken":
+                self.reached = self._record(raw, found.value)
         self._documents += batch.documents
         self._bytes += len(batch.data)
         return batch
+
+    def _record(self, raw: memoryview, start: int) -> int:
+        token = element(raw, b"$recordId", start)
+        # At its end a scan has no record to resume after.
+        if token is None or token.kind != _INT64:
+            return self.reached
+        return int.from_bytes(raw[token.value : token.end], "little", signed=True)
 
 
 def _join(array: memoryview) -> Batch:

@@ -50,7 +50,7 @@ class Entry(msgspec.Struct, frozen=True):
     raw_bytes: _Size
     file_bytes: _Size
     digest: str | None
-    """Hexadecimal SHA-256 over the SHA-256 of each gzip member, in the order of the file."""
+    """Hexadecimal BLAKE3 over the BLAKE3 (32 bytes) of each member, in the order of the file."""
     options: msgspec.Raw
     """What `create` takes, in canonical Extended JSON."""
     indexes: list[msgspec.Raw]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastdump.engine.planner import CHUNK_BYTES, cut, pieces, plan, use_processes
-from fastdump.model import Catalog, Chunk, Collection, CollectionKind, ServerInfo
+from fastdump.model import Bounds, Catalog, Chunk, Collection, CollectionKind, ServerInfo
 
 MEGABYTE = 1_000_000
 
@@ -36,10 +36,24 @@ identities = st.binary(min_size=1, max_size=3)
 
 @given(st.sets(identities), st.sets(identities))
 def test_chunks_hold_every_id_exactly_once(ids: set[bytes], bounds: set[bytes]) -> None:
-    chunks = cut(collection(), sorted(bounds))
+    chunks = cut(collection(), Bounds(ids=tuple(sorted(bounds))))
     assert [chunk.number for chunk in chunks] == list(range(len(bounds) + 1))
     for identity in ids:
         assert sum(holds(chunk, identity) for chunk in chunks) == 1
+
+
+@given(st.sets(st.integers(1, 500)), st.sets(st.integers(1, 500)))
+def test_chunks_hold_every_record_exactly_once(records: set[int], bounds: set[int]) -> None:
+    chunks = cut(collection(), Bounds(records=tuple(sorted(bounds))))
+    assert len(chunks) == len(bounds) + 1
+    for record in records:
+        holding = [
+            chunk
+            for chunk in chunks
+            if (chunk.after is None or chunk.after < record)
+            and (chunk.until is None or record <= chunk.until)
+        ]
+        assert len(holding) == 1
 
 
 @given(st.lists(st.integers(0, 5000), max_size=8), st.integers(1, 16))
@@ -48,7 +62,7 @@ def test_a_plan_is_longest_first_and_complete(megabytes: list[int], workers: int
     chunks = plan(
         catalog(*collections),
         workers,
-        lambda _collection, count: [bytes([0, n]) for n in range(count - 1)],
+        lambda _collection, count: Bounds(records=tuple(range(1, count))),
     )
     sizes = [chunk.raw_bytes for chunk in chunks]
     assert sizes == sorted(sizes, reverse=True)
@@ -86,13 +100,13 @@ def test_a_view_has_no_chunk_and_a_time_series_is_read_from_its_buckets() -> Non
             collection("t", kind=CollectionKind.TIMESERIES),
         ),
         2,
-        lambda _collection, _count: [],
+        lambda _collection, _count: Bounds(),
     )
     assert [(chunk.collection, chunk.source) for chunk in chunks] == [("t", "system.buckets.t")]
 
 
 def test_where_the_server_cannot_sample_a_collection_is_read_whole() -> None:
-    (chunk,) = plan(catalog(collection(raw_bytes=10**9)), 4, lambda _collection, _count: [])
+    (chunk,) = plan(catalog(collection(raw_bytes=10**9)), 4, lambda _collection, _count: Bounds())
     assert chunk.lower is None
     assert chunk.upper is None
 
