@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, cast
 
 import bson
 import pytest
@@ -48,7 +48,7 @@ def stored(server: Server, database: str) -> list[bytes]:
     options = bson.CodecOptions(document_class=RawBSONDocument)
     with server.client() as client:
         everything = client[database].get_collection("c", codec_options=options).find()
-        return [bytes(document.raw) for document in everything]
+        return [bytes(cast("RawBSONDocument", document).raw) for document in everything]
 
 
 def bounds_of(server: Server, database: str) -> Bounds:

@@ -168,7 +168,7 @@ def test_nearly_equal_documents_are_told_apart(server: Server, tmp_path: Path) -
     """What the server takes for equal, as 1 and 1.0, or two orders of fields, is not the same."""
     database, target = server.new_database(), server.new_database()
     insert(server.connection, database, "c", ({"_id": n, "a": 1, "b": 2} for n in range(1000)))
-    changed = [{"b": 2, "a": 1}, {"a": 1.0, "b": 2}]
+    changed: list[dict[str, object]] = [{"b": 2, "a": 1}, {"a": 1.0, "b": 2}]
     insert(server.connection, target, "c", ({"_id": n, **changed[n % 2]} for n in range(1000)))
     fastdump.backup(server.uri, db=database, folder=tmp_path)
     report = fastdump.restore(server.uri, target_db=target, folder=tmp_path)

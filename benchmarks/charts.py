@@ -1,0 +1,160 @@
+"""Tables and charts of a benchmark's results: `python -m benchmarks.charts RESULTS.json FOLDER`."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+__all__ = ["draw", "main", "tell"]
+
+Row = dict[str, Any]
+
+_COLOURS = {
+    "fastdump": "#1b7f5c", "mongodump": "#8a8f98", "mongodump --gzip": "#5b6169",
+    "plain script": "#c2c6cc", "mongorestore --gzip": "#5b6169",
+    "mongorestore --gzip, 4 workers": "#8a8f98", "backup": "#1b7f5c", "restore": "#c77d1e",
+}  # fmt: skip
+
+
+def _grouped(results: list[Row], *sections: str) -> dict[tuple[str, str, str], list[Row]]:
+    found = defaultdict(list)
+    for row in results:
+        if not sections or row["section"] in sections:
+            found[row["section"], row["data"], row["tool"]].append(row)
+    return found
+
+
+def _median(rows: list[Row], name: str) -> float:
+    return float(statistics.median(row[name] for row in rows))
+
+
+def tell(path: Path) -> None:
+    """Print every result as a table: medians, and how many times fastdump's time it is."""
+    results = json.loads(path.read_text())["results"]
+    groups = _grouped(results)
+    lines = []
+    for (section, data, tool), rows in groups.items():
+        seconds = [row["seconds"] for row in rows]
+        own = groups.get((section, data, "fastdump"))
+        times = f"{_median(rows, 'seconds') / _median(own, 'seconds'):.2f}" if own else ""
+        lines.append(
+            (
+                section,
+                data,
+                tool,
+                f"{_median(rows, 'seconds'):.2f} ({min(seconds):.2f} to {max(seconds):.2f})",
+                times,
+                f"{_median(rows, 'user_seconds'):.1f} + {_median(rows, 'system_seconds'):.1f}",
+                f"{_median(rows, 'server_seconds'):.1f}",
+                f"{_median(rows, 'tree_bytes') / 1e6:.0f}",
+                f"{_median(rows, 'process_bytes') / 1e6:.0f}",
+                f"{_median(rows, 'written_bytes') / 1e6:.0f}",
+            )
+        )
+    headers = (
+        "work", "data", "tool", "seconds (min to max)", "times fastdump's", "client CPU s",
+        "server CPU s", "peak MB", "largest process MB", "written MB",
+    )  # fmt: skip
+    print(tabulate(lines, headers, disable_numparse=True, tablefmt="github"))
+
+
+def draw(path: Path, folder: Path) -> None:
+    """Draw the charts as SVG and PNG; what was not measured is left out."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    results = json.loads(path.read_text())["results"]
+    for name, section in (("backup", "backup"), ("restore", "restore")):
+        if any(row["section"] == section for row in results):
+            _bars(results, name, folder)
+    _line(results, "growth", "size of the data (times 1.3 GB)", "seconds per GB", folder, _per_gb)
+    _line(results, "workers", "workers", "seconds", folder, lambda rows: _median(rows, "seconds"))
+
+
+def _bars(results: list[Row], name: str, folder: Path) -> None:
+    from matplotlib import pyplot as plt
+
+    sections = ("backup",) if name == "backup" else ("restore", "restore again")
+    groups = [
+        (key, rows) for key, rows in _grouped(results, *sections).items() if key[1] == "komodo"
+    ]
+    figure, axes = plt.subplots(figsize=(7.5, 0.55 * len(groups) + 1))
+    for place, ((_section, _data, tool), rows) in enumerate(reversed(groups)):
+        seconds = _median(rows, "seconds")
+        axes.barh(place, seconds, color=_COLOURS.get(tool, "#8a8f98"))
+        axes.text(seconds, place, f" {seconds:.1f} s", va="center")
+    labels = [
+        tool if section == name else f"{tool}, again" for (section, _d, tool), _rows in groups
+    ]
+    axes.set_yticks(range(len(groups)), labels[::-1])
+    axes.set_xlabel("seconds, median")
+    axes.set_title(f"{name} of a Komodo-shaped database")
+    axes.margins(x=0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, folder / name)
+
+
+def _per_gb(rows: list[Row]) -> float:
+    factor = int(rows[0]["data"].split("x")[1])
+    return _median(rows, "seconds") / (1.309 * factor)
+
+
+def _line(
+    results: list[Row],
+    section: str,
+    x: str,
+    y: str,
+    folder: Path,
+    value: Callable[[list[Row]], float],
+) -> None:
+    groups = _grouped(results, section)
+    if not groups:
+        return
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
+    for tool in ("backup", "restore"):
+        points = [
+            (int(data.split("x")[-1]), value(rows), _median(rows, "process_bytes") / 1e6)
+            for (_section, data, found), rows in groups.items()
+            if found == tool
+        ]
+        for axes, column in ((left, 1), (right, 2)):
+            axes.plot(
+                [point[0] for point in points],
+                [point[column] for point in points],
+                marker="o",
+                label=tool,
+                color=_COLOURS[tool],
+            )
+    for axes, label in ((left, y), (right, "largest process, MB")):
+        axes.set_xlabel(x)
+        axes.set_ylabel(label)
+        axes.set_ylim(bottom=0)
+        axes.legend()
+        axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, folder / section)
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.tight_layout()
+    figure.savefig(path.with_suffix(".svg"))
+    figure.savefig(path.with_suffix(".png"), dpi=120)
+
+
+def main() -> None:
+    """The command."""
+    results, folder = map(Path, sys.argv[1:])
+    tell(results)
+    draw(results, folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Measure fastdump beside its peers, on this machine, in one run: `scripts/bench`.
+
+Paired and alternating: in each round every tool does the same work once, after a warm-up round
+that does not count. Nothing here asserts a time; it reports. Results go to one JSON file, and
+`benchmarks.charts` draws them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.charts import draw, tell
+from benchmarks.generate import fill
+from benchmarks.measure import measure
+from benchmarks.tools import (
+    Tools,
+    backup_commands,
+    fastdump_backup,
+    fastdump_restore,
+    restore_commands,
+    versions,
+)
+from fastdump.config import described
+from fastdump.embedded import Mongod
+from fastdump.mongo.client import connect
+
+__all__ = ["main"]
+
+SECTIONS = ("backup", "restore", "growth", "workers")
+
+# Megabytes of documents. `random-ids` is four times the server's cache of 0.25 GB.
+_FULL = {
+    "komodo": 1309, "tiny": 200, "huge": 800, "random-ids": 1100, "incompressible": 500, "small": 1,
+}  # fmt: skip
+_QUICK = {"komodo": 80, "tiny": 10, "small": 1}
+_GROWTH = (1, 2, 4, 8)
+_WORKERS = (1, 2, 3, 4)
+
+
+@dataclass
+class Bench:
+    """One run of the benchmark."""
+
+    server: Mongod
+    tools: Tools
+    folder: Path
+    rounds: int
+    sizes: dict[str, int]
+    quick: bool
+    results: list[dict[str, Any]] = field(default_factory=list)
+
+    def run(self, sections: list[str]) -> None:
+        """Run those sections."""
+        if "backup" in sections:
+            for data in self.sizes:
+                self._backups(data)
+        if "restore" in sections:
+            self._restores()
+        if "growth" in sections:
+            self._growth()
+        if "workers" in sections:
+            self._workers()
+
+    def _backups(self, data: str) -> None:
+        self._fill(data, data)
+        out = self.folder / "out"
+        commands = backup_commands(
+            self.tools, self.server.uri, data, out, with_script=data in ("komodo", "small")
+        )
+        for number in self._numbers():
+            for tool, command in commands.items():
+                if (data, tool) == ("komodo", "plain script") and number != 1:
+                    continue  # minutes long: once is enough
+                self._measure("backup", data, tool, number, command, out)
+                shutil.rmtree(out)
+        if data != "komodo":
+            self._drop(data)
+
+    def _restores(self) -> None:
+        data, backup, dump = "komodo", self.folder / "backup", self.folder / "dump"
+        self._fill(data, data)
+        measure(fastdump_backup(self.server.uri, data, backup), self.server.pid)
+        if self.tools.mongodump:
+            commands = backup_commands(self.tools, self.server.uri, data, dump, with_script=False)
+            measure(commands["mongodump --gzip"], self.server.pid)
+        for number in self._numbers():
+            commands = restore_commands(self.tools, self.server.uri, data, "restored", backup, dump)
+            for tool, command in commands.items():
+                self._measure("restore", data, tool, number, command)
+                if not tool.endswith("4 workers"):
+                    self._measure("restore again", data, tool, number, command)
+                self._drop("restored")
+
+    def _growth(self) -> None:
+        for factor in _GROWTH[:2] if self.quick else _GROWTH:
+            data = f"komodo x{factor}"
+            database = f"komodo_{factor}"
+            self._fill("komodo", database, factor)
+            # One round for the largest: it is long enough not to tremble.
+            for number in range(1, 2 if factor == _GROWTH[-1] else self.rounds + 1):
+                self._both("growth", data, database, number, None)
+            self._drop(database)
+
+    def _workers(self) -> None:
+        self._fill("komodo", "komodo")
+        for number in self._numbers():
+            for workers in _WORKERS[:2] if self.quick else _WORKERS:
+                self._both("workers", f"{workers}", "komodo", number, workers)
+
+    def _both(
+        self, section: str, data: str, database: str, number: int, workers: int | None
+    ) -> None:
+        """Fastdump alone: a backup, and a restore of it."""
+        out, uri = self.folder / "out", self.server.uri
+        backup = fastdump_backup(uri, database, out, workers)
+        self._measure(section, data, "backup", number, backup, out)
+        restore = fastdump_restore(uri, "restored", out, workers)
+        self._measure(section, data, "restore", number, restore)
+        shutil.rmtree(out)
+        self._drop("restored")
+
+    def _numbers(self) -> Iterator[int]:
+        """The rounds; number 0 is the warm-up."""
+        return iter(range(1 if self.quick else 0, self.rounds + 1))
+
+    def _measure(
+        self,
+        section: str,
+        data: str,
+        tool: str,
+        number: int,
+        command: list[str],
+        out: Path | None = None,
+    ) -> None:
+        measured = measure(command, self.server.pid, out)
+        row = {"section": section, "data": data, "tool": tool, "round": number}
+        if number:
+            self.results.append(row | asdict(measured))
+        print(f"{section}, {data}, {tool}, round {number}: {measured.seconds:.2f} s", flush=True)
+
+    def _fill(self, shape: str, database: str, factor: int = 1) -> None:
+        with connect(described(self.server.uri)) as client:
+            if database in client.list_database_names():
+                return
+        kind = "komodo" if shape == "small" else shape
+        began = time.monotonic()
+        size = self.sizes[shape] * factor * 1_000_000
+        fill(described(self.server.uri), database, kind, size)
+        print(f"filled {database} in {time.monotonic() - began:.0f} s", flush=True)
+
+    def _drop(self, database: str) -> None:
+        with connect(described(self.server.uri)) as client:
+            client.drop_database(database)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small data, one round, two minutes")
+    parser.add_argument("--rounds", type=int, help="by default 3, or 1 with --quick")
+    parser.add_argument("--only", choices=SECTIONS, nargs="+", default=list(SECTIONS))
+    parser.add_argument("--data", choices=list(_FULL), nargs="+", help="of the section backup")
+    parser.add_argument("--mongodump", help="by default the one on PATH")
+    parser.add_argument("--mongorestore", help="by default the one on PATH")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    options = parser.parse_args()
+    tools = Tools.find(options.mongodump, options.mongorestore)
+    for name in tools.missing:
+        print(f"{name} was not found: its part is left out")
+    sizes = _QUICK if options.quick else _FULL
+    if options.data:
+        sizes = {name: size for name, size in sizes.items() if name in (*options.data, "komodo")}
+    rounds = options.rounds or (1 if options.quick else 3)
+    with Mongod() as server, tempfile.TemporaryDirectory(prefix="fastdump-bench-") as folder:
+        bench = Bench(server, tools, Path(folder), rounds, sizes, options.quick)
+        save = _saver(options.out, bench)
+        for section in options.only:
+            bench.run([section])
+            save()
+    tell(options.out / "results.json")
+    draw(options.out / "results.json", options.out)
+
+
+def _saver(out: Path, bench: Bench) -> Callable[[], None]:
+    """Saves what there is so far, so that an interrupted run is not for nothing."""
+    out.mkdir(parents=True, exist_ok=True)
+    with connect(described(bench.server.uri)) as client:
+        server = client.server_info()["version"]
+    about = {
+        "date": time.strftime("%Y-%m-%d"),
+        "cores": os.cpu_count(),
+        "processor": _processor(),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "server": f"MongoDB {server}, cache 0.25 GB, on the same machine",
+        "versions": versions(bench.tools),
+        "left out": bench.tools.missing,
+        "sizes": bench.sizes,
+        "rounds": bench.rounds,
+    }
+
+    def save() -> None:
+        content = json.dumps({"about": about, "results": bench.results}, indent=1)
+        (out / "results.json").write_text(content + "\n")
+
+    return save
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+if __name__ == "__main__":
+    main()

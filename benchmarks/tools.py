@@ -1,0 +1,98 @@
+"""The commands that are compared: fastdump, MongoDB's own tools where they are, a plain script."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Tools", "backup_commands", "restore_commands", "versions"]
+
+FASTDUMP = [sys.executable, "-m", "fastdump"]
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Where mongodump and mongorestore are; None where they are not."""
+
+    mongodump: str | None
+    mongorestore: str | None
+
+    @classmethod
+    def find(cls, mongodump: str | None, mongorestore: str | None) -> Tools:
+        """As named, else on PATH."""
+        return cls(
+            mongodump or shutil.which("mongodump"), mongorestore or shutil.which("mongorestore")
+        )
+
+    @property
+    def missing(self) -> list[str]:
+        """The names of those that are not there."""
+        named = {"mongodump": self.mongodump, "mongorestore": self.mongorestore}
+        return [name for name, path in named.items() if path is None]
+
+
+def backup_commands(
+    tools: Tools, uri: str, database: str, out: Path, *, with_script: bool
+) -> dict[str, list[str]]:
+    """Each tool's command to back up a database into `out`."""
+    commands = {"fastdump": fastdump_backup(uri, database, out)}
+    if tools.mongodump:
+        dump = [tools.mongodump, "--quiet", "--uri", uri, "--db", database, "--out", str(out)]
+        commands["mongodump"] = dump
+        commands["mongodump --gzip"] = [*dump, "--gzip"]
+    if with_script:
+        commands["plain script"] = [
+            sys.executable, "-m", "benchmarks.script", uri, database, str(out),
+        ]  # fmt: skip
+    return commands
+
+
+def fastdump_backup(uri: str, database: str, out: Path, workers: int | None = None) -> list[str]:
+    """Fastdump's command."""
+    jobs = ["-j", str(workers)] if workers else []
+    return [*FASTDUMP, "backup", "-q", "-y", "--uri", uri, "--db", database, "-f", str(out), *jobs]
+
+
+def fastdump_restore(uri: str, target: str, backup: Path, workers: int | None = None) -> list[str]:
+    """Fastdump's command."""
+    jobs = ["-j", str(workers)] if workers else []
+    return [
+        *FASTDUMP, "restore", "-q", "-y", "--target-uri", uri, "--target-db", target,
+        "-f", str(backup), *jobs,
+    ]  # fmt: skip
+
+
+def restore_commands(
+    tools: Tools, uri: str, database: str, target: str, backup: Path, dump: Path
+) -> dict[str, list[str]]:
+    """Each tool's command to restore what it backed up of `database` as `target`."""
+    commands = {"fastdump": fastdump_restore(uri, target, backup)}
+    if tools.mongorestore:
+        restore = [
+            tools.mongorestore, "--quiet", "--gzip", "--uri", uri,
+            "--nsFrom", f"{database}.*", "--nsTo", f"{target}.*", str(dump),
+        ]  # fmt: skip
+        commands["mongorestore --gzip"] = restore
+        commands["mongorestore --gzip, 4 workers"] = [
+            *restore[:-1], "--numInsertionWorkersPerCollection", "4", restore[-1],
+        ]  # fmt: skip
+    return commands
+
+
+def versions(tools: Tools) -> dict[str, str]:
+    """What each says of its version."""
+    found = {}
+    for name, command in (
+        ("fastdump", FASTDUMP),
+        ("mongodump", [tools.mongodump] if tools.mongodump else []),
+        ("mongorestore", [tools.mongorestore] if tools.mongorestore else []),
+    ):
+        if command:
+            said = subprocess.run(
+                [*command, "--version"], capture_output=True, text=True, check=False
+            )
+            found[name] = said.stdout.splitlines()[0]
+    return found
