@@ -28,17 +28,16 @@ from fastdump.errors import (
     StorageError,
     UsageError,
 )
-from fastdump.model import (
-    Backup,
+from fastdump.model import Backup, Rejection
+from fastdump.progress import Reporter, Silent
+from fastdump.report import (
     BackupReport,
     CollectionReport,
     Problem,
     PruneReport,
-    Rejection,
     RestoreReport,
     VerifyReport,
 )
-from fastdump.progress import Reporter, Silent
 from fastdump.version import __version__
 
 if TYPE_CHECKING:
@@ -104,8 +103,11 @@ def backup(
         StorageError: the folder cannot be written.
         UsageError: an argument is wrong, or there is no such database.
     """
+    from fastdump.codec.gzip import LEVELS
     from fastdump.engine.backup import backup as run
 
+    if level not in LEVELS:
+        raise UsageError(f"level is {level}, but must be 0 to 3")
     return run(
         config.described(uri, username, password),
         db or config.database_of(uri),
@@ -125,6 +127,7 @@ def restore(
     name: str | Path | None = None,
     drop: bool = False,
     indexes: bool = True,
+    write_concern: str | None = None,
     workers: int | None = None,
     username: str | None = None,
     password: str | None = None,
@@ -141,6 +144,8 @@ def restore(
         name: which backup, by name or path; by default the most recent complete one.
         drop: drop each collection of the backup from the target first.
         indexes: whether to build the backup's indexes.
+        write_concern: a number of servers, `majority`, or a name of the server's configuration;
+            by default that of the URI, else majority.
         workers: number of processes; by default the smaller of 4 and the number of cores.
         username: where the URI names no user.
         password: of that user.
@@ -172,6 +177,7 @@ def restore(
         workers=_workers(workers),
         drop=drop,
         with_indexes=indexes,
+        write_concern=write_concern,
         reporter=reporter or Silent(),
     )
 

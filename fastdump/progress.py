@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Never, Protocol, TextIO
 
-from fastdump.model import CollectionReport
+from fastdump.report import CollectionReport
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -102,6 +102,7 @@ def _restore(
         workers=workers,
         drop=False,
         with_indexes=True,
+        write_concern=None,
         reporter=chosen_reporter(settings, quiet=options.quiet),
     )
     summary(report.collections, report.seconds)

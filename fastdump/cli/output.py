@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from fastdump.model import CollectionKind, CollectionReport
+from fastdump.model import CollectionKind
+from fastdump.report import CollectionReport
 
 __all__ = ["age", "notes", "rate", "shown_name", "size", "summary", "table"]
 

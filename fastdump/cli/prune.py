@@ -6,7 +6,7 @@ import argparse
 
 from fastdump.cli.options import add_folder, add_max_backups, add_yes, confirm
 from fastdump.config import Settings
-from fastdump.model import PruneReport
+from fastdump.report import PruneReport
 
 __all__ = ["add_options", "run"]
 

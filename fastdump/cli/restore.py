@@ -21,7 +21,7 @@ from fastdump.cli.options import (
 )
 from fastdump.cli.output import notes, size, summary
 from fastdump.config import TARGET, Settings
-from fastdump.model import RestoreReport
+from fastdump.report import RestoreReport
 
 __all__ = ["add_options", "add_which", "run"]
 
@@ -38,6 +38,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--no-indexes", action="store_true", help="do not build the backup's indexes"
     )
     add_workers(parser)
+    parser.add_argument(
+        "--write-concern",
+        metavar="W",
+        help="a number of servers, majority, or a name of the server's configuration; by default "
+        "that of the URI, else majority (FASTDUMP_WRITE_CONCERN)",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="show what would be done and write nothing"
     )
@@ -79,6 +85,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         workers=workers,
         drop=options.drop,
         with_indexes=not options.no_indexes,
+        write_concern=settings.text("write-concern"),
         reporter=reporter,
     )
     if not options.quiet:

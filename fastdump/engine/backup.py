@@ -18,12 +18,13 @@ from fastdump.engine.pool import WorkerPool, warm_up
 from fastdump.engine.prune import prune
 from fastdump.engine.worker import ServerWorker
 from fastdump.errors import IncompleteError, StorageError
-from fastdump.model import BackupReport, Catalog, Chunk, Connection, Part
+from fastdump.model import Catalog, Chunk, Connection, Part
 from fastdump.mongo.bounds import find_bounds
 from fastdump.mongo.catalog import read_catalog
 from fastdump.mongo.client import connect, open_database, translated
 from fastdump.mongo.fetch import fetch
 from fastdump.progress import Reporter
+from fastdump.report import BackupReport
 from fastdump.store.base import BackupWriter, Layout, disk, private
 
 __all__ = ["backup", "plan_backup"]

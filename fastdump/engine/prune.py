@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastdump.model import PruneReport
+from fastdump.report import PruneReport
 from fastdump.store.base import Layout
 
 __all__ = ["prune"]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 
+from fastdump.codec.bson import Batch
 from fastdump.engine import planner
 from fastdump.engine.pool import WorkerPool
 from fastdump.engine.worker import ServerWorker
@@ -14,17 +17,16 @@ from fastdump.errors import BackupDamagedError
 from fastdump.model import (
     Backup,
     CollectionKind,
-    CollectionReport,
     Connection,
     LoadedSegment,
-    RestoreReport,
     Segment,
     StoredCollection,
 )
 from fastdump.mongo import schema
 from fastdump.mongo.client import connect, open_database, server_info, translated, write_concern
-from fastdump.mongo.load import MAX_NAMED, Loader
+from fastdump.mongo.load import MAX_NAMED, Loader, summed
 from fastdump.progress import Reporter
+from fastdump.report import CollectionReport, RestoreReport
 from fastdump.store.base import Layout
 from fastdump.store.reading import check_files, damaged, read_batches, segments
 
@@ -134,6 +136,7 @@ def restore(
     workers: int,
     drop: bool,
     with_indexes: bool,
+    write_concern: str | None,
     reporter: Reporter,
 ) -> RestoreReport:
     """Load a backup: each of its documents is then in the target exactly as it was.
@@ -145,6 +148,8 @@ def restore(
         workers: number of processes.
         drop: drop each collection of the backup from the target first.
         with_indexes: build the backup's indexes when a collection's documents are in.
+        write_concern: a number of servers, `majority`, or a name of the server's configuration;
+            None is that of the connection string, else majority.
         reporter: hears how it goes.
 
     Raises:
@@ -158,7 +163,7 @@ def restore(
     reporter.start("restore", run.expected_documents, plan.raw_bytes)
     try:
         run.create(drop=drop)
-        run.load(size)
+        run.load(size, _Worker(plan.connection, plan.database, write_concern, workers))
         run.create_views()
     finally:
         reporter.stop()
@@ -204,11 +209,10 @@ class _Restore:
             for view in views:
                 self._failures += schema.create(database, view)
 
-    def load(self, size: int) -> None:
+    def load(self, size: int, worker: _Worker) -> None:
         """Load every segment, and build a collection's indexes when its last one is in."""
         plan = self._plan
         left = Counter(segment.collection for segment in plan.segments)
-        worker = _Worker(plan.connection, plan.database)
         with WorkerPool[_Worker, _Job, _Result](worker, size, self._reporter.update) as pool:
             for segment in plan.segments:
                 pool.submit(_Worker.load, segment)
@@ -278,19 +282,62 @@ _Result = LoadedSegment | list[str]
 class _Worker(ServerWorker):
     """Loads segments and builds indexes."""
 
+    def __init__(
+        self, connection: Connection, database: str, write_concern: str | None, senders: int
+    ) -> None:
+        super().__init__(connection, database)
+        self._write_concern = write_concern
+        self._senders = senders
+
     def load(self, job: _Job) -> _Result:
-        """Load the documents of a segment."""
+        """Load the documents of a segment.
+
+        A file that cannot be cut is read here alone, and sent by several threads.
+        """
         assert isinstance(job, Segment)  # noqa: S101
         began = time.monotonic()
-        loader = Loader(self.database, job.target, write_concern(self.client))
-        for batch in read_batches(job):
-            with translated(self.connection):
-                loader.load(batch)
-            self.done(batch.documents, len(batch.data))
-        return loader.outcome(time.monotonic() - began)
+        concern = write_concern(self.client, self._write_concern)
+        loaders = [
+            Loader(self.database, job.target, concern)
+            for _sender in range(self._senders if job.members is None else 1)
+        ]
+        if len(loaders) == 1:
+            for batch in read_batches(job):
+                self._send(loaders[0], batch)
+        else:
+            self._send_all(loaders, read_batches(job))
+        return summed(loaders, time.monotonic() - began)
+
+    def _send(self, loader: Loader, batch: Batch) -> None:
+        with translated(self.connection):
+            loader.load(batch)
+        self.done(batch.documents, len(batch.data))
+
+    def _send_all(self, loaders: list[Loader], batches: Iterator[Batch]) -> None:
+        """Send by as many threads as there are loaders; few batches wait, so memory is bounded."""
+        idle = SimpleQueue[Loader]()
+        for loader in loaders:
+            idle.put(loader)
+
+        def send(batch: Batch) -> None:
+            loader = idle.get()
+            try:
+                self._send(loader, batch)
+            finally:
+                idle.put(loader)
+
+        with ThreadPoolExecutor(len(loaders), "fastdump-send") as threads:
+            sending = deque[Future[None]]()
+            for batch in batches:
+                sending.append(threads.submit(send, batch))
+                if len(sending) > 2 * len(loaders):
+                    sending.popleft().result()
+            for sent in sending:
+                sent.result()
 
     def build_indexes(self, job: _Job) -> _Result:
         """Build all indexes of a collection; returns what could not be built."""
         assert isinstance(job, _IndexJob)  # noqa: S101
         with translated(self.connection):
-            return schema.create_indexes(self.database, job.stored, write_concern(self.client))
+            concern = write_concern(self.client, self._write_concern)
+            return schema.create_indexes(self.database, job.stored, concern)

@@ -13,15 +13,9 @@ from fastdump.codec import bson, gzip
 from fastdump.engine import planner
 from fastdump.engine.pool import Meter, WorkerPool
 from fastdump.errors import BackupDamagedError, FormatError
-from fastdump.model import (
-    CollectionReport,
-    Member,
-    Problem,
-    Segment,
-    StoredCollection,
-    VerifyReport,
-)
+from fastdump.model import Member, Segment, StoredCollection
 from fastdump.progress import Reporter
+from fastdump.report import CollectionReport, Problem, VerifyReport
 from fastdump.store.base import Layout, disk
 from fastdump.store.reading import check_files, damaged, read_batches, read_members, segments
 

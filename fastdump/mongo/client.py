@@ -110,8 +110,13 @@ def server_info(client: Client, connection: Connection) -> ServerInfo:
     return ServerInfo(connection.shown, version, topology)
 
 
-def write_concern(client: Client) -> Document:
-    """The write concern of the connection string, else majority."""
+def write_concern(client: Client, chosen: str | None) -> Document:
+    """The write concern as chosen (a number, `majority` or a name of the server's configuration).
+
+    Without a choice, that of the connection string, else majority.
+    """
+    if chosen is not None:
+        return {"w": int(chosen) if chosen.isdecimal() else chosen}
     concern = client.write_concern
     return (WriteConcern("majority") if concern.is_server_default else concern).document
 

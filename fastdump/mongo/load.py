@@ -25,7 +25,7 @@ from fastdump.model import LoadedSegment, Rejection
 from fastdump.mongo.client import Document
 from fastdump.mongo.cursor import Cursor
 
-__all__ = ["Loader"]
+__all__ = ["MAX_NAMED", "Loader", "summed"]
 
 MAX_RUN_BYTES = 8 * 1024 * 1024
 """No command is larger, unless one document alone is: PyMongo's limit for a command is 16 MiB."""
@@ -53,21 +53,23 @@ class _Run(RawBSONDocument):
         return self._documents
 
 
-@dataclass
 class Loader:
-    """Loads documents into one collection and counts what became of them."""
+    """Loads documents into one collection and counts what became of them; for one thread."""
 
-    database: Database[Document]
-    collection: str
-    write_concern: Document
-    documents: int = 0
-    raw_bytes: int = 0
-    inserted: int = 0
-    replaced: int = 0
-    unchanged: int = 0
-    rejected: int = 0
-    rejections: list[Rejection] = field(default_factory=list)
-    _comparing: bool = False
+    def __init__(
+        self, database: Database[Document], collection: str, write_concern: Document
+    ) -> None:
+        self._database = database
+        self._collection = collection
+        self._write_concern = write_concern
+        self._comparing = False
+        self.documents = 0
+        self.raw_bytes = 0
+        self.inserted = 0
+        self.replaced = 0
+        self.unchanged = 0
+        self.rejected = 0
+        self.rejections: list[Rejection] = []
 
     def load(self, batch: Batch) -> None:
         """Make the collection hold exactly each document of the batch.
@@ -85,19 +87,6 @@ class Loader:
             return
         for start, end, found in split(run, MAX_RUN_BYTES, MAX_RUN_DOCUMENTS):
             self._load(run[start:end], len(found), [(a - start, b - start) for a, b in found])
-
-    def outcome(self, seconds: float) -> LoadedSegment:
-        """What became of everything that was loaded."""
-        return LoadedSegment(
-            self.documents,
-            self.raw_bytes,
-            seconds,
-            self.inserted,
-            self.replaced,
-            self.unchanged,
-            self.rejected,
-            tuple(self.rejections),
-        )
 
     def _load(self, run: bytes, count: int, known: list[Span] | None) -> None:
         if self._comparing:
@@ -139,8 +128,8 @@ class Loader:
         query = {"filter": RawBSONDocument(_any_of(run, found)), "hint": {"_id": 1}}
         size = sum(end - start for start, end in found) // len(found)
         held = set[bytes]()
-        with self.database.client.start_session(causal_consistency=False) as session:
-            for batch in Cursor(self.database, session, self.collection, size).batches(query):
+        with self._database.client.start_session(causal_consistency=False) as session:
+            for batch in Cursor(self._database, session, self._collection, size).batches(query):
                 held.update(batch.data[start:end] for start, end in spans(batch.data))
         return held
 
@@ -157,31 +146,31 @@ class Loader:
                 self._reject(run, batch.spans[error["index"]], error)
 
     def _command(self, verb: str, field_name: str, run: bytes) -> Document:
-        reply = self.database.command(
+        reply = self._database.command(
             {
-                verb: self.collection,
+                verb: self._collection,
                 field_name: [_Run(run)],
                 "ordered": False,
-                "writeConcern": self.write_concern,
+                "writeConcern": self._write_concern,
             }
         )
         if concern := reply.get("writeConcernError"):
             raise ServerError(
-                f"{self.collection}: the server could not confirm a write: {concern['errmsg']}"
+                f"{self._collection}: the server could not confirm a write: {concern['errmsg']}"
             )
         return reply
 
     def _account(self, answered: int, sent: int) -> None:
         if answered != sent:
             raise ServerError(
-                f"{self.collection}: the server answers for {answered} of {sent} documents"
+                f"{self._collection}: the server answers for {answered} of {sent} documents"
             )
 
     def _reject(self, run: bytes, span: Span, error: Document) -> None:
         self.rejected += 1
         if len(self.rejections) < MAX_NAMED:
             self.rejections.append(
-                Rejection(self.collection, _shown_id(run, span), error.get("errmsg", "no reason"))
+                Rejection(self._collection, _shown_id(run, span), error.get("errmsg", "no reason"))
             )
 
 
@@ -250,3 +239,18 @@ def _shown_id(run: bytes, span: Span) -> str:
     if identity is None:
         return "(none)"
     return json_util.dumps(bson.decode(document(identity))["_id"])
+
+
+def summed(loaders: Sequence[Loader], seconds: float) -> LoadedSegment:
+    """What became of everything that those loaders loaded, in so many seconds together."""
+    rejections = [rejection for loader in loaders for rejection in loader.rejections]
+    return LoadedSegment(
+        documents=sum(loader.documents for loader in loaders),
+        raw_bytes=sum(loader.raw_bytes for loader in loaders),
+        seconds=seconds,
+        inserted=sum(loader.inserted for loader in loaders),
+        replaced=sum(loader.replaced for loader in loaders),
+        unchanged=sum(loader.unchanged for loader in loaders),
+        rejected=sum(loader.rejected for loader in loaders),
+        rejections=tuple(rejections[:MAX_NAMED]),
+    )

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from fastdump.errors import StorageError
-from fastdump.model import Backup, Catalog, Collection, CollectionReport, Part, StoredCollection
+from fastdump.model import Backup, Catalog, Collection, Part, StoredCollection
+from fastdump.report import CollectionReport
 
 __all__ = ["BackupWriter", "Layout", "disk", "private", "sync", "write_whole"]
 

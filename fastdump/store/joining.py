@@ -8,7 +8,8 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from fastdump.model import Collection, CollectionReport, Part
+from fastdump.model import Collection, Part
+from fastdump.report import CollectionReport
 
 __all__ = ["JoinedFile"]
 

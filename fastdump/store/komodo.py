@@ -20,15 +20,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from fastdump.errors import BackupNotFoundError, FormatError
-from fastdump.model import (
-    Backup,
-    Catalog,
-    Collection,
-    CollectionKind,
-    CollectionReport,
-    Part,
-    StoredCollection,
-)
+from fastdump.model import Backup, Catalog, Collection, CollectionKind, Part, StoredCollection
+from fastdump.report import CollectionReport
 from fastdump.store import manifest
 from fastdump.store.base import disk, sync, write_whole
 from fastdump.store.joining import JoinedFile

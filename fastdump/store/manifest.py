@@ -14,13 +14,8 @@ from typing import Annotated
 import msgspec
 
 from fastdump.errors import FormatError
-from fastdump.model import (
-    Catalog,
-    Collection,
-    CollectionKind,
-    CollectionReport,
-    StoredCollection,
-)
+from fastdump.model import Catalog, Collection, CollectionKind, StoredCollection
+from fastdump.report import CollectionReport
 from fastdump.version import __version__
 
 __all__ = ["FORMAT", "Entry", "Manifest", "describe", "entry", "read", "stored", "write"]

@@ -10,7 +10,8 @@ from pathlib import Path
 from fastdump.codec import bson, gzip
 from fastdump.codec.bson import Batch
 from fastdump.errors import BackupDamagedError, FormatError
-from fastdump.model import Member, Problem, Segment, StoredCollection
+from fastdump.model import Member, Segment, StoredCollection
+from fastdump.report import Problem
 from fastdump.store.base import disk
 
 __all__ = [

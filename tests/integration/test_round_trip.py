@@ -220,10 +220,53 @@ def test_a_foreign_gzip_of_bson_is_restored(server: Server, tmp_path: Path) -> N
     content = b"".join(bson.encode({"_id": number, "x": "y" * 100}) for number in range(50_000))
     (backup / "c.gz").write_bytes(gzip.compress(content))
     target = server.new_database()
-    report = fastdump.restore(server.uri, target_db=target, folder=tmp_path, workers=2)
-    assert report.inserted == 50_000
-    with server.client() as client:
-        assert client[target]["c"].count_documents({"x": "y" * 100}) == 50_000
+    for workers in (1, 3):
+        report = fastdump.restore(
+            server.uri, target_db=target, folder=tmp_path, workers=workers, drop=True
+        )
+        assert (report.documents, report.inserted) == (50_000, 50_000)
+        with server.client() as client:
+            assert client[target]["c"].count_documents({"x": "y" * 100}) == 50_000
+            assert client[target]["c"].distinct("_id", {"_id": {"$lt": 9}}) == list(range(9))
+        again = fastdump.restore(server.uri, target_db=target, folder=tmp_path, workers=workers)
+        assert (again.inserted, again.unchanged) == (0, 50_000)
+
+
+def test_a_foreign_file_that_is_cut_is_said_by_every_way_of_reading(
+    server: Server, tmp_path: Path
+) -> None:
+    backup = tmp_path / "2020-01-01_00-00-00"
+    backup.mkdir()
+    content = b"".join(bson.encode({"_id": number, "x": "y" * 100}) for number in range(50_000))
+    (backup / "c.gz").write_bytes(gzip.compress(content)[:-1000])
+    for workers in (1, 3):
+        with pytest.raises(fastdump.BackupDamagedError, match=r"c\.gz"):
+            fastdump.restore(
+                server.uri, target_db=server.new_database(), folder=tmp_path, workers=workers
+            )
+
+
+def test_the_write_concern_is_that_which_was_named(
+    server: Server, replica_set: Server, tmp_path: Path
+) -> None:
+    database = replica_set.new_database()
+    insert(replica_set.connection, database, "c", [{"_id": 1}])
+    fastdump.backup(replica_set.uri, db=database, folder=tmp_path)
+    for chosen in (None, "majority", "1"):
+        fastdump.restore(
+            replica_set.uri,
+            target_db=replica_set.new_database(),
+            folder=tmp_path,
+            write_concern=chosen,
+        )
+    for impossible in ("2", "nowhere"):
+        with pytest.raises(fastdump.ServerError):
+            fastdump.restore(
+                replica_set.uri,
+                target_db=replica_set.new_database(),
+                folder=tmp_path,
+                write_concern=impossible,
+            )
 
 
 def test_what_the_server_refuses_is_counted_and_named(server: Server, tmp_path: Path) -> None:

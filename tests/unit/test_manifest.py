@@ -11,13 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastdump.errors import FormatError
-from fastdump.model import (
-    Catalog,
-    Collection,
-    CollectionKind,
-    CollectionReport,
-    ServerInfo,
-)
+from fastdump.model import Catalog, Collection, CollectionKind, ServerInfo
+from fastdump.report import CollectionReport
 from fastdump.store import manifest
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

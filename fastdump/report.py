@@ -1,0 +1,139 @@
+"""What the commands report: what the Python API returns and the command line prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastdump.model import CollectionKind, Rejection, ServerInfo
+
+__all__ = [
+    "BackupReport",
+    "CollectionReport",
+    "Problem",
+    "PruneReport",
+    "RestoreReport",
+    "VerifyReport",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionReport:
+    """One line of a summary."""
+
+    name: str
+    kind: CollectionKind
+    documents: int
+    raw_bytes: int
+    file_bytes: int
+    """Size of its file."""
+    seconds: float
+    """How long workers were busy with it, summed over the workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What a backup did."""
+
+    name: str
+    path: Path
+    database: str
+    server: ServerInfo
+    consistency: str
+    workers: int
+    seconds: float
+    collections: tuple[CollectionReport, ...]
+    pruned: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What the user should know although nothing failed."""
+
+    @property
+    def documents(self) -> int:
+        """Number of documents backed up."""
+        return sum(collection.documents for collection in self.collections)
+
+    @property
+    def raw_bytes(self) -> int:
+        """Size of the documents as BSON."""
+        return sum(collection.raw_bytes for collection in self.collections)
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of the files."""
+        return sum(collection.file_bytes for collection in self.collections)
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    """What a restore did."""
+
+    name: str
+    path: Path
+    database: str
+    workers: int
+    seconds: float
+    collections: tuple[CollectionReport, ...]
+    inserted: int
+    replaced: int
+    unchanged: int
+    indexes: int
+    """Indexes of the backup that the target now has."""
+    rejected: int
+    rejections: tuple[Rejection, ...]
+    """The first of the documents that could not be written."""
+    failures: tuple[str, ...]
+    """What else could not be done: an index that cannot be built, a file that is damaged."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the target now holds everything that the backup holds."""
+        return not self.rejected and not self.failures
+
+    @property
+    def documents(self) -> int:
+        """Number of documents of the backup that were read."""
+        return sum(collection.documents for collection in self.collections)
+
+    @property
+    def raw_bytes(self) -> int:
+        """Size of these documents as BSON."""
+        return sum(collection.raw_bytes for collection in self.collections)
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of the files."""
+        return sum(collection.file_bytes for collection in self.collections)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Damage that was found in a file of a backup."""
+
+    path: Path
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a verification read and found."""
+
+    name: str
+    path: Path
+    seconds: float
+    collections: tuple[CollectionReport, ...]
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def intact(self) -> bool:
+        """Whether everything is as it was written."""
+        return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class PruneReport:
+    """Which backups were removed, oldest first, and which remain."""
+
+    removed: tuple[str, ...]
+    kept: tuple[str, ...]
