@@ -30,6 +30,7 @@ __all__ = ["Meter", "Worker", "WorkerPool", "default_workers", "warm_up"]
 _TICK_SECONDS = 0.1
 _MAX_DEFAULT_WORKERS = 4
 _MAX_DEATHS = 3
+_START_SECONDS = 5
 
 # With these, glibc keeps the memory of one batch for the next instead of giving it back to the
 # kernel, which would zero it again: a third of a dump's time otherwise. See docs/performance.md.
@@ -100,9 +101,9 @@ class _Process:
 
     def kill(self) -> None:
         """End it at once, whatever it does."""
-        if self._pid.done() and not self._pid.exception():
-            with suppress(ProcessLookupError):
-                os.kill(self._pid.result(), signal.SIGTERM)
+        # One that is still starting could not be told otherwise to leave its first job.
+        with suppress(BrokenProcessPool, ProcessLookupError, TimeoutError):
+            os.kill(self._pid.result(_START_SECONDS), signal.SIGTERM)
 
 
 class WorkerPool(Generic[W, Job, Result]):
@@ -143,6 +144,10 @@ class WorkerPool(Generic[W, Job, Result]):
     def submit(self, work: Callable[[W, Job], Result], job: Job) -> None:
         """Have a method of the worker run with that job, after those submitted before."""
         self._pending.append((work, job))
+
+    def submit_next(self, work: Callable[[W, Job], Result], job: Job) -> None:
+        """The same, but before all that wait."""
+        self._pending.appendleft((work, job))
 
     def results(self) -> Iterator[tuple[Job, Result]]:
         """Every job with its result, as they finish, until none is left.

@@ -79,7 +79,7 @@ def plan_restore(
     capped = _capped(backup, collections)
     cut = [
         segment
-        for collection in sorted(collections, key=lambda found: -found.file_bytes)
+        for collection in sorted(collections, key=_index_work, reverse=True)
         for segment in segments(collection, whole=collection.name in capped)
     ]
     held, differing = _look_at_target(connection, database, collections)
@@ -92,6 +92,15 @@ def plan_restore(
         held,
         tuple(notes + differing),
     )
+
+
+def _index_work(collection: StoredCollection) -> tuple[int, int]:
+    """What comes first: indexes that take long are built while other documents are loaded.
+
+    The server builds a collection's indexes with one thread, so that at the end, with nothing
+    left to load, all other cores wait for it.
+    """
+    return (collection.documents or 0) * len(collection.indexes), collection.file_bytes
 
 
 def _capped(backup: Backup, collections: Sequence[StoredCollection]) -> set[str]:
@@ -225,7 +234,7 @@ class _Restore:
                     self._reporter.finished(self._collection_report(job.collection))
                     stored = self._stored[job.collection]
                     if self._with_indexes and stored.indexes:
-                        pool.submit(_Worker.build_indexes, _IndexJob(stored))
+                        pool.submit_next(_Worker.build_indexes, _IndexJob(stored))
                 elif isinstance(job, _IndexJob):
                     self._indexes += len(job.stored.indexes) - len(result)
                     self._failures += result

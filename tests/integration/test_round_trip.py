@@ -176,6 +176,17 @@ def test_nearly_equal_documents_are_told_apart(server: Server, tmp_path: Path) -
     assert differences(state(server.connection, database), state(server.connection, target)) == []
 
 
+def test_an_id_of_an_equal_number_of_another_type(server: Server, tmp_path: Path) -> None:
+    """1 and 1.0 are one `_id` to the server, so the target's document must become the backup's."""
+    database, target = server.new_database(), server.new_database()
+    insert(server.connection, database, "c", ({"_id": n, "a": 1} for n in range(10)))
+    insert(server.connection, target, "c", ({"_id": float(n), "a": 1} for n in range(10)))
+    fastdump.backup(server.uri, db=database, folder=tmp_path)
+    report = fastdump.restore(server.uri, target_db=target, folder=tmp_path)
+    assert report.complete
+    assert differences(state(server.connection, database), state(server.connection, target)) == []
+
+
 def test_drop_clears_first_and_only_what_the_backup_holds(server: Server, tmp_path: Path) -> None:
     database, target = server.new_database(), server.new_database()
     with server.client() as client:
