@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import resource
+import select
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,16 +17,18 @@ import psutil
 
 __all__ = ["Measurement", "measure"]
 
-_SAMPLE_SECONDS = 0.02
+_SAMPLE_SECONDS = 0.25
+_REAP_SECONDS = 10
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
 class Measurement:
     """One run of one command.
 
-    CPU and memory are sampled every 20 ms from the whole tree of processes, so that the last
-    moments of each process may be missing; memory is resident, and what processes share counts in
-    each of them.
+    CPU and the largest process are the kernel's own accounts of all processes that the command
+    started, also of those that outlive it. Only the sum of their memory is sampled: looking often
+    would slow down what is measured.
     """
 
     seconds: float
@@ -30,9 +36,9 @@ class Measurement:
     system_seconds: float
     server_seconds: float
     tree_bytes: int
-    """The highest sum over the processes at one moment."""
+    """The highest sum of resident memory at one moment; what is shared counts in each process."""
     process_bytes: int
-    """The highest of any one process."""
+    """The highest resident memory of any one process."""
     written_bytes: int
 
 
@@ -45,52 +51,77 @@ def measure(command: Sequence[str], server_pid: int, output: Path | None = None)
         RuntimeError: the command failed.
     """
     os.sync()
+    # Processes that the command leaves behind become ours to wait for, with what they used.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     server = psutil.Process(server_pid)
     server_before = sum(server.cpu_times()[:2])
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    tree = _Tree(process.pid)
-    while process.poll() is None:
-        tree.sample()
-        time.sleep(_SAMPLE_SECONDS)
-    seconds = time.perf_counter() - began
-    assert process.stdout is not None
-    said = process.stdout.read().decode(errors="replace")
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {said[-2000:]}")
+    with tempfile.TemporaryFile() as said:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT
+        )
+        tree_bytes = _watch(process.pid)
+        _pid, status, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            text = said.read().decode(errors="replace")[-2000:]
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {text}")
+    server_seconds = sum(server.cpu_times()[:2]) - server_before
+    usages = [used, *_reap(but=server_pid)]
     return Measurement(
         seconds,
-        sum(user for user, _system in tree.cpu.values()),
-        sum(system for _user, system in tree.cpu.values()),
-        sum(server.cpu_times()[:2]) - server_before,
-        tree.tree_bytes,
-        tree.process_bytes,
+        sum(usage.ru_utime for usage in usages),
+        sum(usage.ru_stime for usage in usages),
+        server_seconds,
+        tree_bytes,
+        max(usage.ru_maxrss for usage in usages) * 1024,
         _size(output) if output else 0,
     )
 
 
-class _Tree:
-    """A process and its descendants, sampled while they live."""
+def _watch(pid: int) -> int:
+    """Until the process ends, without taking its account: the highest sum of memory seen."""
+    highest = 0
+    descriptor = os.pidfd_open(pid)
+    try:
+        while not _ended(descriptor):
+            highest = max(highest, _memory(pid))
+    finally:
+        os.close(descriptor)
+    return highest
 
-    def __init__(self, pid: int) -> None:
-        self._root = psutil.Process(pid)
-        self.cpu: dict[int, tuple[float, float]] = {}
-        self.tree_bytes = 0
-        self.process_bytes = 0
 
-    def sample(self) -> None:
-        sizes = [0]
-        try:
-            for process in [self._root, *self._root.children(recursive=True)]:
-                times = process.cpu_times()
-                self.cpu[process.pid] = times.user, times.system
-                sizes.append(process.memory_info().rss)
-        except psutil.Error:
-            return  # one of them has just ended
-        self.tree_bytes = max(self.tree_bytes, sum(sizes))
-        self.process_bytes = max(self.process_bytes, *sizes)
+def _ended(descriptor: int) -> bool:
+    return bool(select.select([descriptor], [], [], _SAMPLE_SECONDS)[0])
+
+
+def _memory(pid: int) -> int:
+    total = 0
+    try:
+        root = psutil.Process(pid)
+        for process in [root, *root.children(recursive=True)]:
+            total += process.memory_info().rss
+    except psutil.Error:
+        return 0  # one of them has just ended
+    return total
+
+
+def _reap(*, but: int) -> list[resource.struct_rusage]:
+    """What the processes used that the command left behind; they end with it."""
+    found = []
+    deadline = time.monotonic() + _REAP_SECONDS
+    while time.monotonic() < deadline:
+        others = [child for child in psutil.Process().children() if child.pid != but]
+        if not others:
+            break
+        for child in others:
+            pid, _status, used = os.wait4(child.pid, os.WNOHANG)
+            if pid:
+                found.append(used)
+        time.sleep(0.005)
+    return found
 
 
 def _size(path: Path) -> int:

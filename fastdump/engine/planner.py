@@ -19,7 +19,7 @@ MIN_CHUNK_BYTES = 8 * 1024 * 1024
 CHUNKS_PER_WORKER = 4
 """At least so many where the data allows, so that no worker is left alone with a large one."""
 
-INLINE_BYTES = 24 * 1024 * 1024
+INLINE_BYTES = 64 * 1024 * 1024
 """A database below that is done before the first process would have started."""
 
 Finder = Callable[[Collection, int], Bounds]
