@@ -4,9 +4,8 @@ The verbs and the names are those of the command line, and each returns what the
 
     import fastdump
 
-    if __name__ == "__main__":  # worker processes import the main module again
-        report = fastdump.backup("mongodb://localhost", db="komodo", folder="/backups")
-        print(report.documents, report.seconds)
+    report = fastdump.backup("mongodb://localhost", db="komodo", folder="/backups")
+    print(report.documents, report.seconds)
 
 Nothing is printed and nothing is asked. What is not done raises a `FastdumpError`.
 """
