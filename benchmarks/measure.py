@@ -55,6 +55,7 @@ def measure(command: Sequence[str], server_pid: int, output: Path | None = None)
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     server = psutil.Process(server_pid)
     server_before = sum(server.cpu_times()[:2])
+    others = _children()
     with tempfile.TemporaryFile() as said:
         began = time.perf_counter()
         process = subprocess.Popen(
@@ -69,7 +70,7 @@ def measure(command: Sequence[str], server_pid: int, output: Path | None = None)
             text = said.read().decode(errors="replace")[-2000:]
             raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {text}")
     server_seconds = sum(server.cpu_times()[:2]) - server_before
-    usages = [used, *_reap(but=server_pid)]
+    usages = [used, *_reap(but=others)]
     return Measurement(
         seconds,
         sum(usage.ru_utime for usage in usages),
@@ -108,17 +109,21 @@ def _memory(pid: int) -> int:
     return total
 
 
-def _reap(*, but: int) -> list[resource.struct_rusage]:
+def _children() -> set[int]:
+    return {child.pid for child in psutil.Process().children()}
+
+
+def _reap(*, but: set[int]) -> list[resource.struct_rusage]:
     """What the processes used that the command left behind; they end with it."""
     found = []
     deadline = time.monotonic() + _REAP_SECONDS
     while time.monotonic() < deadline:
-        others = [child for child in psutil.Process().children() if child.pid != but]
-        if not others:
+        left = _children() - but
+        if not left:
             break
-        for child in others:
-            pid, _status, used = os.wait4(child.pid, os.WNOHANG)
-            if pid:
+        for pid in left:
+            ended, _status, used = os.wait4(pid, os.WNOHANG)
+            if ended:
                 found.append(used)
         time.sleep(0.005)
     return found

@@ -14,7 +14,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,25 @@ class Bench:
     rounds: int
     sizes: dict[str, int]
     quick: bool
+    out: Path
     results: list[dict[str, Any]] = field(default_factory=list)
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        with connect(described(self.server.uri)) as client:
+            version = client.server_info()["version"]
+        self.about = {
+            "date": time.strftime("%Y-%m-%d"),
+            "cores": os.cpu_count(),
+            "processor": _processor(),
+            "system": platform.platform(terse=True),
+            "python": platform.python_version(),
+            "server": f"MongoDB {version}, cache 0.25 GB, on the same machine",
+            "versions": versions(self.tools),
+            "left out": self.tools.missing,
+            "sizes": self.sizes,
+            "rounds": self.rounds,
+        }
 
     def run(self, sections: list[str]) -> None:
         """Run those sections."""
@@ -146,7 +164,14 @@ class Bench:
         row = {"section": section, "data": data, "tool": tool, "round": number}
         if number:
             self.results.append(row | asdict(measured))
+            self._save()
         print(f"{section}, {data}, {tool}, round {number}: {measured.seconds:.2f} s", flush=True)
+
+    def _save(self) -> None:
+        """After each measurement, so that an interrupted run is not for nothing."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        content = json.dumps({"about": self.about, "results": self.results}, indent=1)
+        (self.out / "results.json").write_text(content + "\n")
 
     def _fill(self, shape: str, database: str, factor: int = 1) -> None:
         with connect(described(self.server.uri)) as client:
@@ -182,38 +207,10 @@ def main() -> None:
         sizes = {name: size for name, size in sizes.items() if name in (*options.data, "komodo")}
     rounds = options.rounds or (1 if options.quick else 3)
     with Mongod() as server, tempfile.TemporaryDirectory(prefix="fastdump-bench-") as folder:
-        bench = Bench(server, tools, Path(folder), rounds, sizes, options.quick)
-        save = _saver(options.out, bench)
-        for section in options.only:
-            bench.run([section])
-            save()
+        bench = Bench(server, tools, Path(folder), rounds, sizes, options.quick, options.out)
+        bench.run(options.only)
     tell(options.out / "results.json")
     draw(options.out / "results.json", options.out)
-
-
-def _saver(out: Path, bench: Bench) -> Callable[[], None]:
-    """Saves what there is so far, so that an interrupted run is not for nothing."""
-    out.mkdir(parents=True, exist_ok=True)
-    with connect(described(bench.server.uri)) as client:
-        server = client.server_info()["version"]
-    about = {
-        "date": time.strftime("%Y-%m-%d"),
-        "cores": os.cpu_count(),
-        "processor": _processor(),
-        "system": platform.platform(terse=True),
-        "python": platform.python_version(),
-        "server": f"MongoDB {server}, cache 0.25 GB, on the same machine",
-        "versions": versions(bench.tools),
-        "left out": bench.tools.missing,
-        "sizes": bench.sizes,
-        "rounds": bench.rounds,
-    }
-
-    def save() -> None:
-        content = json.dumps({"about": about, "results": bench.results}, indent=1)
-        (out / "results.json").write_text(content + "\n")
-
-    return save
 
 
 def _processor() -> str:
