@@ -223,7 +223,7 @@ def test_the_password_appears_nowhere(fastdump: Run, locked: Mongod, tmp_path: P
     secret.write_text(f"{CANARY}\n")
     uri = f"mongodb://backup:{CANARY}@{locked.address}/?authSource=admin&directConnection=true"
     with Server(uri).client() as client:
-        client["big"]["c"].insert_many({"_id": n, "x": "y" * 1000} for n in range(40_000))
+        client["big"]["c"].insert_many({"_id": n, "x": "y" * 1000} for n in range(90_000))
     seen: list[str] = []
     options = ("--db", "big", "-f", folder, "-j", "2")
     by_file = ("--address", locked.address, "--username", "backup", "--password-file", secret)

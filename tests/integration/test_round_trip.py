@@ -20,7 +20,7 @@ from fastdump.engine.backup import plan_backup
 from fastdump.mongo.client import open_database
 from tests.conftest import Server
 
-KOMODO_BYTES = 40_000_000
+KOMODO_BYTES = 90_000_000
 
 
 @pytest.fixture(scope="module", params=["server", "replica_set"])
@@ -60,6 +60,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 def check_round_trip(server: Server, database: str, folder: Path, workers: int) -> str:
     """Back up and restore twice; returns the name of the restored database."""
     report = fastdump.backup(server.uri, db=database, folder=folder, workers=workers)
+    assert report.workers == workers, "no processes were used"
     expected = state(server.connection, database)
     assert report.documents == sum(count_documents(server, database, expected).values())
     assert fastdump.verify(folder).problems == ()
