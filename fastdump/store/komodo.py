@@ -192,6 +192,7 @@ def _latest(folder: Path) -> list[StoredCollection]:
             for candidate in candidates
             if (read := _read_manifest(candidate, latest_only=True)) is not None
             for collection in read[1]
+            if collection.path == path
         ]
         if described:
             fitting = [collection for collection in described if collection.file_bytes == size]
@@ -252,15 +253,17 @@ class KomodoWriter:
             self._sync_files()
             own, latest = self._entries()
 
-            def content(entries: Sequence[manifest.Entry]) -> bytes:
-                return manifest.write(
-                    manifest.describe(catalog, started, ended, consistency, entries)
-                )
+            def describe(name: str, entries: Sequence[manifest.Entry]) -> None:
+                described = manifest.describe(catalog, started, ended, consistency, entries)
+                write_whole(self._partial / name, manifest.write(described))
 
-            for entry in latest:
-                self._replace_latest(entry, content([entry]))
-            write_whole(self._partial / _MANIFEST, content(own))
+            describe(_MANIFEST, own)
+            for stem, entry in latest.items():
+                describe(f"{stem}.{_MANIFEST}", [entry])
             sync(self._partial)
+            # All content is on the disk. From here on, there are only renames.
+            for stem in latest:
+                self._replace_latest(stem)
             self._partial.rename(self.path)
             sync(self.path.parent)
 
@@ -274,9 +277,10 @@ class KomodoWriter:
         with ThreadPoolExecutor(_SYNC_THREADS, "fastdump-sync") as syncing:
             list(syncing.map(sync, paths))
 
-    def _entries(self) -> tuple[list[manifest.Entry], list[manifest.Entry]]:
+    def _entries(self) -> tuple[list[manifest.Entry], dict[str, manifest.Entry]]:
+        """Those of the folder, and those kept beside it by the stem of their file."""
         own: list[manifest.Entry] = []
-        latest: list[manifest.Entry] = []
+        latest: dict[str, manifest.Entry] = {}
         for name, file in self._files.items():
             has_data = file.collection.has_data
             entry = manifest.entry(
@@ -285,17 +289,20 @@ class KomodoWriter:
                 file.report(),
                 file.digest if has_data else None,
             )
-            (latest if has_data and name in self._latest_only else own).append(entry)
+            if has_data and name in self._latest_only:
+                latest[file.path.name.removesuffix(".gz")] = entry
+            else:
+                own.append(entry)
         return own, latest
 
-    def _replace_latest(self, entry: manifest.Entry, content: bytes) -> None:
+    def _replace_latest(self, stem: str) -> None:
         """Replace `Stats.gz` and its manifest so that at no moment a whole copy is missing."""
         folder = self.path.parent
-        assert entry.file is not None  # noqa: S101 - a latest-only collection has data
-        final = folder / f"{entry.file.removesuffix('.gz')}.{_MANIFEST}"
+        final = folder / f"{stem}.{_MANIFEST}"
         pending = final.with_name(f".{final.name}.next")
-        write_whole(pending, content)
-        (self._partial / entry.file).replace(folder / entry.file)
+        (self._partial / final.name).replace(pending)
+        sync(folder)
+        (self._partial / f"{stem}.gz").replace(folder / f"{stem}.gz")
         sync(folder)
         pending.replace(final)
         sync(folder)

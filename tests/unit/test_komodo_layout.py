@@ -62,3 +62,11 @@ def test_other_collections_can_be_kept_once(tmp_path: Path) -> None:
     assert not (tmp_path / "Stats.gz").exists()
     layout = KomodoLayout(tmp_path)
     assert contents(layout, layout.find(None)).keys() == {"a/b", "Stats", "view"}
+
+
+def test_a_manifest_beside_describes_its_own_file_only(tmp_path: Path) -> None:
+    make_backup(KomodoLayout(tmp_path), ["Stats", "c"])
+    (tmp_path / "holiday.gz").write_bytes((tmp_path / "Stats.gz").read_bytes())
+    manifest = (tmp_path / "Stats.manifest.json").read_text()
+    (tmp_path / "holiday.manifest.json").write_text(manifest)
+    assert [found.name for found in KomodoLayout(tmp_path).latest()] == ["Stats"]
