@@ -122,7 +122,7 @@ def _line(
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
     for tool in ("backup", "restore"):
         points = [
-            (int(data.split("x")[-1]), value(rows), _median(rows, "process_bytes") / 1e6)
+            (int(data.split("x")[-1]), value(rows), _median(rows, "tree_bytes") / 1e6)
             for (_section, data, found), rows in groups.items()
             if found == tool
         ]
@@ -134,7 +134,7 @@ def _line(
                 label=tool,
                 color=_COLOURS[tool],
             )
-    for axes, label in ((left, y), (right, "largest process, MB")):
+    for axes, label in ((left, y), (right, "peak memory of all processes, MB")):
         axes.set_xlabel(x)
         axes.set_ylabel(label)
         axes.set_ylim(bottom=0)

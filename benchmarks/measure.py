@@ -38,7 +38,8 @@ class Measurement:
     tree_bytes: int
     """The highest sum of resident memory at one moment; what is shared counts in each process."""
     process_bytes: int
-    """The highest resident memory of any one process."""
+    """The highest resident memory of any one process; never less than the benchmark's own, which
+    a process inherits as its mark before it becomes the command."""
     written_bytes: int
 
 
