@@ -31,25 +31,16 @@ class CollectionReport:
     """How long workers were busy with it, summed over the workers."""
 
 
-@dataclass(frozen=True, slots=True)
-class BackupReport:
-    """What a backup did."""
+class _Totals:
+    """Sums over the collections of a report."""
 
-    name: str
-    path: Path
-    database: str
-    server: ServerInfo
-    consistency: str
-    workers: int
-    seconds: float
+    __slots__ = ()
+
     collections: tuple[CollectionReport, ...]
-    pruned: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    """What the user should know although nothing failed."""
 
     @property
     def documents(self) -> int:
-        """Number of documents backed up."""
+        """Number of documents."""
         return sum(collection.documents for collection in self.collections)
 
     @property
@@ -64,7 +55,23 @@ class BackupReport:
 
 
 @dataclass(frozen=True, slots=True)
-class RestoreReport:
+class BackupReport(_Totals):
+    """What a backup did."""
+
+    name: str
+    path: Path
+    database: str
+    server: ServerInfo
+    consistency: str
+    workers: int
+    seconds: float
+    collections: tuple[CollectionReport, ...]
+    pruned: tuple[str, ...]
+    """The names of old backups that were removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport(_Totals):
     """What a restore did."""
 
     name: str
@@ -89,21 +96,6 @@ class RestoreReport:
     def complete(self) -> bool:
         """Whether the target now holds everything that the backup holds."""
         return not self.rejected and not self.failures
-
-    @property
-    def documents(self) -> int:
-        """Number of documents of the backup that were read."""
-        return sum(collection.documents for collection in self.collections)
-
-    @property
-    def raw_bytes(self) -> int:
-        """Size of these documents as BSON."""
-        return sum(collection.raw_bytes for collection in self.collections)
-
-    @property
-    def file_bytes(self) -> int:
-        """Size of the files."""
-        return sum(collection.file_bytes for collection in self.collections)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from fastdump.cli.options import (
     chosen_workers,
     confirm,
 )
-from fastdump.cli.output import notes, shown_name, size, summary, table
+from fastdump.cli.output import shown_name, size, summary, table
 from fastdump.config import SOURCE, Settings
 from fastdump.model import Catalog, Chunk, Connection
 
@@ -70,7 +70,6 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         print(f"\nbackup {report.name} is complete: {report.path}")
         if report.pruned:
             print(f"removed {len(report.pruned)} old: {', '.join(report.pruned)}")
-        notes(report.notes)
     return 0
 
 
