@@ -68,7 +68,7 @@ class Bench:
             "date": time.strftime("%Y-%m-%d"),
             "cores": os.cpu_count(),
             "processor": _processor(),
-            "system": platform.platform(terse=True),
+            "system": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version(),
             "server": f"MongoDB {version}, cache 0.25 GB, on the same machine",
             "versions": versions(self.tools),
