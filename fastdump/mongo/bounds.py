@@ -1,9 +1,9 @@
 """Where to cut a collection into pieces of about equal size.
 
 At record ids where the server can: a scan in storage order costs it a third less than one by `_id`
-does, and where `_id`s are random and the collection is larger than the cache, a tenth. A scan can
-begin after any record that exists (`$_resumeAfter`, which the server's own tools use), and each
-batch says which record it reached. Elsewhere at `_id`s.
+does, and many times less where `_id`s are random and the collection is larger than the cache. A
+scan can begin after any record that exists (`$_resumeAfter`), and each batch says which record it
+reached. Elsewhere at `_id`s.
 """
 
 from __future__ import annotations

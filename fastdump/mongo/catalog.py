@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import bson
 from bson import json_util
 from bson.errors import BSONError
@@ -93,15 +95,7 @@ def _describe(database: Database[Document], entry: Document) -> Collection:
         return collection
     documents, raw_bytes = _sizes(database, collection.data_name)
     indexes = tuple(map(extended, list_indexes(database, entry["name"])))
-    return Collection(
-        collection.name,
-        kind,
-        collection.options,
-        indexes,
-        documents,
-        raw_bytes,
-        collection.capped,
-    )
+    return replace(collection, indexes=indexes, documents=documents, raw_bytes=raw_bytes)
 
 
 def _sizes(database: Database[Document], name: str) -> tuple[int, int]:

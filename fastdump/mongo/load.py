@@ -5,7 +5,7 @@ An insert of a run costs the client nothing per document: in an OP_MSG the docum
 collides is compared with what the target holds, and replaced where it differs. A loader that sees
 mostly collisions stops inserting and compares from the start; the outcome is the same.
 
-Reading a document by its `_id` costs the server a quarter of what replacing it does, also by
+Reading a document by its `_id` costs the server a fifth of what replacing it does, also by
 itself, so a restore over a target that is nearly right is nearly all reading.
 """
 
@@ -90,38 +90,42 @@ class Loader:
 
     def _load(self, run: bytes, count: int, known: list[Span] | None) -> None:
         if self._comparing:
-            self._reconcile(run, known or spans(run))
+            # Mostly new documents are better inserted.
+            self._comparing = self._reconcile(run, known or spans(run)) > count // 2
         else:
-            self._insert(run, count, known)
+            self._comparing = self._insert(run, count, known) > count // 2
         self.documents += count
         self.raw_bytes += len(run)
 
-    def _insert(self, run: bytes, count: int, known: list[Span] | None) -> None:
+    def _insert(self, run: bytes, count: int, known: list[Span] | None) -> int:
+        """Insert documents and reconcile those that collide; returns how many did."""
         reply = self._command("insert", "documents", run)
         errors = reply.get("writeErrors", [])
         self._account(reply["n"] + len(errors), count)
         self.inserted += reply["n"]
         if not errors:
-            return
+            return 0
         found = known or spans(run)
         collided = [found[error["index"]] for error in errors if error["code"] == _DUPLICATE_KEY]
         for error in errors:
             if error["code"] != _DUPLICATE_KEY:
                 self._reject(run, found[error["index"]], error)
-        self._reconcile(run, collided)
-        self._comparing = len(collided) > count // 2
+        if collided:
+            self._reconcile(run, collided)
+        return len(collided)
 
-    def _reconcile(self, run: bytes, found: Sequence[Span]) -> None:
-        """Make the target hold those documents, writing only what it does not hold yet."""
-        if not found:
-            return
+    def _reconcile(self, run: bytes, found: Sequence[Span]) -> int:
+        """Make the target hold those documents, writing only what it does not hold yet.
+
+        Returns:
+            How many documents the target held under the same `_id`s.
+        """
         held = self._held(run, found)
         wanted = [span for span in found if run[span[0] : span[1]] not in held]
         self.unchanged += len(found) - len(wanted)
         if wanted:
             self._upsert(run, wanted)
-        # Mostly new documents: those are better inserted.
-        self._comparing = len(held) > len(found) // 2
+        return len(held)
 
     def _held(self, run: bytes, found: Sequence[Span]) -> set[bytes]:
         """The documents that the target has under the same `_id`s, whole."""
