@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -59,6 +60,16 @@ def start(server: Server, database: str, folder: Path) -> subprocess.Popen[str]:
     )
 
 
+def is_writing(child: psutil.Process, parent: int) -> bool:
+    """Whether a worker has a file of a backup open; one that has just ended has not."""
+    try:
+        return child.ppid() != parent and any(
+            ".partial" in file.path for file in child.open_files()
+        )
+    except psutil.NoSuchProcess:
+        return False
+
+
 def working_processes(parent: int) -> list[psutil.Process]:
     """The worker processes, once they write: children of the forkserver, which is our child."""
     deadline = time.monotonic() + COMMAND_SECONDS
@@ -66,9 +77,7 @@ def working_processes(parent: int) -> list[psutil.Process]:
         found = [
             child
             for child in psutil.Process(parent).children(recursive=True)
-            if child.parent() is not None
-            and child.ppid() != parent
-            and any(".partial" in file.path for file in child.open_files())
+            if is_writing(child, parent)
         ]
         if found:
             return found
@@ -85,11 +94,12 @@ def kill_at_work(backup: subprocess.Popen[str], part: str = "") -> None:
     """Kill a worker that has a part file open, surely: it is stopped before it is looked at."""
     while True:
         for victim in working_processes(backup.pid):
-            victim.suspend()
-            if any(f"{part}.gz." in file.path for file in victim.open_files()):
-                victim.kill()
-                return
-            victim.resume()
+            with suppress(psutil.NoSuchProcess):  # the one killed before may still be listed
+                victim.suspend()
+                if any(f"{part}.gz." in file.path for file in victim.open_files()):
+                    victim.kill()
+                    return
+                victim.resume()
 
 
 def test_a_killed_workers_chunk_is_done_again(server: Server, database: str, folder: Path) -> None:
