@@ -27,11 +27,12 @@ from fastdump.errors import (
     StorageError,
     UsageError,
 )
-from fastdump.model import Backup, Rejection
+from fastdump.model import LAYOUTS, Backup, Rejection
 from fastdump.progress import Reporter, Silent
 from fastdump.report import (
     BackupReport,
     CollectionReport,
+    CopyReport,
     Problem,
     PruneReport,
     RestoreReport,
@@ -48,6 +49,7 @@ __all__ = [
     "BackupNotFoundError",
     "BackupReport",
     "CollectionReport",
+    "CopyReport",
     "FastdumpError",
     "FormatError",
     "IncompleteError",
@@ -62,6 +64,7 @@ __all__ = [
     "VerifyReport",
     "__version__",
     "backup",
+    "copy",
     "list_backups",
     "prune",
     "restore",
@@ -78,6 +81,7 @@ def backup(
     level: int = config.DEFAULT_LEVEL,
     max_backups: int = config.DEFAULT_MAX_BACKUPS,
     latest_only: Sequence[str] = config.DEFAULT_LATEST_ONLY,
+    layout: str = LAYOUTS[0],
     username: str | None = None,
     password: str | None = None,
     reporter: Reporter | None = None,
@@ -92,6 +96,7 @@ def backup(
         level: of compression, 0 to 3.
         max_backups: how many to keep; 0 keeps all.
         latest_only: collections of which only the latest copy is kept.
+        layout: `komodo`, or `komodo-json` for what Komodo's own restore reads.
         username: where the URI names no user.
         password: of that user.
         reporter: hears how it goes.
@@ -104,13 +109,16 @@ def backup(
     """
     from fastdump.codec.gzip import LEVELS
     from fastdump.engine.backup import backup as run
+    from fastdump.store.layouts import layout as at
 
     if level not in LEVELS:
         raise UsageError(f"level is {level}, but must be 0 to 3")
+    if layout not in LAYOUTS:
+        raise UsageError(f"layout is {layout!r}, but must be one of {', '.join(LAYOUTS)}")
     return run(
         config.described(uri, username, password),
         db or config.database_of(uri),
-        _layout(folder, latest_only),
+        at(layout, Path(folder), latest_only),
         workers=_workers(workers),
         level=level,
         max_backups=max_backups,
@@ -170,6 +178,72 @@ def restore(
         target_db or config.database_of(target_uri),
         _layout(folder),
         None if name is None else str(name),
+        workers=_workers(workers),
+    )
+    return run(
+        plan,
+        workers=_workers(workers),
+        drop=drop,
+        with_indexes=indexes,
+        write_concern=write_concern,
+        reporter=reporter or Silent(),
+    )
+
+
+def copy(
+    uri: str,
+    target_uri: str,
+    *,
+    db: str | None = None,
+    target_db: str | None = None,
+    drop: bool = False,
+    indexes: bool = True,
+    write_concern: str | None = None,
+    workers: int | None = None,
+    username: str | None = None,
+    password: str | None = None,
+    target_username: str | None = None,
+    target_password: str | None = None,
+    reporter: Reporter | None = None,
+) -> CopyReport:
+    """Copy a database to another server; running it twice leaves the same database.
+
+    Documents of the target that are not in the source stay, unless `drop`.
+
+    Args:
+        uri: the server to read from.
+        target_uri: the server to write to.
+        db: the database to read; by default that of the URI, else `komodo`.
+        target_db: the database to write; by default that of the target URI, else `komodo`.
+        drop: drop each collection of the source from the target first.
+        indexes: whether to build the source's indexes.
+        write_concern: a number of servers, `majority`, or a name of the server's configuration;
+            by default that of the target URI, else majority.
+        workers: number of processes; by default the smaller of 4 and the number of cores.
+        username: where the URI names no user.
+        password: of that user.
+        target_username: where the target URI names no user.
+        target_password: of that user.
+        reporter: hears how it goes.
+
+    Returns:
+        What was done. Look at its `complete`: documents and indexes that the server refused are
+        counted and named there, and do not raise.
+
+    Raises:
+        IncompleteError: a worker died.
+        ServerError: a server cannot be reached or refuses.
+        UsageError: an argument is wrong, or there is no such database.
+    """
+    from fastdump.engine.copy import copy as run
+    from fastdump.engine.copy import plan_copy
+
+    plan = plan_copy(
+        config.described(uri, username, password),
+        db or config.database_of(uri),
+        config.described(target_uri, target_username, target_password),
+        target_db or config.database_of(target_uri),
+        workers=_workers(workers),
     )
     return run(
         plan,
@@ -239,19 +313,15 @@ def prune(
     return run(_layout(folder), max_backups, dry_run=dry_run)
 
 
-def _layout(
-    folder: str | Path, latest_only: Sequence[str] = config.DEFAULT_LATEST_ONLY
-) -> KomodoLayout:
+def _layout(folder: str | Path) -> KomodoLayout:
     from fastdump.store.komodo import KomodoLayout
 
-    return KomodoLayout(Path(folder), latest_only)
+    return KomodoLayout(Path(folder))
 
 
 def _workers(workers: int | None) -> int:
-    from fastdump.engine.pool import default_workers
-
     if workers is None:
-        return default_workers()
+        return config.default_workers()
     if workers < 1:
         raise UsageError(f"workers is {workers}, but must be at least 1")
     return workers

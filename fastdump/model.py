@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 __all__ = [
+    "LAYOUTS",
     "Backup",
     "Bounds",
     "Catalog",
@@ -15,8 +17,11 @@ __all__ = [
     "Collection",
     "CollectionKind",
     "Connection",
+    "Definition",
+    "Encoding",
     "ExtendedJson",
-    "LoadedSegment",
+    "Loaded",
+    "Losses",
     "Member",
     "Part",
     "Rejection",
@@ -24,6 +29,9 @@ __all__ = [
     "ServerInfo",
     "StoredCollection",
 ]
+
+LAYOUTS = ("komodo", "komodo-json")
+"""How a backup may be written."""
 
 ExtendedJson = str
 """The text of a JSON value in canonical Extended JSON v2: what options and indexes travel as."""
@@ -38,6 +46,8 @@ class Connection:
     """The address as it may be printed: no user, no password, no options."""
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    app_name: str | None = None
+    """What the server's log should call this client; by default fastdump and its version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,38 @@ class CollectionKind(StrEnum):
     COLLECTION = "collection"
     VIEW = "view"
     TIMESERIES = "timeseries"
+
+
+class Encoding(StrEnum):
+    """How the documents of a file are written."""
+
+    BSON = "bson"
+    JSON = "json"
+    """One line of Extended JSON for each, as Komodo's own backup writes them."""
+
+
+class Definition(Protocol):
+    """What is needed to make a collection, wherever it was described."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def kind(self) -> CollectionKind:
+        """What it is."""
+
+    @property
+    def options(self) -> ExtendedJson:
+        """What `create` takes."""
+
+    @property
+    def indexes(self) -> tuple[ExtendedJson, ...]:
+        """What `createIndexes` takes."""
+
+    @property
+    def data_name(self) -> str:
+        """The collection on the server that holds its documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +194,20 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Losses:
+    """What JSON lines could not carry of the documents of a part."""
+
+    inexact: int
+    """Documents that do not come back exactly as they were."""
+    first: str | None
+    """The `_id` of the first of them."""
+    other_ids: int
+    """Documents whose `_id` is no ObjectId, which Komodo's own restore skips."""
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
-    """A chunk on disk: a run of gzip members."""
+    """A chunk on disk: a run of gzip members, or for JSON lines a piece of one member."""
 
     path: Path
     documents: int
@@ -161,8 +215,13 @@ class Part:
     file_bytes: int
     seconds: float
     """How long a worker was busy with it."""
-    member_digests: bytes
+    member_digests: bytes = b""
     """The BLAKE3 of each member's bytes, 32 bytes each, in the order of the file."""
+    text_crc: int = 0
+    """The CRC-32 of its JSON lines."""
+    text_bytes: int = 0
+    """The length of its JSON lines."""
+    losses: Losses | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +308,10 @@ class Segment:
     """Size of its documents, an estimate where members are not known."""
     number: int
     """The place of this segment among those of its file, from 0."""
+    encoding: Encoding = Encoding.BSON
+    segments: int = 1
+    """How many segments the file has. Those of JSON lines take turns: each reads the whole file
+    and takes every so-manieth block of lines."""
 
     def __str__(self) -> str:
         return f"part {self.number + 1} of {self.path.name}"
@@ -256,16 +319,17 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A document that could not be written, by its `_id` and the server's reason."""
+    """A document that could not be written, and why."""
 
     collection: str
-    id: str
+    document: str
+    """Its `_id`, or the line of the file where it should have been."""
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedSegment:
-    """What became of the documents of a segment."""
+class Loaded:
+    """What became of the documents of a segment or a chunk."""
 
     documents: int
     raw_bytes: int
@@ -279,3 +343,5 @@ class LoadedSegment:
     rejected: int
     rejections: tuple[Rejection, ...]
     """The first few of them."""
+    damage: str | None = None
+    """Why the file could not be read to its end."""

@@ -10,6 +10,8 @@ from fastdump.model import CollectionKind, Rejection, ServerInfo
 __all__ = [
     "BackupReport",
     "CollectionReport",
+    "CopyReport",
+    "LoadReport",
     "Problem",
     "PruneReport",
     "RestoreReport",
@@ -68,15 +70,16 @@ class BackupReport(_Totals):
     collections: tuple[CollectionReport, ...]
     pruned: tuple[str, ...]
     """The names of old backups that were removed."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of it, such as what the layout cannot carry."""
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreReport(_Totals):
-    """What a restore did."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadReport(_Totals):
+    """What loading documents into a database did."""
 
-    name: str
-    path: Path
     database: str
+    """The one that was written."""
     workers: int
     seconds: float
     collections: tuple[CollectionReport, ...]
@@ -84,7 +87,7 @@ class RestoreReport(_Totals):
     replaced: int
     unchanged: int
     indexes: int
-    """Indexes of the backup that the target now has."""
+    """Indexes of the source that the target now has."""
     rejected: int
     rejections: tuple[Rejection, ...]
     """The first of the documents that could not be written."""
@@ -94,8 +97,26 @@ class RestoreReport(_Totals):
 
     @property
     def complete(self) -> bool:
-        """Whether the target now holds everything that the backup holds."""
+        """Whether the target now holds everything that the source holds."""
         return not self.rejected and not self.failures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreReport(LoadReport):
+    """What a restore did."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyReport(LoadReport):
+    """What a copy did."""
+
+    server: ServerInfo
+    """Where it was read."""
+    source: str
+    """The database that was read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn, Protocol
 
-from fastdump.cli import backup, demo, listing, prune, restore, verify
-from fastdump.cli.options import add_everywhere, settings_of
+from fastdump.cli import backup, configuration, copy, demo, listing, prune, restore, verify
+from fastdump.cli.options import add_everywhere, add_files, settings_of
 from fastdump.config import Settings
 from fastdump.errors import FastdumpError
 from fastdump.version import __version__
@@ -41,9 +41,11 @@ class _Command(Protocol):
 _COMMANDS: dict[str, tuple[_Command, list[str]]] = {
     "backup": (backup, ["bkp"]),
     "restore": (restore, ["rst"]),
+    "copy": (copy, ["cp"]),
     "list": (listing, ["ls"]),
     "verify": (verify, []),
     "prune": (prune, []),
+    "config": (configuration, []),
     "demo": (demo, []),
 }
 
@@ -95,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="'fastdump COMMAND --help' explains a command.",
     )
     top.add_argument("--version", action="version", version=f"fastdump {__version__}")
+    add_files(top, default=None)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for name, (command, aliases) in _COMMANDS.items():
         summary = (command.__doc__ or "").splitlines()[0]

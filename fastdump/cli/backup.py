@@ -7,16 +7,16 @@ import sys
 
 from fastdump.cli.options import (
     add_folder,
+    add_layout,
     add_max_backups,
     add_server,
     add_workers,
     add_yes,
     asked_connection,
     chosen_reporter,
-    chosen_workers,
     confirm,
 )
-from fastdump.cli.output import shown_name, size, summary, table
+from fastdump.cli.output import notes, shown_database, shown_name, size, summary, table
 from fastdump.config import SOURCE, Settings
 from fastdump.model import Catalog, Chunk, Connection
 
@@ -28,16 +28,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_server(parser, SOURCE)
     add_folder(parser)
     add_max_backups(parser)
-    parser.add_argument(
-        "--latest-only",
-        metavar="NAME[,NAME]",
-        help="collections of which only the latest copy is kept, by default Stats "
-        "(FASTDUMP_LATEST_ONLY)",
-    )
+    add_layout(parser)
     add_workers(parser)
-    parser.add_argument(
-        "--level", metavar="0-3", help="of compression, by default 1 (FASTDUMP_LEVEL)"
-    )
     parser.add_argument("--dry-run", action="store_true", help="show the plan and read no document")
     add_yes(parser)
 
@@ -45,11 +37,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
     from fastdump.engine.backup import backup, plan_backup
-    from fastdump.store.komodo import KomodoLayout
+    from fastdump.store.layouts import layout
 
     connection = asked_connection(settings, SOURCE)
-    database, workers = settings.database(SOURCE), chosen_workers(settings)
-    layout = KomodoLayout(settings.folder, settings.latest_only)
+    database, workers = settings.database(SOURCE), settings.workers
+    place = layout(settings.layout, settings.folder, settings.latest_only)
     level, max_backups = settings.level, settings.max_backups
     if options.dry_run:
         _show_plan(*plan_backup(connection, database, workers))
@@ -59,12 +51,13 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     report = backup(
         connection,
         database,
-        layout,
+        place,
         workers=workers,
         level=level,
         max_backups=max_backups,
         reporter=chosen_reporter(settings, quiet=options.quiet),
     )
+    notes(report.notes)
     if not options.quiet:
         summary(report.collections, report.seconds)
         print(f"\nbackup {report.name} is complete: {report.path}")
@@ -76,8 +69,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 def _ask(connection: Connection, database: str, settings: Settings) -> None:
     kept = f"the newest {settings.max_backups} backups" if settings.max_backups else "all backups"
     confirm(
-        f"Back up database {database!r} of {connection.shown} into {settings.folder}, "
-        f"keeping {kept}?",
+        f"Back up {shown_database(connection, database)} into {settings.folder}, keeping {kept}?",
         yes=False,
     )
 

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from fastdump.cli.options import add_workers, chosen_reporter, chosen_workers
+from fastdump.cli.options import add_workers, chosen_reporter
 from fastdump.cli.output import size, summary
 from fastdump.config import Settings, described, whole_number
 from fastdump.errors import IncompleteError
@@ -18,7 +18,6 @@ from fastdump.model import Connection
 
 __all__ = ["add_options", "run"]
 
-_DEFAULT_MEGABYTES = 200
 _SOURCE, _TARGET = "komodo", "komodo_restored"
 
 
@@ -27,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size",
         metavar="MB",
-        help=f"about how much data, by default {_DEFAULT_MEGABYTES} (FASTDUMP_SIZE)",
+        help="about how much data, by default 200 (FASTDUMP_SIZE)",
     )
     add_workers(parser)
 
@@ -38,8 +37,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     from fastdump.demo.komodo import generate
     from fastdump.embedded import Mongod
 
-    megabytes = settings.parsed("size", whole_number(1, 100_000), _DEFAULT_MEGABYTES)
-    workers = chosen_workers(settings)
+    megabytes = settings.parsed("size", whole_number(1, 100_000))
+    workers = settings.workers
     with Mongod() as server, tempfile.TemporaryDirectory(prefix="fastdump-demo-") as folder:
         connection = described(server.uri)
         began = time.monotonic()
@@ -96,7 +95,7 @@ def _restore(
     print(
         f"\n== fastdump restore --target-uri {connection.uri} --target-db {_TARGET} -f {folder} -y"
     )
-    plan = plan_restore(connection, _TARGET, KomodoLayout(folder), None)
+    plan = plan_restore(connection, _TARGET, KomodoLayout(folder), None, workers=workers)
     report = restore(
         plan,
         workers=workers,

@@ -9,24 +9,27 @@ import sys
 from fastdump.config import (
     DEFAULT_FOLDER,
     DEFAULT_MAX_BACKUPS,
+    Files,
     Origin,
     Settings,
     one_of,
 )
 from fastdump.errors import UsageError
-from fastdump.model import Connection
+from fastdump.model import LAYOUTS, Connection
 from fastdump.progress import MODES, Reporter, Silent, reporter
 
 __all__ = [
     "add_everywhere",
+    "add_files",
     "add_folder",
+    "add_layout",
     "add_max_backups",
     "add_server",
+    "add_target",
     "add_workers",
     "add_yes",
     "asked_connection",
     "chosen_reporter",
-    "chosen_workers",
     "confirm",
     "settings_of",
 ]
@@ -81,6 +84,43 @@ def add_max_backups(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_layout(parser: argparse.ArgumentParser) -> None:
+    """`--layout`, `--latest-only` and `--level`: how a backup is written."""
+    parser.add_argument(
+        "--layout",
+        metavar="|".join(LAYOUTS),
+        help="how documents are written: komodo, as BSON; komodo-json, as the JSON lines that "
+        "Komodo's own restore reads (FASTDUMP_LAYOUT)",
+    )
+    parser.add_argument(
+        "--latest-only",
+        metavar="NAME[,NAME]",
+        help="collections of which only the latest copy is kept, by default Stats "
+        "(FASTDUMP_LATEST_ONLY)",
+    )
+    parser.add_argument(
+        "--level", metavar="0-3", help="of compression, by default 1 (FASTDUMP_LEVEL)"
+    )
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """What restore and copy do with their target."""
+    parser.add_argument(
+        "--drop", action="store_true", help="drop each of these collections on the target first"
+    )
+    indexes = parser.add_mutually_exclusive_group()
+    indexes.add_argument(
+        "-i", "--index", action="store_true", help="build indexes too, which is the default"
+    )
+    indexes.add_argument("--no-indexes", action="store_true", help="do not build indexes")
+    parser.add_argument(
+        "--write-concern",
+        metavar="W",
+        help="a number of servers, majority, or a name of the server's configuration; by default "
+        "that of the URI, else majority (FASTDUMP_WRITE_CONCERN)",
+    )
+
+
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """`-j`, how many processes."""
     parser.add_argument(
@@ -106,16 +146,41 @@ def add_everywhere(parser: argparse.ArgumentParser) -> None:
         "(FASTDUMP_PROGRESS)",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+    add_files(parser, default=argparse.SUPPRESS)
+
+
+def add_files(parser: argparse.ArgumentParser, *, default: str | None) -> None:
+    """`-c` and `-p`: which configuration, before the command's name or after it."""
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="PATH",
+        action="append",
+        default=default,
+        help="a configuration file or a folder with some, also several times; by default what "
+        "is in ~/.config/komodo and here (KOMODO_CLI_CONFIG_PATHS)",
+    )
+    parser.add_argument(
+        "-p",
+        "--profile",
+        metavar="NAME",
+        default=default,
+        help="a profile of these files, by its name or alias (KOMODO_CLI_DEFAULT_PROFILE)",
+    )
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """The settings that these options and the environment make."""
+    """The settings that these options, the environment and the files make.
+
+    Raises:
+        UsageError: a file is missing or malformed, or there is no such profile.
+    """
     flags = {
         name.replace("_", "-"): value
         for name, value in vars(options).items()
         if value is None or isinstance(value, str)
     }
-    return Settings(flags)
+    return Settings(flags, files=Files.read(options.config or (), options.profile))
 
 
 def asked_connection(settings: Settings, origin: Origin) -> Connection:
@@ -134,15 +199,8 @@ def asked_connection(settings: Settings, origin: Origin) -> Connection:
 
 def chosen_reporter(settings: Settings, *, quiet: bool) -> Reporter:
     """How progress is shown."""
-    mode = settings.parsed("progress", one_of(MODES), "auto")
+    mode = settings.parsed("progress", one_of(MODES))
     return Silent() if quiet else reporter(mode)
-
-
-def chosen_workers(settings: Settings) -> int:
-    """How many processes."""
-    from fastdump.engine.pool import default_workers
-
-    return settings.workers(default_workers())
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from fastdump.model import CollectionKind
-from fastdump.report import CollectionReport
+from fastdump.model import CollectionKind, Connection
+from fastdump.report import CollectionReport, LoadReport
 
-__all__ = ["age", "notes", "rate", "shown_name", "size", "summary", "table"]
+__all__ = [
+    "about_held",
+    "age",
+    "loaded",
+    "notes",
+    "rate",
+    "shown_database",
+    "shown_name",
+    "size",
+    "summary",
+    "table",
+]
 
 _LONGEST_NAME = 40
 
@@ -101,3 +112,45 @@ def notes(messages: Iterable[str]) -> None:
     """Print what the user should know, to standard error."""
     for message in messages:
         print(f"note: {message}", file=sys.stderr)
+
+
+def shown_database(connection: Connection, database: str) -> str:
+    """A database and where it is, without any password."""
+    user = f" as {connection.username}" if connection.username else ""
+    return f"database {database!r} of {connection.shown}{user}"
+
+
+def about_held(held: int, *, drop: bool) -> Iterator[str]:
+    """What will happen to what a target already holds, if it holds anything."""
+    if held and drop:
+        yield f"the target holds about {held:,} documents in these collections; they are dropped"
+    elif held:
+        yield (
+            f"the target holds about {held:,} documents in these collections; it is not cleared: "
+            "what is not in the source stays there (--drop clears first)"
+        )
+
+
+def loaded(report: LoadReport, verb: str, *, quiet: bool) -> int:
+    """Print what a restore or a copy did, and what it could not do; returns the exit code."""
+    if not quiet:
+        summary(report.collections, report.seconds)
+        print(
+            f"\n{report.inserted:,} documents inserted, {report.replaced:,} replaced, "
+            f"{report.unchanged:,} were there already; {report.indexes} indexes in place"
+        )
+    if report.complete:
+        return 0
+    for failure in report.failures:
+        print(f"fastdump: {failure}", file=sys.stderr)
+    for rejection in report.rejections:
+        print(
+            f"fastdump: {rejection.collection}: document {rejection.document}: {rejection.reason}",
+            file=sys.stderr,
+        )
+    print(
+        f"fastdump: the {verb} is not complete: {report.rejected:,} documents and "
+        f"{len(report.failures)} other things could not be written",
+        file=sys.stderr,
+    )
+    return 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fastdump.cli.options import add_folder, add_workers, chosen_reporter, chosen_workers
+from fastdump.cli.options import add_folder, add_workers, chosen_reporter
 from fastdump.cli.output import notes, summary
 from fastdump.cli.restore import add_which, chosen_backup
 from fastdump.config import Settings
@@ -29,7 +29,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     report = verify(
         KomodoLayout(settings.folder),
         chosen_backup(options),
-        workers=chosen_workers(settings),
+        workers=settings.workers,
         reporter=chosen_reporter(settings, quiet=options.quiet),
     )
     if not options.quiet:

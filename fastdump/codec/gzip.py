@@ -12,7 +12,7 @@ The rest of the header is constant, which makes every bit of it checkable.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from struct import Struct
 from typing import cast
@@ -28,11 +28,15 @@ __all__ = [
     "LEVELS",
     "MAGIC",
     "MAX_RAW_BYTES",
+    "STREAM_HEADER",
+    "crc32",
     "has_members",
     "header",
     "members",
     "pack",
+    "piece",
     "stream",
+    "stream_end",
     "unpack",
 ]
 
@@ -53,6 +57,8 @@ _CONSTANT = _PREFIX.pack(MAGIC, 0, 0, _SYSTEM_UNKNOWN) + _EXTRA.pack(16, _SUBFIE
 HEADER_BYTES = _PREFIX.size + _EXTRA.size
 _RAW_DEFLATE = -15
 _STREAM_BYTES = 1024 * 1024
+_READ_BYTES = 64 * 1024
+"""The reader of a file that is cut loses what it inflated last, up to the size of one read."""
 
 # isal's type stubs call it an instance.
 _IsalError = cast("type[Exception]", igzip_lib.IsalError)
@@ -71,6 +77,36 @@ def pack(batch: Batch, level: int) -> bytes:
             _TRAILER.pack(isal_zlib.crc32(data), len(data)),
         )
     )
+
+
+STREAM_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+"""How a gzip file of one ordinary member begins: no name, no time, system unknown."""
+
+_LAST_BLOCK = b"\x03\0"  # of deflate: final, with fixed codes, empty
+
+
+def piece(data: bytes, level: int) -> bytes:
+    """Some of the deflated data of one ordinary member, that others can follow.
+
+    Many readers, Komodo's restore among them, see the first member of a gzip file only. So what
+    is for them is one member, put together of pieces that end on a byte (RFC 1951, 3.2.4).
+    """
+    deflate = isal_zlib.compressobj(level, isal_zlib.DEFLATED, _RAW_DEFLATE)
+    return b"".join((deflate.compress(data), deflate.flush(isal_zlib.Z_SYNC_FLUSH)))
+
+
+def stream_end(pieces: Iterable[tuple[int, int]]) -> bytes:
+    """What follows the last piece, from the CRC-32 and the length of each piece's raw data."""
+    crc = total = 0
+    for crc_of_piece, length in pieces:
+        crc = isal_zlib.crc32_combine(crc, crc_of_piece, length)
+        total += length
+    return _LAST_BLOCK + _TRAILER.pack(crc, total % 2**32)
+
+
+def crc32(data: bytes, crc: int = 0) -> int:
+    """The CRC-32 that gzip has in its trailer."""
+    return isal_zlib.crc32(data, crc)
 
 
 def has_members(start: bytes) -> bool:
@@ -133,17 +169,36 @@ def unpack(data: bytes, member: Member) -> bytes:
 
 
 def stream(path: Path) -> Iterator[bytes]:
-    """The raw bytes of any gzip file, a megabyte at a time.
+    """The raw bytes of any gzip file, about a megabyte at a time.
 
     Raises:
-        FormatError: the file is cut, damaged, or no gzip file.
+        FormatError: the file is cut, damaged, or no gzip file; what could be inflated before that
+            was yielded.
         OSError: the file cannot be read.
     """
     position = 0
+    with igzip.open(path, "rb") as file:  # type: ignore[no-untyped-call]
+        while True:
+            data, failure = _inflated(file)
+            if data:
+                yield data
+            position += len(data)
+            if failure is not None:
+                raise FormatError(f"after {position} inflated bytes: {failure}") from failure
+            if not data:
+                break
+    if not position and not path.stat().st_size:
+        raise FormatError("the file is empty, which no gzip file is")
+
+
+def _inflated(file: igzip.IGzipFile) -> tuple[bytes, Exception | None]:
+    """About a megabyte, less at the end, and what went wrong after it."""
+    pieces: list[bytes] = []
+    size = 0
     try:
-        with igzip.open(path, "rb") as file:  # type: ignore[no-untyped-call]
-            while piece := file.read(_STREAM_BYTES):
-                yield piece
-                position += len(piece)
+        while size < _STREAM_BYTES and (piece := file.read1(_READ_BYTES)):
+            pieces.append(piece)
+            size += len(piece)
     except (EOFError, igzip.BadGzipFile, _IsalError) as error:
-        raise FormatError(f"after {position} inflated bytes: {error}") from error
+        return b"".join(pieces), error
+    return b"".join(pieces), None

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from blake3 import blake3
-
-from fastdump.codec import gzip
 from fastdump.codec.bson import Batch
 from fastdump.engine import planner
+from fastdump.engine.packing import describe_losses, packer
 from fastdump.engine.pool import WorkerPool, warm_up
 from fastdump.engine.prune import prune
 from fastdump.engine.worker import ServerWorker
 from fastdump.errors import IncompleteError, StorageError
-from fastdump.model import Catalog, Chunk, Connection, Part
+from fastdump.model import Catalog, Chunk, Connection, Encoding, Losses, Part
 from fastdump.mongo.bounds import find_bounds
 from fastdump.mongo.catalog import read_catalog
 from fastdump.mongo.client import connect, open_database, translated
-from fastdump.mongo.fetch import fetch
 from fastdump.progress import Reporter
 from fastdump.report import BackupReport
 from fastdump.store.base import BackupWriter, Layout, disk, private
@@ -63,8 +60,10 @@ def backup(
     started, clock = datetime.now(UTC), time.monotonic()
     catalog, chunks = plan_backup(connection, database, workers)
     writer = layout.begin(started.astimezone().replace(tzinfo=None), catalog.collections)
+    losses: defaultdict[str, list[Losses]] = defaultdict(list)
     try:
-        used = _fetch_all(connection, catalog, chunks, writer, workers, level, reporter)
+        worker = _Worker(connection, database, writer.encoding, level)
+        used = _fetch_all(worker, catalog, chunks, writer, workers, reporter, losses)
         writer.commit(catalog, started, datetime.now(UTC), CONSISTENCY)
     except BaseException:
         writer.abort()
@@ -79,6 +78,7 @@ def backup(
         seconds=time.monotonic() - clock,
         collections=tuple(writer.report(found.name) for found in catalog.collections),
         pruned=_prune(layout, max_backups, writer.name),
+        notes=tuple(describe_losses(catalog, losses)) if writer.encoding is Encoding.JSON else (),
     )
 
 
@@ -101,20 +101,19 @@ def plan_backup(connection: Connection, database: str, workers: int) -> tuple[Ca
 
 
 def _fetch_all(
-    connection: Connection,
+    worker: _Worker,
     catalog: Catalog,
     chunks: Sequence[Chunk],
     writer: BackupWriter,
     workers: int,
-    level: int,
     reporter: Reporter,
+    losses: defaultdict[str, list[Losses]],
 ) -> int:
     """Have every chunk written; returns how many processes that took, 0 for this one alone."""
     documents = sum(found.documents for found in catalog.collections)
     raw_bytes = catalog.raw_bytes
     size = min(workers, len(chunks)) if planner.use_processes(raw_bytes) else 0
     left = Counter(chunk.collection for chunk in chunks)
-    worker = _Worker(connection, catalog.database, level)
     reporter.start("backup", documents, raw_bytes)
     try:
         with WorkerPool[_Worker, _Job, Part](worker, size, reporter.update) as pool:
@@ -124,6 +123,8 @@ def _fetch_all(
             for job, part in pool.results():
                 name = job.chunk.collection
                 writer.add(name, job.chunk.number, part)
+                if part.losses is not None:
+                    losses[name].append(part.losses)
                 left[name] -= 1
                 if not left[name]:
                     reporter.finished(writer.report(name))
@@ -153,38 +154,33 @@ class _Job:
 class _Worker(ServerWorker):
     """Fetches chunks into part files."""
 
-    def __init__(self, connection: Connection, database: str, level: int) -> None:
+    def __init__(
+        self, connection: Connection, database: str, encoding: Encoding, level: int
+    ) -> None:
         super().__init__(connection, database)
+        self._encoding = encoding
         self._level = level
 
     def fetch(self, job: _Job) -> Part:
-        """Write the chunk's documents as gzip members.
+        """Write the chunk's documents.
 
         Raises:
             ServerError: the server cannot be reached or refuses.
             StorageError: the disk refuses.
         """
         began = time.monotonic()
-        documents = raw_bytes = file_bytes = 0
-        digests = []
+        packing = packer(self._encoding, self._level, job.chunk)
         with disk(job.path), open(job.path, "wb", opener=private) as file:
-            for batch in self._batches(job.chunk):
-                member = gzip.pack(batch, self._level)
-                file.write(member)
-                digests.append(blake3(member).digest())
-                documents += batch.documents
-                raw_bytes += len(batch.data)
-                file_bytes += len(member)
+            for batch in self._at_least_one(job.chunk):
+                file.write(packing.pack(batch))
                 self.done(batch.documents, len(batch.data))
-        seconds = time.monotonic() - began
-        return Part(job.path, documents, raw_bytes, file_bytes, seconds, b"".join(digests))
+        return packing.part(job.path, time.monotonic() - began)
 
-    def _batches(self, chunk: Chunk) -> Iterator[Batch]:
+    def _at_least_one(self, chunk: Chunk) -> Iterator[Batch]:
         """The chunk's batches; an empty collection is one empty batch, for a valid gzip file."""
         empty = True
-        with translated(self.connection):
-            for batch in fetch(self.database, chunk):
-                empty = False
-                yield batch
+        for batch in self.batches(chunk):
+            empty = False
+            yield batch
         if empty:
             yield Batch(b"", 0)

@@ -26,21 +26,15 @@ from typing import Generic, Protocol, TypeVar
 
 from fastdump.errors import IncompleteError
 
-__all__ = ["Meter", "Worker", "WorkerPool", "default_workers", "warm_up"]
+__all__ = ["Meter", "Worker", "WorkerPool", "warm_up"]
 
 _TICK_SECONDS = 0.1
-_MAX_DEFAULT_WORKERS = 4
 _MAX_DEATHS = 3
 _START_SECONDS = 5
 
 # With these, glibc keeps the memory of one batch for the next instead of giving it back to the
 # kernel, which would zero it again: a third of a dump's time otherwise. See docs/performance.md.
 _ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "67108864"}
-
-
-def default_workers() -> int:
-    """The smaller of 4 and the number of cores that this process may use."""
-    return min(_MAX_DEFAULT_WORKERS, len(os.sched_getaffinity(0)))
 
 
 def warm_up() -> None:

@@ -13,13 +13,25 @@ from fastdump.codec import bson, gzip
 from fastdump.engine import planner
 from fastdump.engine.pool import Meter, WorkerPool
 from fastdump.errors import BackupDamagedError, FormatError
-from fastdump.model import Member, Segment, StoredCollection
+from fastdump.model import Encoding, Member, Segment, StoredCollection
+from fastdump.mongo import ejson
 from fastdump.progress import Reporter
 from fastdump.report import CollectionReport, Problem, VerifyReport
 from fastdump.store.base import Layout, disk
-from fastdump.store.reading import check_files, damaged, read_batches, read_members, segments
+from fastdump.store.joining import file_digest
+from fastdump.store.reading import (
+    check_files,
+    damaged,
+    read_batches,
+    read_lines,
+    read_members,
+    segments,
+)
 
 __all__ = ["verify"]
+
+_MAX_LINES = 10
+"""How many bad lines of a segment are named."""
 
 
 def verify(layout: Layout, name: str | None, *, workers: int, reporter: Reporter) -> VerifyReport:
@@ -75,7 +87,7 @@ class _Verification:
 
     def read(self, workers: int) -> None:
         """Read every segment of every file."""
-        cut = [segment for found in self._collections for segment in self._segments(found)]
+        cut = [segment for found in self._collections for segment in self._segments(found, workers)]
         raw_bytes = sum(segment.raw_bytes for segment in cut)
         size = min(workers, len(cut)) if planner.use_processes(raw_bytes) else 0
         left = Counter(segment.collection for segment in cut)
@@ -98,9 +110,9 @@ class _Verification:
         """A line for each collection."""
         return (self._report(collection) for collection in self._collections)
 
-    def _segments(self, collection: StoredCollection) -> list[Segment]:
+    def _segments(self, collection: StoredCollection, workers: int) -> list[Segment]:
         try:
-            return segments(collection)
+            return segments(collection, workers)
         except BackupDamagedError as error:
             assert collection.path is not None  # noqa: S101 - only a file can be damaged
             message = str(error).removeprefix(f"{collection.path}: ")
@@ -158,6 +170,12 @@ class _Worker:
     ) -> Iterator[tuple[int, int]]:
         """Documents and bytes of each intact member."""
         try:
+            if segment.members is None and not segment.number:
+                with disk(segment.path):
+                    digests.append(file_digest(segment.path))
+            if segment.encoding is Encoding.JSON:
+                yield from self._lines(segment, problems)
+                return
             if segment.members is None:
                 yield from ((batch.documents, len(batch.data)) for batch in read_batches(segment))
                 return
@@ -174,6 +192,21 @@ class _Worker:
         except BackupDamagedError as error:
             message = str(error).removeprefix(f"{segment.path}: ")
             problems.append(Problem(segment.path, message))
+
+    def _lines(self, segment: Segment, problems: list[Problem]) -> Iterator[tuple[int, int]]:
+        """The same of JSON lines."""
+        with disk(segment.path), damaged(segment.path):
+            more = 0
+            for lines in read_lines(segment):
+                batch, bad = ejson.decode(lines)
+                named = bad[: max(0, _MAX_LINES - len(problems))]
+                problems += [
+                    Problem(segment.path, f"line {line.number}: {line.reason}") for line in named
+                ]
+                more += len(bad) - len(named)
+                yield batch.documents, len(batch.data)
+            if more:
+                problems.append(Problem(segment.path, f"{more:,} more lines are no documents"))
 
     def close(self) -> None:
         """Nothing is open between segments."""

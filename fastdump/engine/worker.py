@@ -5,11 +5,15 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from fastdump.mongo.client import connect, open_database
+from fastdump.mongo.client import connect, open_database, translated
+from fastdump.mongo.fetch import fetch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastdump.codec.bson import Batch
     from fastdump.engine.pool import Meter
-    from fastdump.model import Connection
+    from fastdump.model import Chunk, Connection
     from fastdump.mongo.client import Client, Database, Document
 
 __all__ = ["ServerWorker"]
@@ -32,6 +36,15 @@ class ServerWorker:
     def database(self) -> Database[Document]:
         """The database that is read or written."""
         return open_database(self.client, self.database_name)
+
+    def batches(self, chunk: Chunk) -> Iterator[Batch]:
+        """The documents of a chunk, each exactly once.
+
+        Raises:
+            ServerError: the server cannot be reached or refuses.
+        """
+        with translated(self.connection):
+            yield from fetch(self.database, chunk)
 
     def done(self, documents: int, raw_bytes: int) -> None:
         """Let the coordinator know that so much more is done."""

@@ -32,6 +32,7 @@ __all__ = [
     "Document",
     "connect",
     "open_database",
+    "same_server",
     "server_info",
     "translated",
     "write_concern",
@@ -58,7 +59,8 @@ def connect(connection: Connection) -> Client:
     Raises:
         UsageError: the connection string is malformed.
     """
-    options: dict[str, Any] = {"appname": f"fastdump {__version__}", "tz_aware": False}
+    app_name = connection.app_name or f"fastdump {__version__}"
+    options: dict[str, Any] = {"appname": app_name, "tz_aware": False}
     if "serverselectiontimeoutms" not in connection.uri.lower():
         options["serverSelectionTimeoutMS"] = _REACH_SECONDS * 1000
     if connection.username is not None:
@@ -108,6 +110,26 @@ def server_info(client: Client, connection: Connection) -> ServerInfo:
     elif hello.get("msg") == "isdbgrid":
         topology = "sharded cluster"
     return ServerInfo(connection.shown, version, topology)
+
+
+def same_server(
+    one: Client, connection: Connection, other: Client, other_connection: Connection
+) -> bool:
+    """Whether both lead to the same data: one process, or members of one replica set.
+
+    Raises:
+        ServerError: one of them does not answer or refuses.
+    """
+    with translated(connection):
+        first = one.admin.command("hello")
+    with translated(other_connection):
+        second = other.admin.command("hello")
+    if "setName" in first and first.get("setName") == second.get("setName"):
+        return not set(first.get("hosts", ())).isdisjoint(second.get("hosts", ()))
+    process = first.get("topologyVersion", {}).get("processId")
+    if process is None:
+        return connection.shown == other_connection.shown
+    return bool(process == second.get("topologyVersion", {}).get("processId"))
 
 
 def write_concern(client: Client, chosen: str | None) -> Document:

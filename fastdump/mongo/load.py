@@ -21,7 +21,7 @@ from pymongo.database import Database
 
 from fastdump.codec.bson import Batch, Span, document, id_element, spans, split
 from fastdump.errors import ServerError
-from fastdump.model import LoadedSegment, Rejection
+from fastdump.model import Loaded, Rejection
 from fastdump.mongo.client import Document
 from fastdump.mongo.cursor import Cursor
 
@@ -87,6 +87,12 @@ class Loader:
             return
         for start, end, found in split(run, MAX_RUN_BYTES, MAX_RUN_DOCUMENTS):
             self._load(run[start:end], len(found), [(a - start, b - start) for a, b in found])
+
+    def reject(self, document: str, reason: str) -> None:
+        """Count a document that could not be written."""
+        self.rejected += 1
+        if len(self.rejections) < MAX_NAMED:
+            self.rejections.append(Rejection(self._collection, document, reason))
 
     def _load(self, run: bytes, count: int, known: list[Span] | None) -> None:
         if self._comparing:
@@ -171,11 +177,7 @@ class Loader:
             )
 
     def _reject(self, run: bytes, span: Span, error: Document) -> None:
-        self.rejected += 1
-        if len(self.rejections) < MAX_NAMED:
-            self.rejections.append(
-                Rejection(self._collection, _shown_id(run, span), error.get("errmsg", "no reason"))
-            )
+        self.reject(_shown_id(run, span), error.get("errmsg", "no reason"))
 
 
 @dataclass
@@ -245,10 +247,10 @@ def _shown_id(run: bytes, span: Span) -> str:
     return json_util.dumps(bson.decode(document(identity))["_id"])
 
 
-def summed(loaders: Sequence[Loader], seconds: float) -> LoadedSegment:
+def summed(loaders: Sequence[Loader], seconds: float) -> Loaded:
     """What became of everything that those loaders loaded, in so many seconds together."""
     rejections = [rejection for loader in loaders for rejection in loader.rejections]
-    return LoadedSegment(
+    return Loaded(
         documents=sum(loader.documents for loader in loaders),
         raw_bytes=sum(loader.raw_bytes for loader in loaders),
         seconds=seconds,

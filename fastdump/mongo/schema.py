@@ -8,7 +8,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from fastdump.errors import FormatError
-from fastdump.model import CollectionKind, ExtendedJson, StoredCollection
+from fastdump.model import CollectionKind, Definition, ExtendedJson
 from fastdump.mongo.catalog import extended, parsed
 from fastdump.mongo.client import Document
 
@@ -45,7 +45,7 @@ def drop(database: Database[Document], name: str) -> None:
     database.command({"drop": name}, allowable_errors=["ns not found", 26])
 
 
-def create(database: Database[Document], stored: StoredCollection) -> list[str]:
+def create(database: Database[Document], definition: Definition) -> list[str]:
     """Make an empty collection, or a view, with the options of the backup.
 
     One that exists is left as it is.
@@ -53,42 +53,42 @@ def create(database: Database[Document], stored: StoredCollection) -> list[str]:
     Returns:
         Nothing, or why it could not be made.
     """
-    options = parsed(stored.options)
+    options = parsed(definition.options)
     # A manifest is untrusted: it must not turn this into another command.
-    command = {"create": stored.name} | {
+    command = {"create": definition.name} | {
         name: value for name, value in options.items() if name != "create" and name[:1] != "$"
     }
     try:
         database.command(command)
     except OperationFailure as error:
         if error.code != _NAMESPACE_EXISTS:
-            return [f"{stored.name}: cannot be created: {_reason(error)}"]
+            return [f"{definition.name}: cannot be created: {_reason(error)}"]
     return []
 
 
 def create_indexes(
-    database: Database[Document], stored: StoredCollection, write_concern: Document
+    database: Database[Document], definition: Definition, write_concern: Document
 ) -> list[str]:
     """Build all of a collection's indexes in one command, which reads its documents once.
 
     Returns:
         For each index that could not be built, its name and the server's reason.
     """
-    indexes = [_portable(parsed(index), stored) for index in stored.indexes]
+    indexes = [_portable(parsed(index), definition) for index in definition.indexes]
     try:
-        _build(database, stored.name, indexes, write_concern)
+        _build(database, definition.name, indexes, write_concern)
     except OperationFailure as error:
         if len(indexes) == 1:
-            return [f"{stored.name}: index {indexes[0]['name']}: {_reason(error)}"]
+            return [f"{definition.name}: index {indexes[0]['name']}: {_reason(error)}"]
     else:
         return []
     # One of them is at fault: build the others, and learn which.
     failures = []
     for index in indexes:
         try:
-            _build(database, stored.name, [index], write_concern)
+            _build(database, definition.name, [index], write_concern)
         except OperationFailure as error:
-            failures.append(f"{stored.name}: index {index['name']}: {_reason(error)}")
+            failures.append(f"{definition.name}: index {index['name']}: {_reason(error)}")
     return failures
 
 
@@ -101,9 +101,9 @@ def _build(
         )
 
 
-def _portable(index: Document, stored: StoredCollection) -> Document:
+def _portable(index: Document, definition: Definition) -> Document:
     """An index without collation would inherit the collection's, where the original has none."""
-    if stored.kind is CollectionKind.COLLECTION and "collation" not in index:
+    if definition.kind is CollectionKind.COLLECTION and "collation" not in index:
         return {**index, "collation": {"locale": "simple"}}
     return index
 

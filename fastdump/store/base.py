@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fastdump.errors import StorageError
-from fastdump.model import Backup, Catalog, Collection, Part, StoredCollection
+from fastdump.model import Backup, Catalog, Collection, Encoding, Part, StoredCollection
 from fastdump.report import CollectionReport
 
 __all__ = ["BackupWriter", "Layout", "disk", "private", "sync", "write_whole"]
@@ -22,6 +22,8 @@ class BackupWriter(Protocol):
 
     path: Path
     """Where it will be found."""
+    encoding: Encoding
+    """What parts must hold."""
 
     @property
     def name(self) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from blake3 import blake3
 
+from fastdump.codec import gzip
 from fastdump.model import Collection, Part
 from fastdump.report import CollectionReport
 
-__all__ = ["JoinedFile"]
+__all__ = ["JoinedFile", "JoinedLines", "file_digest"]
 
 
 class JoinedFile:
@@ -26,7 +28,6 @@ class JoinedFile:
         self.collection = collection
         self._joiner = joiner
         self._waiting: dict[int, Part] = {}
-        self._digest = blake3()
         self._joined: list[Future[None]] = []
         self._parts: list[Part] = []
 
@@ -34,14 +35,22 @@ class JoinedFile:
         """Take over part `number` (from 0) and whatever was waiting for it."""
         self._waiting[number] = part
         while (following := self._waiting.pop(len(self._parts), None)) is not None:
-            self._digest.update(following.member_digests)
             self._joined.append(self._joiner.submit(_append, following.path, self.path))
             self._parts.append(following)
 
+    def finish(self) -> None:
+        """Wait until every part is in the file.
+
+        Raises:
+            OSError: one could not be appended.
+        """
+        for joined in self._joined:
+            joined.result()
+
     @property
     def digest(self) -> str:
-        """The hexadecimal digest of all members joined so far."""
-        return self._digest.hexdigest()
+        """The hexadecimal digest of the members of the finished file."""
+        return blake3(b"".join(part.member_digests for part in self._parts)).hexdigest()
 
     def report(self) -> CollectionReport:
         """What the parts sum up to."""
@@ -54,14 +63,44 @@ class JoinedFile:
             sum(part.seconds for part in self._parts),
         )
 
-    def wait(self) -> None:
-        """Until every part is in the file.
+
+class JoinedLines(JoinedFile):
+    """A file of JSON lines: its parts are pieces of one gzip member, which needs an end."""
+
+    def finish(self) -> None:
+        """Wait until every part is in the file, and write its end.
 
         Raises:
-            OSError: one could not be appended.
+            OSError: the disk refuses.
         """
-        for joined in self._joined:
-            joined.result()
+        super().finish()
+        if end := self._end():
+            with self.path.open("ab") as file:
+                file.write(end)
+
+    @property
+    def digest(self) -> str:
+        """The hexadecimal digest of the finished file's only member."""
+        return blake3(file_digest(self.path)).hexdigest()
+
+    def report(self) -> CollectionReport:
+        """What the parts and the end sum up to."""
+        report = super().report()
+        return replace(report, file_bytes=report.file_bytes + len(self._end()))
+
+    def _end(self) -> bytes:
+        if not self._parts:
+            return b""  # a view has no file
+        return gzip.stream_end((part.text_crc, part.text_bytes) for part in self._parts)
+
+
+def file_digest(path: Path) -> bytes:
+    """The BLAKE3 of a whole file, 32 bytes.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return blake3().update_mmap(path).digest()
 
 
 def _append(part: Path, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The default layout: Komodo's dated folders, with a manifest in each. See docs/formats.md.
+"""Komodo's dated folders, with a manifest in each, holding BSON or JSON. See docs/formats.md.
 
     2025-08-12_03-00-01/       local time the backup was taken
       Action.gz
@@ -20,11 +20,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from fastdump.errors import BackupNotFoundError, FormatError
-from fastdump.model import Backup, Catalog, Collection, CollectionKind, Part, StoredCollection
+from fastdump.model import (
+    Backup,
+    Catalog,
+    Collection,
+    CollectionKind,
+    Encoding,
+    Part,
+    StoredCollection,
+)
 from fastdump.report import CollectionReport
 from fastdump.store import manifest
 from fastdump.store.base import disk, sync, write_whole
-from fastdump.store.joining import JoinedFile
+from fastdump.store.joining import JoinedFile, JoinedLines
 from fastdump.store.names import collection_name, file_names, is_cut
 
 __all__ = ["KomodoLayout"]
@@ -43,10 +51,17 @@ class KomodoLayout:
     Args:
         folder: the backups folder.
         latest_only: collections of which a new backup replaces the old copy.
+        encoding: how a new backup is written; any is read.
     """
 
-    def __init__(self, folder: Path, latest_only: Sequence[str] = (_KOMODO_LATEST_ONLY,)) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        latest_only: Sequence[str] = (_KOMODO_LATEST_ONLY,),
+        encoding: Encoding = Encoding.BSON,
+    ) -> None:
         self.folder = folder
+        self._encoding = encoding
         self._latest_only = frozenset(latest_only)
 
     def backups(self) -> list[Backup]:
@@ -110,7 +125,7 @@ class KomodoLayout:
             path = self.folder / taken.strftime(_NAME_FORMAT)
             partial = path.with_name(f".{path.name}.partial")
             partial.mkdir(mode=0o700)
-        return KomodoWriter(path, partial, collections, self._latest_only)
+        return KomodoWriter(path, partial, collections, self._latest_only, self._encoding)
 
     def remove(self, backup: Backup) -> None:
         """Delete a backup; it loses its name first, so that no half of it is taken for a whole."""
@@ -211,14 +226,17 @@ class KomodoWriter:
         partial: Path,
         collections: Sequence[Collection],
         latest_only: frozenset[str],
+        encoding: Encoding,
     ) -> None:
         self.path = path
+        self.encoding = encoding
         self._partial = partial
         self._latest_only = latest_only
         self._joiner = ThreadPoolExecutor(1, "fastdump-join")
         stems = file_names(collection.name for collection in collections)
+        joined = JoinedLines if encoding is Encoding.JSON else JoinedFile
         self._files = {
-            collection.name: JoinedFile(
+            collection.name: joined(
                 partial / f"{stems[collection.name]}.gz", collection, self._joiner
             )
             for collection in collections
@@ -248,7 +266,7 @@ class KomodoWriter:
         """Sync everything, then give it its name: the latest-only files first, the folder last."""
         with disk(self._partial):
             for file in self._files.values():
-                file.wait()
+                file.finish()
             self._joiner.shutdown()
             self._sync_files()
             own, latest = self._entries()

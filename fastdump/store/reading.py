@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from fastdump.codec import bson, gzip
+from fastdump.codec import bson, gzip, lines
 from fastdump.codec.bson import Batch
+from fastdump.codec.lines import Lines
 from fastdump.errors import BackupDamagedError, FormatError
-from fastdump.model import Member, Segment, StoredCollection
+from fastdump.model import Encoding, Member, Segment, StoredCollection
 from fastdump.report import Problem
 from fastdump.store.base import disk
 
@@ -19,6 +21,7 @@ __all__ = [
     "check_files",
     "damaged",
     "read_batches",
+    "read_lines",
     "read_members",
     "segments",
 ]
@@ -48,10 +51,13 @@ def check_files(collections: list[StoredCollection]) -> list[Problem]:
     return problems
 
 
-def segments(collection: StoredCollection, *, whole: bool = False) -> list[Segment]:
+def segments(
+    collection: StoredCollection, readers: int = 1, *, whole: bool = False
+) -> list[Segment]:
     """Cut a collection's file at its members; `whole` keeps it in one, so that order is kept.
 
-    A gzip file that is not made of members is one segment too.
+    A gzip file that is not made of members is one segment too, unless it holds JSON lines: those
+    are shared by so many readers, for each of whom parsing them is the larger part of the work.
 
     Raises:
         BackupDamagedError: it is no gzip file, or a member is cut.
@@ -64,12 +70,29 @@ def segments(collection: StoredCollection, *, whole: bool = False) -> list[Segme
         size = os.fstat(file.fileno()).st_size
         start = file.read(gzip.HEADER_BYTES)
         if not gzip.has_members(start):
-            if start[:2] != gzip.MAGIC[:2]:
+            if start[:2] != gzip.MAGIC[: len(start[:2])]:
                 raise FormatError("this is no gzip file")
-            return [_segment(collection, path, 0, [], size)]
+            return _foreign_segments(collection, path, size, 1 if whole else readers)
         found = list(gzip.members(file.fileno(), 0, size))
     groups = [found] if whole else _grouped(found)
     return [_segment(collection, path, number, group, 0) for number, group in enumerate(groups)]
+
+
+def _foreign_segments(
+    collection: StoredCollection, path: Path, size: int, readers: int
+) -> list[Segment]:
+    one = _segment(collection, path, 0, [], size)
+    try:
+        text = lines.is_text(next(gzip.stream(path), b""))
+    except FormatError:
+        # Nothing of it can be inflated. Komodo leaves such files when its backup fails.
+        return [replace(one, encoding=Encoding.JSON)]
+    if not text:
+        return [one]
+    share = replace(
+        one, encoding=Encoding.JSON, segments=readers, raw_bytes=one.raw_bytes // readers
+    )
+    return [replace(share, number=number) for number in range(readers)]
 
 
 def _grouped(members: list[Member]) -> Iterator[list[Member]]:
@@ -109,10 +132,23 @@ def read_batches(segment: Segment) -> Iterator[Batch]:
     """
     with disk(segment.path), damaged(segment.path):
         if segment.members is None:
-            yield from bson.reframe(_not_json(gzip.stream(segment.path)))
+            yield from bson.reframe(gzip.stream(segment.path))
             return
         for member, data in read_members(segment):
             yield Batch(gzip.unpack(data, member), member.documents)
+
+
+def read_lines(segment: Segment) -> Iterator[Lines]:
+    """The segment's share of a file of JSON lines, about a megabyte at a time.
+
+    Raises:
+        FormatError: the file is cut or damaged; the lines before that were yielded.
+        StorageError: the file cannot be read.
+    """
+    with disk(segment.path):
+        for turn, block in enumerate(lines.blocks(gzip.stream(segment.path))):
+            if turn % segment.segments == segment.number:
+                yield block
 
 
 def read_members(segment: Segment) -> Iterator[tuple[Member, bytes]]:
@@ -126,15 +162,6 @@ def read_members(segment: Segment) -> Iterator[tuple[Member, bytes]]:
         end = segment.offset + segment.file_bytes
         for member in gzip.members(file.fileno(), segment.offset, end):
             yield member, os.pread(file.fileno(), member.file_bytes, member.offset)
-
-
-def _not_json(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    for number, piece in enumerate(pieces):
-        if not number and piece.startswith(b'{"'):
-            raise FormatError(
-                "holds JSON lines, as Komodo writes them, which cannot be restored yet"
-            )
-        yield piece
 
 
 @contextmanager

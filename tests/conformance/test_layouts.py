@@ -12,20 +12,23 @@ import bson
 import pytest
 
 from fastdump.codec.bson import Batch
-from fastdump.codec.gzip import pack
+from fastdump.engine.packing import packer
 from fastdump.errors import BackupNotFoundError, StorageError
 from fastdump.model import (
     Backup,
     Catalog,
+    Chunk,
     Collection,
     CollectionKind,
-    Part,
+    Encoding,
+    Segment,
     ServerInfo,
     StoredCollection,
 )
+from fastdump.mongo import ejson
+from fastdump.store import layouts
 from fastdump.store.base import BackupWriter, Layout
-from fastdump.store.komodo import KomodoLayout
-from fastdump.store.reading import check_files, read_batches, segments
+from fastdump.store.reading import check_files, read_batches, read_lines, segments
 
 TAKEN = datetime(2026, 3, 4, 5, 6, 7)
 NAMES = ["Action", "a/b", "A", "a", "Stats", "..", "日本", "n" * 220]
@@ -33,7 +36,15 @@ NAMES = ["Action", "a/b", "A", "a", "Stats", "..", "日本", "n" * 220]
 MakeLayout = Callable[[Path], Layout]
 
 
-@pytest.fixture(params=[KomodoLayout])
+def komodo(folder: Path) -> Layout:
+    return layouts.layout("komodo", folder, ["Stats"])
+
+
+def komodo_json(folder: Path) -> Layout:
+    return layouts.layout("komodo-json", folder, ["Stats"])
+
+
+@pytest.fixture(params=[komodo, komodo_json])
 def layout(request: pytest.FixtureRequest, tmp_path: Path) -> Layout:
     make: MakeLayout = request.param
     return make(tmp_path)
@@ -50,10 +61,10 @@ def documents(name: str, number: int) -> bytes:
 
 def write(writer: BackupWriter, name: str, number: int) -> None:
     path = writer.part_path(name, number)
-    data = documents(name, number)
-    member = pack(Batch(data, 3), 1)
-    path.write_bytes(member)
-    writer.add(name, number, Part(path, 3, len(data), len(member), 0.1, b"\0" * 32))
+    chunk = Chunk(name, name, number, 0, 0)
+    packing = packer(writer.encoding, 1, chunk)
+    path.write_bytes(packing.pack(Batch(documents(name, number), 3)))
+    writer.add(name, number, packing.part(path, 0.1))
 
 
 def make_backup(layout: Layout, names: list[str], taken: datetime = TAKEN) -> BackupWriter:
@@ -72,6 +83,12 @@ def contents(layout: Layout, backup: Backup) -> dict[str, StoredCollection]:
     return {collection.name: collection for collection in found}
 
 
+def read(segment: Segment) -> bytes:
+    if segment.encoding is Encoding.JSON:
+        return b"".join(ejson.decode(lines).batch.data for lines in read_lines(segment))
+    return b"".join(batch.data for batch in read_batches(segment))
+
+
 def test_what_is_written_comes_back(layout: Layout) -> None:
     writer = make_backup(layout, NAMES)
     backup = layout.find(None)
@@ -84,9 +101,8 @@ def test_what_is_written_comes_back(layout: Layout) -> None:
         assert (found.documents, found.kind) == (9, CollectionKind.COLLECTION)
         assert found.path is not None
         (segment,) = segments(found)
-        read = b"".join(batch.data for batch in read_batches(segment))
-        assert read == b"".join(documents(name, number) for number in range(3))
-        assert gzip.decompress(found.path.read_bytes()) == read
+        assert read(segment) == b"".join(documents(name, number) for number in range(3))
+        assert gzip.decompress(found.path.read_bytes()).count(name.encode()) >= 9
         assert json.loads(found.indexes[0])["key"] == {"x": 1}
     assert stored["view"].path is None
     assert stored["view"].kind is CollectionKind.VIEW
@@ -159,6 +175,6 @@ def test_files_are_for_their_owner_only(layout: Layout, tmp_path: Path) -> None:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    for make in (KomodoLayout,):
+    for make in (komodo, komodo_json):
         with pytest.raises(StorageError, match="does not exist"):
             make(tmp_path / "absent").backups()

@@ -114,6 +114,36 @@ def test_a_killed_workers_chunk_is_done_again(server: Server, database: str, fol
     assert differences(state(server.connection, database), state(server.connection, target)) == []
 
 
+def test_two_million_stats_and_the_second_backup_killed_half_way(
+    server: Server, tmp_path: Path
+) -> None:
+    """What Komodo's own backup loses: it empties Stats.gz before it has a new one."""
+    database, folder = server.new_database(), tmp_path / "backups"
+    insert(server.connection, database, "Stats", ({"_id": n, "n": n} for n in range(2_000_000)))
+    first = start(server, database, folder)
+    _out, err = first.communicate(timeout=COMMAND_SECONDS)
+    assert first.returncode == 0, err
+    with server.client() as client:
+        client[database]["Stats"].update_many({"_id": {"$lt": 1000}}, {"$set": {"n": -1}})
+    before = content(folder)
+    second = start(server, database, folder)
+    working_processes(second.pid)
+    family = psutil.Process(second.pid).children(recursive=True)
+    second.kill()
+    second.communicate(timeout=COMMAND_SECONDS)
+    assert all_gone(family)
+    after = {name: data for name, data in content(folder).items() if ".partial/" not in name}
+    assert after == before
+    report = fastdump.verify(folder)
+    assert report.problems == ()
+    (stats,) = [found for found in report.collections if found.name == "Stats"]
+    assert stats.documents == 2_000_000
+    target = server.new_database()
+    assert fastdump.restore(server.uri, target_db=target, folder=folder).inserted == 2_000_000
+    with server.client() as client:
+        assert client[target]["Stats"].count_documents({"n": -1}) == 0
+
+
 def test_three_killed_workers_of_one_chunk_fail_the_backup_and_it_is_named(
     server: Server, folder: Path
 ) -> None:

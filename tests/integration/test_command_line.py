@@ -84,6 +84,37 @@ def test_everything_from_the_environment(
     assert differences(state(server.connection, database), state(server.connection, target)) == []
 
 
+def test_everything_from_a_file(
+    fastdump: Run, server: Server, database: str, tmp_path: Path
+) -> None:
+    target = server.new_database()
+    settings = f"""
+backups_folder = "{tmp_path / "b"}"
+[database]
+uri = "{server.uri}"
+db_name = "{database}"
+[[profile]]
+name = "back"
+database_target.uri = "{server.uri}"
+database_target.db_name = "{target}"
+"""
+    (tmp_path / "komodo.cli.toml").write_text(settings)
+    assert fastdump("backup", "-y").code == 0
+    assert fastdump("restore", "-y").code == 2
+    assert fastdump("-p", "back", "restore", "-y").code == 0
+    assert fastdump("restore", "-y", "-p", "back").code == 0
+    assert differences(state(server.connection, database), state(server.connection, target)) == []
+    shown = fastdump("config", "-p", "back", "--db", "other", KOMODO_CLI_MAX_BACKUPS="3").out
+    rows = dict(line.split("  ", 1) for line in shown.splitlines())
+    assert "komodo.cli.toml" in rows["folder"]
+    assert "KOMODO_CLI_MAX_BACKUPS" in rows["max backups"]
+    assert "--db" in rows["source db name"]
+    assert "profile back of" in rows["target uri"]
+    elsewhere = fastdump("restore", "-y", "-c", tmp_path / "komodo.cli.toml", "-p", "back")
+    assert elsewhere.code == 0
+    assert fastdump("backup", "-y", "-c", tmp_path / "absent.toml").code == 2
+
+
 def test_json_progress_and_quiet(
     fastdump: Run, server: Server, database: str, tmp_path: Path
 ) -> None:
@@ -153,7 +184,7 @@ def test_the_demo(fastdump: Run) -> None:
 
 def test_help_and_version(fastdump: Run) -> None:
     assert fastdump("--version").out.startswith("fastdump ")
-    for name in ("backup", "restore", "list", "verify", "prune", "demo"):
+    for name in ("backup", "restore", "copy", "list", "verify", "prune", "config", "demo"):
         assert name in fastdump("--help").out
         assert fastdump(name, "--help").code == 0
 

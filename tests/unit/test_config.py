@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from fastdump.config import SOURCE, TARGET, Settings, described
+from fastdump.config import SOURCE, TARGET, Origin, Settings, described
 from fastdump.errors import UsageError
 
 SECRET = "canary-5ecret"
@@ -32,19 +33,52 @@ def test_an_address_with_user_and_password_of_the_environment(tmp_path: Path) ->
     assert Settings({}, environment).database(SOURCE) == "komodo"
 
 
+PREFIXES = [
+    (SOURCE, "KOMODO_DATABASE_"),
+    (SOURCE, "KOMODO_MONGO_"),
+    (TARGET, "KOMODO_CLI_DATABASE_TARGET_"),
+    (TARGET, "KOMODO_CLI_DATABASE_COPY_"),
+]
+
+
+@pytest.mark.parametrize(("origin", "prefix"), PREFIXES)
+def test_every_name_and_alias_of_the_environment(origin: Origin, prefix: str) -> None:
+    environment = {
+        f"{prefix}ADDRESS": "mongo:27017",
+        f"{prefix}USERNAME": "admin",
+        f"{prefix}PASSWORD": SECRET,
+        f"{prefix}DB_NAME": "shop",
+        f"{prefix}APP_NAME": "me",
+    }
+    settings = Settings({}, environment)
+    connection = settings.connection(origin)
+    assert (connection.uri, connection.username) == ("mongodb://mongo:27017", "admin")
+    assert (connection.password, connection.app_name) == (SECRET, "me")
+    assert settings.database(origin) == "shop"
+    with_uri = Settings({}, environment | {f"{prefix}URI": "mongodb://u:p@h/d"})
+    assert with_uri.connection(origin).uri == "mongodb://u:p@h/d"
+    assert with_uri.connection(origin).username is None
+
+
+def test_the_newer_name_beats_the_older() -> None:
+    environment = {"KOMODO_MONGO_ADDRESS": "old", "KOMODO_DATABASE_ADDRESS": "new"}
+    assert Settings({}, environment).connection(SOURCE).shown == "new"
+
+
+@pytest.mark.parametrize(("origin", "prefix"), PREFIXES)
 @pytest.mark.parametrize("name", ["URI", "USERNAME", "PASSWORD"])
-def test_the_file_form_of_a_variable(tmp_path: Path, name: str) -> None:
+def test_the_file_form_of_a_variable_wins(
+    tmp_path: Path, origin: Origin, prefix: str, name: str
+) -> None:
     file = tmp_path / "secret"
     file.write_text("mongodb://file\n" if name == "URI" else f"{SECRET}\n")
     environment = {
-        "KOMODO_DATABASE_ADDRESS": "a",
-        "KOMODO_DATABASE_USERNAME": "u",
-        "KOMODO_DATABASE_PASSWORD": "p",
+        f"{prefix}ADDRESS": "a",
+        f"{prefix}USERNAME": "u",
+        f"{prefix}PASSWORD": "p",
+        f"{prefix}{name}_FILE": str(file),
     }
-    environment.pop(f"KOMODO_DATABASE_{name}", None)
-    connection = Settings({}, environment | {f"KOMODO_DATABASE_{name}_FILE": str(file)}).connection(
-        SOURCE
-    )
+    connection = Settings({}, environment).connection(origin)
     found = {
         "URI": connection.uri,
         "USERNAME": connection.username,
@@ -65,7 +99,7 @@ def test_flags_beat_the_environment() -> None:
     unset = Settings({}, environment)
     assert unset.connection(SOURCE).shown == "env"
     assert (unset.database(SOURCE), unset.folder, unset.max_backups) == ("env", Path("/env"), 3)
-    assert (unset.workers(9), unset.latest_only) == (2, ("A", "B"))
+    assert (unset.workers, unset.latest_only) == (2, ("A", "B"))
     flags = {
         "address": "flag:1",
         "db": "flag",
@@ -77,14 +111,15 @@ def test_flags_beat_the_environment() -> None:
     given = Settings(flags, environment)
     assert given.connection(SOURCE).shown == "flag:1"
     assert (given.database(SOURCE), given.folder, given.max_backups) == ("flag", Path("/flag"), 0)
-    assert (given.workers(9), given.latest_only) == (8, ())
+    assert (given.workers, given.latest_only) == (8, ())
 
 
 def test_defaults() -> None:
     settings = Settings({}, {})
     assert (settings.folder, settings.max_backups, settings.level) == (Path("/backups"), 14, 1)
     assert settings.latest_only == ("Stats",)
-    assert settings.workers(3) == 3
+    assert settings.workers == min(4, len(os.sched_getaffinity(0)))
+    assert settings.layout == "komodo"
 
 
 def test_the_target_is_never_taken_from_the_source() -> None:

@@ -1,0 +1,36 @@
+"""Show the settings that are in force and where each comes from, passwords hidden.
+
+Give the options of another command to see what they would change.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from fastdump.cli.options import (
+    add_folder,
+    add_layout,
+    add_max_backups,
+    add_server,
+    add_workers,
+)
+from fastdump.cli.output import table
+from fastdump.config import SOURCE, TARGET, Settings
+
+__all__ = ["add_options", "run"]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `config`: those of the other commands that are settings."""
+    add_server(parser, SOURCE)
+    add_server(parser, TARGET)
+    add_folder(parser)
+    add_max_backups(parser)
+    add_layout(parser)
+    add_workers(parser)
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:  # noqa: ARG001
+    """Do it; returns the exit code."""
+    table(("setting", "value", "from"), settings.shown(), right=())
+    return 0

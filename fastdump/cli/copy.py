@@ -1,0 +1,62 @@
+"""Copy a database to another running server, without touching a disk; it can run twice.
+
+Documents of the target that are not in the source stay, unless --drop. The target is never taken
+from the settings for the source.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from fastdump.cli.options import (
+    add_server,
+    add_target,
+    add_workers,
+    add_yes,
+    asked_connection,
+    chosen_reporter,
+    confirm,
+)
+from fastdump.cli.output import about_held, loaded, notes, shown_database, size
+from fastdump.config import SOURCE, TARGET, Settings
+
+__all__ = ["add_options", "run"]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `copy`."""
+    add_server(parser, SOURCE)
+    add_server(parser, TARGET)
+    add_target(parser)
+    add_workers(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would be done and write nothing"
+    )
+    add_yes(parser)
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Do it; returns the exit code."""
+    from fastdump.engine.copy import copy, plan_copy
+
+    target, source = asked_connection(settings, TARGET), asked_connection(settings, SOURCE)
+    name, database, workers = settings.database(SOURCE), settings.database(TARGET), settings.workers
+    reporter = chosen_reporter(settings, quiet=options.quiet)
+    plan = plan_copy(source, name, target, database, workers=workers)
+    where = f"{shown_database(source, name)} into {shown_database(target, database)}"
+    if not options.quiet:
+        print(f"{len(plan.catalog.collections)} collections, about ", end="")
+        print(f"{size(plan.catalog.raw_bytes)} of documents, from {where}")
+        notes([*plan.notes, *about_held(plan.held, drop=options.drop)])
+    if options.dry_run:
+        return 0
+    confirm(f"Copy {where}?", yes=options.yes)
+    report = copy(
+        plan,
+        workers=workers,
+        drop=options.drop,
+        with_indexes=not options.no_indexes,
+        write_concern=settings.text("write-concern"),
+        reporter=reporter,
+    )
+    return loaded(report, "copy", quiet=options.quiet)

@@ -1,0 +1,41 @@
+"""Where settings come from: flags, then the environment, then files, then defaults.
+
+The only reader of the environment. The names are Komodo's where Komodo has one, so that a machine
+that is set up for it needs nothing else, and `FASTDUMP_<OPTION>` for the rest.
+"""
+
+from __future__ import annotations
+
+from fastdump.config.connections import database_of, described, hidden
+from fastdump.config.files import Files
+from fastdump.config.names import (
+    DEFAULT_FOLDER,
+    DEFAULT_LATEST_ONLY,
+    DEFAULT_LEVEL,
+    DEFAULT_MAX_BACKUPS,
+    SOURCE,
+    TARGET,
+    Origin,
+    default_workers,
+)
+from fastdump.config.parsers import one_of, whole_number
+from fastdump.config.settings import Settings, Shown
+
+__all__ = [
+    "DEFAULT_FOLDER",
+    "DEFAULT_LATEST_ONLY",
+    "DEFAULT_LEVEL",
+    "DEFAULT_MAX_BACKUPS",
+    "SOURCE",
+    "TARGET",
+    "Files",
+    "Origin",
+    "Settings",
+    "Shown",
+    "database_of",
+    "default_workers",
+    "described",
+    "hidden",
+    "one_of",
+    "whole_number",
+]

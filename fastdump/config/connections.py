@@ -1,0 +1,42 @@
+"""What a connection string says, and what of it may be shown."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+from fastdump.config.names import DEFAULT_DATABASE
+from fastdump.errors import UsageError
+from fastdump.model import Connection
+
+__all__ = ["database_of", "described", "hidden"]
+
+_URI = re.compile(r"mongodb(?:\+srv)?://(?:(?P<user>[^@/]*)@)?(?P<hosts>[^/?]+)(?:/(?P<db>[^?]*))?")
+
+
+def described(
+    uri: str,
+    username: str | None = None,
+    password: str | None = None,
+    app_name: str | None = None,
+) -> Connection:
+    """The connection for a URI, with the address as it may be shown.
+
+    Raises:
+        UsageError: it is no MongoDB URI.
+    """
+    matched = _URI.match(uri)
+    if matched is None:
+        raise UsageError("the URI of the server must look like mongodb://host:port/database")
+    return Connection(uri, matched["hosts"], username, password, app_name)
+
+
+def database_of(uri: str) -> str:
+    """The database that a URI names, else `komodo`."""
+    matched = _URI.match(uri)
+    return unquote((matched and matched["db"]) or DEFAULT_DATABASE)
+
+
+def hidden(uri: str) -> str:
+    """The URI with its password hidden."""
+    return re.sub(r"//([^:@/]*):[^/]*@", r"//\1:***@", uri)

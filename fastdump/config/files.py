@@ -1,0 +1,188 @@
+"""Komodo's configuration files, as far as they say something about databases and backups.
+
+Found and merged as Komodo does: in `~/.config/komodo`, then `.`, or where `--config` or
+`KOMODO_CLI_CONFIG_PATHS` say; what is found later wins, and a profile wins over all of it. A file
+holds Komodo's other settings too, so unknown keys are ignored.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from fastdump.config.parsers import names
+from fastdump.errors import UsageError
+
+__all__ = ["Files"]
+
+_KEYWORDS = "*core.config*.*,*komodo.cli*.*"
+"""Which files of a folder are read; a later pattern wins."""
+
+Table = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What the files say: tables, the one that wins first, each with what it is called."""
+
+    layers: tuple[tuple[str, Table], ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(
+        cls,
+        paths: Sequence[str],
+        profile: str | None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> Files:
+        """Read the files that are there.
+
+        Args:
+            paths: files or folders that were named; empty for those of the environment or, in
+                their absence, the usual ones.
+            profile: the name or alias of the profile in force; None for the default one.
+            environment: the process's environment variables.
+
+        Raises:
+            UsageError: a file that was named is not there, one is malformed, or there is no such
+                profile.
+        """
+        found = list(_find(paths, environment))
+        layers = [(str(path), _parse(path)) for path in reversed(found)]
+        plain = cls(tuple(layers), environment)
+        profile = (
+            profile
+            or environment.get("KOMODO_CLI_DEFAULT_PROFILE")
+            or plain.text((("default_profile",), ("default",)))[0]
+        )
+        return cls((plain._profile(profile), *layers), environment) if profile else plain
+
+    def text(self, keys: Sequence[tuple[str, ...]]) -> tuple[str | None, str]:
+        """The value at the first of those keys, and where it stands.
+
+        A key that is set to nothing counts: it hides what stands in a file of lower standing.
+
+        Raises:
+            UsageError: it is neither text nor a whole number.
+        """
+        for name, layer in self.layers:
+            for key in keys:
+                value = _at(layer, key)
+                if value is None:
+                    continue
+                where = f"{'.'.join(key)} in {name}"
+                if isinstance(value, bool) or not isinstance(value, str | int):
+                    raise UsageError(f"{where} must be text or a whole number")
+                return self._with_variables(str(value)) or None, where
+        return None, ""
+
+    def _with_variables(self, text: str) -> str:
+        """As Komodo does with `${NAME}`; it runs no commands."""
+        return re.sub(r"\$\{(\w+)\}", lambda found: self.environment.get(found[1], ""), text)
+
+    def _profile(self, wanted: str) -> tuple[str, Table]:
+        known = []
+        for name, layer in reversed(self.layers):
+            profiles = layer.get("profile", [])
+            for profile in profiles if isinstance(profiles, list) else []:
+                called = _called(profile)
+                if wanted in called:
+                    return f"profile {called[0]} of {name}", profile
+                known += called[:1]
+        others = f"there are {', '.join(known)}" if known else "there is none in any file"
+        raise UsageError(f"there is no profile {wanted!r}: {others}")
+
+
+def _called(profile: object) -> list[str]:
+    """The name of a profile and its aliases."""
+    if not isinstance(profile, Mapping):
+        return []
+    called: list[str] = []
+    for key in ("config_profile", "name", "config_aliases", "aliases", "alias"):
+        value = profile.get(key, [])
+        called += [value] if isinstance(value, str) else map(str, value)
+    return called
+
+
+def _at(table: Table, key: Sequence[str]) -> object:
+    value: object = table
+    for name in key:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _find(paths: Sequence[str], environment: Mapping[str, str]) -> Iterator[Path]:
+    """The files to read, the one that wins last."""
+    variable = environment.get("KOMODO_CLI_CONFIG_PATHS") or environment.get(
+        "KOMODO_CLI_CONFIG_PATH"
+    )
+    usual = [f"{home}/.config/komodo"] if (home := environment.get("HOME")) else []
+    for name in paths or names(variable or "") or [*usual, "."]:
+        path = Path(name)
+        if path.is_dir():
+            yield from _in_folder(path, names(environment.get("KOMODO_CLI_CONFIG_KEYWORDS", "")))
+        elif path.is_file():
+            yield path
+        elif paths:
+            raise UsageError(f"the configuration {path} is not there")
+
+
+def _in_folder(folder: Path, keywords: Sequence[str]) -> Iterator[Path]:
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix in _PARSERS)
+    except OSError:
+        return  # Komodo skips a folder that it may not read too
+    for keyword in keywords or names(_KEYWORDS):
+        yield from (path for path in files if fnmatchcase(path.name, keyword) and path.is_file())
+
+
+def _parse(path: Path) -> Table:
+    parse = _PARSERS.get(path.suffix)
+    if parse is None:
+        raise UsageError(f"{path}: its name must end with one of {', '.join(_PARSERS)}")
+    try:
+        found = parse(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from None
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping):
+        raise UsageError(f"{path} must hold a table of settings")
+    return found
+
+
+def _toml(text: str) -> object:
+    import tomllib
+
+    return tomllib.loads(text)
+
+
+def _json(text: str) -> object:
+    import json
+
+    return json.loads(text)
+
+
+def _yaml(text: str) -> object:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        # Its own text quotes the line, which may hold a password.
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ValueError(f"{error.problem} (at line {line})") from None
+    except yaml.YAMLError:
+        raise ValueError("it is no YAML") from None
+
+
+_PARSERS: dict[str, Callable[[str], object]] = {
+    ".toml": _toml,
+    ".yaml": _yaml,
+    ".yml": _yaml,
+    ".json": _json,
+}

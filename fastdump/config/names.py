@@ -1,0 +1,123 @@
+"""The names of every setting: as an option, in the environment, and in Komodo's files.
+
+Sources: Komodo's `DatabaseConfig`, `CliConfig` and their environment, as of version 2.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+__all__ = [
+    "DEFAULT_DATABASE",
+    "DEFAULT_FOLDER",
+    "DEFAULT_LATEST_ONLY",
+    "DEFAULT_LEVEL",
+    "DEFAULT_MAX_BACKUPS",
+    "OPTIONS",
+    "SOURCE",
+    "TARGET",
+    "Name",
+    "Origin",
+    "default_workers",
+]
+
+DEFAULT_DATABASE = "komodo"
+DEFAULT_FOLDER = "/backups"
+DEFAULT_LATEST_ONLY = ("Stats",)
+DEFAULT_LEVEL = 1
+DEFAULT_MAX_BACKUPS = 14
+
+_MAX_DEFAULT_WORKERS = 4
+
+
+def default_workers() -> int:
+    """The smaller of 4 and the number of cores that this process may use."""
+    return min(_MAX_DEFAULT_WORKERS, len(os.sched_getaffinity(0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """Everywhere that one setting may stand."""
+
+    flag: str
+    """The long option, without dashes in front."""
+    variables: tuple[str, ...]
+    """Environment variables, the first that is set wins."""
+    keys: tuple[tuple[str, ...], ...]
+    """Its places in a file, each a path through tables."""
+    secret: bool = False
+    in_file: bool = False
+    """Whether each variable has a form with `_FILE` that names a file with the value, and wins."""
+    flag_in_file: bool = False
+    """Whether the option names such a file too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the description of one server comes from.
+
+    Source and target take different names on purpose: a machine set up to back up cannot restore
+    by accident.
+    """
+
+    flag: str
+    """What its options begin with."""
+    variables: tuple[str, ...]
+    """What its environment variables begin with; the second is Komodo's older name."""
+    tables: tuple[str, ...]
+    """Its table in a file; the second is Komodo's older name."""
+    role: str
+
+    @property
+    def variable(self) -> str:
+        """What its environment variables begin with, for messages."""
+        return self.variables[0]
+
+    def name(self, item: str) -> Name:
+        """The names of one item: uri, address, username, password, db_name or app_name."""
+        flags = {"db_name": "db", "password": "password-file", "app_name": "app-name"}
+        return Name(
+            flag=f"{self.flag}{flags.get(item, item)}",
+            variables=tuple(f"{prefix}{item.upper()}" for prefix in self.variables),
+            keys=tuple((table, item) for table in self.tables),
+            secret=item == "password",
+            in_file=item in ("uri", "username", "password"),
+            flag_in_file=item == "password",
+        )
+
+
+SOURCE = Origin("", ("KOMODO_DATABASE_", "KOMODO_MONGO_"), ("database", "mongo"), "source")
+TARGET = Origin(
+    "target-",
+    ("KOMODO_CLI_DATABASE_TARGET_", "KOMODO_CLI_DATABASE_COPY_"),
+    ("database_target", "database_copy"),
+    "target",
+)
+
+ITEMS = ("uri", "address", "username", "password", "db_name", "app_name")
+"""What describes a server."""
+
+
+def _option(flag: str) -> Name:
+    return Name(flag, (f"FASTDUMP_{flag.upper().replace('-', '_')}",), (("fastdump", flag),))
+
+
+OPTIONS: dict[str, tuple[Name, str]] = {
+    "folder": (
+        Name("folder", ("KOMODO_CLI_BACKUPS_FOLDER",), (("backups_folder",),)),
+        DEFAULT_FOLDER,
+    ),
+    "max-backups": (
+        Name("max-backups", ("KOMODO_CLI_MAX_BACKUPS",), (("max_backups",),)),
+        f"{DEFAULT_MAX_BACKUPS}",
+    ),
+    "layout": (_option("layout"), "komodo"),
+    "latest-only": (_option("latest-only"), ",".join(DEFAULT_LATEST_ONLY)),
+    "workers": (_option("workers"), f"{default_workers()}"),
+    "level": (_option("level"), f"{DEFAULT_LEVEL}"),
+    "write-concern": (_option("write-concern"), ""),
+    "progress": (_option("progress"), "auto"),
+    "size": (_option("size"), "200"),
+}
+"""The other settings, each with its default; an empty one means that the server or URI decides."""

@@ -1,0 +1,194 @@
+"""The settings of one run, each from the first place that says something."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from fastdump.config import parsers
+from fastdump.config.connections import database_of, described, hidden
+from fastdump.config.files import Files
+from fastdump.config.names import DEFAULT_DATABASE, ITEMS, OPTIONS, SOURCE, TARGET, Name, Origin
+from fastdump.errors import UsageError
+from fastdump.model import LAYOUTS, Connection
+
+__all__ = ["Settings", "Shown"]
+
+T = TypeVar("T")
+
+
+class _Value(NamedTuple):
+    text: str
+    origin: str
+    """The flag, the variable or the place in a file that it was read from, for messages."""
+
+
+class Shown(NamedTuple):
+    """A setting as it may be printed."""
+
+    name: str
+    value: str
+    origin: str
+
+
+class Settings:
+    """The settings of one run: flags beat the environment, that beats files, those the defaults.
+
+    Args:
+        flags: the options of the command line by name, without dashes in front; None or absent
+            where not given.
+        environment: the process's environment variables.
+        files: what configuration files say.
+    """
+
+    def __init__(
+        self,
+        flags: Mapping[str, str | None],
+        environment: Mapping[str, str] = os.environ,
+        files: Files | None = None,
+    ) -> None:
+        self._flags = flags
+        self._environment = environment
+        self._files = files or Files()
+
+    def text(self, name: str) -> str | None:
+        """An option's value, or None where neither something sets it nor a default exists."""
+        return self._option(name).text or None
+
+    def parsed(self, name: str, parse: Callable[[str], T]) -> T:
+        """An option's value, read by `parse`.
+
+        Raises:
+            UsageError: `parse` raised a ValueError, whose message says what is allowed.
+        """
+        value = self._option(name)
+        try:
+            return parse(value.text)
+        except ValueError as error:
+            raise UsageError(f"{value.origin} is {value.text!r}, but must be {error}") from None
+
+    @property
+    def folder(self) -> Path:
+        """The backups folder."""
+        return Path(self._option("folder").text)
+
+    @property
+    def max_backups(self) -> int:
+        """How many backups to keep; 0 is all."""
+        return self.parsed("max-backups", parsers.whole_number(0))
+
+    @property
+    def workers(self) -> int:
+        """How many processes to use."""
+        return self.parsed("workers", parsers.whole_number(1, 256))
+
+    @property
+    def level(self) -> int:
+        """The level of compression."""
+        return self.parsed("level", parsers.whole_number(0, 3))
+
+    @property
+    def layout(self) -> str:
+        """How backups are written."""
+        return self.parsed("layout", parsers.one_of(LAYOUTS))
+
+    @property
+    def latest_only(self) -> tuple[str, ...]:
+        """The collections of which only the latest copy is kept."""
+        return self.parsed("latest-only", parsers.names)
+
+    def connection(self, origin: Origin) -> Connection:
+        """The server of that role.
+
+        A URI beats an address, as in Komodo, and brings its own user; but an address given as a
+        flag beats a URI of the environment or a file.
+
+        Raises:
+            UsageError: none is named, or the options contradict each other.
+        """
+        uri, address, username, password, app_name = (
+            self._find(origin.name(item))
+            for item in ("uri", "address", "username", "password", "app_name")
+        )
+        if uri and _only_flag(address):
+            if _only_flag(uri):
+                assert address is not None  # noqa: S101 - a flag was given
+                raise UsageError(f"{uri.origin} and {address.origin} both name a server: drop one")
+            uri = None
+        if uri:
+            # Komodo ignores user and password beside a URI.
+            username, password = _only_flag(username), _only_flag(password)
+        elif not address:
+            raise UsageError(
+                f"no {origin.role} server is named: give --{origin.flag}uri or "
+                f"--{origin.flag}address, or set {origin.variable}URI or {origin.variable}ADDRESS"
+            )
+        text = uri.text if uri else _as_uri(address)
+        return described(text, _text(username), _text(password), _text(app_name))
+
+    def database(self, origin: Origin) -> str:
+        """The database of that role: as named, else that of the URI, else `komodo`."""
+        named = self._find(origin.name("db_name"))
+        return named.text if named else database_of(self.connection(origin).uri)
+
+    def shown(self) -> Iterator[Shown]:
+        """Every setting that is in force, with where it comes from, passwords hidden.
+
+        Raises:
+            UsageError: a file holds something that is no setting.
+        """
+        for origin in (SOURCE, TARGET):
+            for item in ITEMS:
+                name = origin.name(item)
+                value = self._find(name)
+                if value is None and item == "db_name":
+                    value = _Value(DEFAULT_DATABASE, "default, where the URI names none")
+                if value is not None:
+                    text = "***" if name.secret else hidden(value.text)
+                    yield Shown(f"{origin.role} {item.replace('_', ' ')}", text, value.origin)
+        for flag in OPTIONS:
+            if flag == "size":
+                continue  # the demo's alone
+            option = self._option(flag)
+            yield Shown(flag.replace("-", " "), option.text or "of the URI", option.origin)
+
+    def _option(self, flag: str) -> _Value:
+        name, default = OPTIONS[flag]
+        return self._find(name) or _Value(default, "default")
+
+    def _find(self, name: Name) -> _Value | None:
+        if (flag := self._flags.get(name.flag)) is not None:
+            where = f"--{name.flag}"
+            return _from_file(flag, where) if name.flag_in_file else _Value(flag, where)
+        # A variable that is set to nothing is what compose files make of one that is not set.
+        for variable in name.variables if name.in_file else ():
+            if path := self._environment.get(f"{variable}_FILE"):
+                return _from_file(path, f"{variable}_FILE")
+        for variable in name.variables:
+            if text := self._environment.get(variable):
+                return _Value(text, variable)
+        in_file, where = self._files.text(name.keys)
+        return _Value(in_file, where) if in_file else None
+
+
+def _as_uri(address: _Value | None) -> str:
+    text = address.text if address else ""
+    return text if "://" in text else f"mongodb://{text}"
+
+
+def _only_flag(value: _Value | None) -> _Value | None:
+    return value if value and value.origin.startswith("--") else None
+
+
+def _text(value: _Value | None) -> str | None:
+    return value.text if value else None
+
+
+def _from_file(path: str, origin: str) -> _Value:
+    try:
+        return _Value(Path(path).read_text().strip(), origin)
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise UsageError(f"{origin}: {path} cannot be read: {said}") from None

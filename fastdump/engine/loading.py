@@ -1,0 +1,307 @@
+"""Filling a target database: collections made, loaded by workers, then indexed, then views.
+
+What restore and copy share. Where documents come from is the worker's affair.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Generic, Protocol, TypeVar
+
+from fastdump.codec.bson import Batch
+from fastdump.engine import planner
+from fastdump.engine.pool import WorkerPool
+from fastdump.engine.worker import ServerWorker
+from fastdump.model import CollectionKind, Connection, Definition, Loaded
+from fastdump.mongo import schema
+from fastdump.mongo.client import connect, open_database, server_info, translated, write_concern
+from fastdump.mongo.load import MAX_NAMED, Loader
+from fastdump.progress import Reporter
+from fastdump.report import CollectionReport, LoadReport
+
+__all__ = ["LoadWorker", "Loading", "Piece", "Target", "look_at"]
+
+
+class Piece(Hashable, Protocol):
+    """What one worker loads in one go: some documents of one collection."""
+
+    @property
+    def collection(self) -> str:
+        """Its name."""
+
+    @property
+    def raw_bytes(self) -> int:
+        """An estimate of the size of its documents."""
+
+
+P = TypeVar("P", bound=Piece)
+R = TypeVar("R", bound=LoadReport)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where documents go, and how."""
+
+    connection: Connection
+    database: str
+    drop: bool
+    """Drop each collection first."""
+    with_indexes: bool
+    """Build a collection's indexes when its documents are in."""
+    write_concern: str | None
+    """A number of servers, `majority`, or a name of the server's configuration; None is that of
+    the connection string, else majority."""
+
+
+def look_at(
+    connection: Connection, name: str, definitions: Sequence[Definition]
+) -> tuple[int, list[str]]:
+    """About how many documents a target holds, and which of its collections are different.
+
+    Raises:
+        ServerError: the target cannot be reached or refuses.
+    """
+    held, notes = 0, []
+    with connect(connection) as client:
+        database = open_database(client, name)
+        server_info(client, connection)
+        with translated(connection):
+            present = schema.existing(database)
+            for definition in definitions:
+                options = present.get(definition.name)
+                if options is None:
+                    continue
+                if definition.kind is not CollectionKind.VIEW:
+                    held += schema.count(database, definition.data_name)
+                if schema.parsed(options) != schema.parsed(definition.options):
+                    notes.append(
+                        f"{definition.name} exists on the target with other options, which stay "
+                        "as they are; --drop would replace it"
+                    )
+    return held, notes
+
+
+class Loading(Generic[P]):
+    """One loading while it runs.
+
+    Args:
+        target: where documents go.
+        definitions: the collections, and views.
+        pieces: what is to be loaded.
+        reporter: hears how it goes.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        definitions: Sequence[Definition],
+        pieces: Sequence[P],
+        reporter: Reporter,
+    ) -> None:
+        self._target = target
+        self._definitions = {definition.name: definition for definition in definitions}
+        self._pieces = pieces
+        self._reporter = reporter
+        self._loaded: defaultdict[str, list[Loaded]] = defaultdict(list)
+        self._failures: list[str] = []
+        self._indexes = 0
+        self._workers = 0
+        self._seconds = 0.0
+
+    def run(self, task: str, documents: int, workers: int, worker: LoadWorker[P]) -> None:
+        """Do it.
+
+        Args:
+            task: what the reporter calls it.
+            documents: an estimate of how many there are.
+            workers: number of processes at most.
+            worker: loads the pieces.
+
+        Raises:
+            IncompleteError: a worker died.
+            ServerError: the target cannot be reached or refuses.
+        """
+        raw_bytes = sum(piece.raw_bytes for piece in self._pieces)
+        if planner.use_processes(raw_bytes):
+            self._workers = min(workers, len(self._pieces))
+        clock = time.monotonic()
+        self._reporter.start(task, documents, raw_bytes)
+        try:
+            self._create()
+            self._load(worker)
+            self._create_views()
+        finally:
+            self._reporter.stop()
+        self._seconds = time.monotonic() - clock
+
+    def report(self, make: Callable[..., R]) -> R:
+        """What was done, as the report that `make` makes of the fields of a `LoadReport`."""
+        loaded = [result for results in self._loaded.values() for result in results]
+        rejections = [rejection for result in loaded for rejection in result.rejections]
+        return make(
+            database=self._target.database,
+            workers=self._workers,
+            seconds=self._seconds,
+            collections=tuple(self._collection_report(name) for name in sorted(self._definitions)),
+            inserted=sum(result.inserted for result in loaded),
+            replaced=sum(result.replaced for result in loaded),
+            unchanged=sum(result.unchanged for result in loaded),
+            indexes=self._indexes,
+            rejected=sum(result.rejected for result in loaded),
+            rejections=tuple(rejections[:MAX_NAMED]),
+            failures=tuple(self._failures),
+        )
+
+    def _create(self) -> None:
+        """Make the collections, so that documents arrive in what they were taken from."""
+        target = self._target
+        with connect(target.connection) as client, translated(target.connection):
+            database = open_database(client, target.database)
+            if target.drop:
+                for name in self._definitions:
+                    schema.drop(database, name)
+            for definition in self._definitions.values():
+                if definition.kind is not CollectionKind.VIEW:
+                    self._failures += schema.create(database, definition)
+
+    def _create_views(self) -> None:
+        """Make the views, when what they look at is there."""
+        target = self._target
+        views = [one for one in self._definitions.values() if one.kind is CollectionKind.VIEW]
+        if not views:
+            return
+        with connect(target.connection) as client, translated(target.connection):
+            database = open_database(client, target.database)
+            for view in views:
+                self._failures += schema.create(database, view)
+
+    def _load(self, worker: LoadWorker[P]) -> None:
+        """Load every piece, and build a collection's indexes when its last one is in."""
+        left = Counter(piece.collection for piece in self._pieces)
+        with WorkerPool[LoadWorker[P], P | _IndexJob, Loaded | list[str]](
+            worker, self._workers, self._reporter.update
+        ) as pool:
+            for piece in self._pieces:
+                pool.submit(LoadWorker[P].do, piece)
+            for job, result in pool.results():
+                if isinstance(result, Loaded):
+                    self._loaded[job.collection].append(result)
+                    if result.damage is not None:
+                        self._failures.append(result.damage)
+                    left[job.collection] -= 1
+                    if left[job.collection]:
+                        continue
+                    self._reporter.finished(self._collection_report(job.collection))
+                    definition = self._definitions[job.collection]
+                    if self._target.with_indexes and definition.indexes:
+                        pool.submit_next(LoadWorker[P].do, _IndexJob(definition))
+                elif isinstance(job, _IndexJob):
+                    self._indexes += len(job.definition.indexes) - len(result)
+                    self._failures += result
+
+    def _collection_report(self, name: str) -> CollectionReport:
+        definition, results = self._definitions[name], self._loaded[name]
+        return CollectionReport(
+            name,
+            definition.kind,
+            sum(result.documents for result in results),
+            sum(result.raw_bytes for result in results),
+            getattr(definition, "file_bytes", 0),
+            sum(result.seconds for result in results),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _IndexJob:
+    definition: Definition
+
+    @property
+    def collection(self) -> str:
+        return self.definition.name
+
+    def __str__(self) -> str:
+        return f"the indexes of {self.definition.name}"
+
+
+class LoadWorker(ServerWorker, Generic[P]):
+    """Loads pieces and builds indexes.
+
+    Args:
+        target: where documents go.
+        senders: how many batches of one piece may be on their way at once.
+    """
+
+    def __init__(self, target: Target, senders: int) -> None:
+        super().__init__(target.connection, target.database)
+        self._write_concern = target.write_concern
+        self._senders = senders
+
+    def do(self, job: P | _IndexJob) -> Loaded | list[str]:
+        """Load a piece, or build all indexes of a collection.
+
+        Returns:
+            What became of the documents, or what could not be built.
+
+        Raises:
+            ServerError: a server cannot be reached or refuses.
+        """
+        return self._build_indexes(job) if isinstance(job, _IndexJob) else self.load(job)
+
+    @abstractmethod
+    def load(self, piece: P) -> Loaded:
+        """Load the documents of a piece.
+
+        Raises:
+            ServerError: a server cannot be reached or refuses.
+        """
+
+    def _build_indexes(self, job: _IndexJob) -> list[str]:
+        with translated(self.connection):
+            concern = write_concern(self.client, self._write_concern)
+            return schema.create_indexes(self.database, job.definition, concern)
+
+    def loaders(self, collection: str, count: int) -> list[Loader]:
+        """Loaders for a collection, one for each thread that sends."""
+        concern = write_concern(self.client, self._write_concern)
+        return [Loader(self.database, collection, concern) for _sender in range(count)]
+
+    def send_all(self, loaders: Sequence[Loader], batches: Iterator[Batch]) -> None:
+        """Send batches, by as many threads as there are loaders where there are several.
+
+        Few batches wait, so memory is bounded.
+        """
+        if len(loaders) == 1:
+            for batch in batches:
+                self.send(loaders[0], batch)
+            return
+        idle = SimpleQueue[Loader]()
+        for loader in loaders:
+            idle.put(loader)
+
+        def send_one(batch: Batch) -> None:
+            loader = idle.get()
+            try:
+                self.send(loader, batch)
+            finally:
+                idle.put(loader)
+
+        with ThreadPoolExecutor(len(loaders), "fastdump-send") as threads:
+            sending = deque[Future[None]]()
+            for batch in batches:
+                sending.append(threads.submit(send_one, batch))
+                if len(sending) > 2 * len(loaders):
+                    sending.popleft().result()
+            for sent in sending:
+                sent.result()
+
+    def send(self, loader: Loader, batch: Batch) -> None:
+        """Send one batch."""
+        with translated(self.connection):
+            loader.load(batch)
+        self.done(batch.documents, len(batch.data))
