@@ -119,7 +119,12 @@ def test_two_million_stats_and_the_second_backup_killed_half_way(
 ) -> None:
     """What Komodo's own backup loses: it empties Stats.gz before it has a new one."""
     database, folder = server.new_database(), tmp_path / "backups"
-    insert(server.connection, database, "Stats", ({"_id": n, "n": n} for n in range(2_000_000)))
+    insert(
+        server.connection,
+        database,
+        "Stats",
+        ({"_id": n, "n": n, "x": "y" * 24} for n in range(2_000_000)),
+    )
     first = start(server, database, folder)
     _out, err = first.communicate(timeout=COMMAND_SECONDS)
     assert first.returncode == 0, err
