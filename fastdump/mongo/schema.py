@@ -8,13 +8,15 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from fastdump.errors import FormatError
-from fastdump.model import CollectionKind, Definition, ExtendedJson
-from fastdump.mongo.catalog import extended, parsed
+from fastdump.model import Definition, ExtendedJson
+from fastdump.mongo.catalog import extended, list_indexes, parsed
 from fastdump.mongo.client import Document
 
 __all__ = ["check_index", "count", "create", "create_indexes", "drop", "existing", "parsed"]
 
+_NAMESPACE_NOT_FOUND = 26
 _NAMESPACE_EXISTS = 48
+_DEFAULT_INDEX_VERSION = 2
 
 
 def existing(database: Database[Document]) -> dict[str, ExtendedJson]:
@@ -42,7 +44,7 @@ def check_index(index: ExtendedJson) -> None:
 
 def drop(database: Database[Document], name: str) -> None:
     """Drop a collection, if it is there."""
-    database.command({"drop": name}, allowable_errors=["ns not found", 26])
+    database.command({"drop": name}, allowable_errors=["ns not found", _NAMESPACE_NOT_FOUND])
 
 
 def create(database: Database[Document], definition: Definition) -> list[str]:
@@ -71,10 +73,14 @@ def create_indexes(
 ) -> list[str]:
     """Build all of a collection's indexes in one command, which reads its documents once.
 
+    Those that the target has already, just so, are left alone.
+
     Returns:
         For each index that could not be built, its name and the server's reason.
     """
-    indexes = [_portable(parsed(index), definition) for index in definition.indexes]
+    present = [_portable(index, definition) for index in _present(database, definition.name)]
+    wanted = [_portable(parsed(index), definition) for index in definition.indexes]
+    indexes = [index for index in wanted if index not in present]
     try:
         _build(database, definition.name, indexes, write_concern)
     except OperationFailure as error:
@@ -92,6 +98,15 @@ def create_indexes(
     return failures
 
 
+def _present(database: Database[Document], name: str) -> list[Document]:
+    try:
+        return list_indexes(database, name)
+    except OperationFailure as error:
+        if error.code != _NAMESPACE_NOT_FOUND:
+            raise
+        return []  # it could not be created, and nothing was inserted
+
+
 def _build(
     database: Database[Document], name: str, indexes: Sequence[Document], write_concern: Document
 ) -> None:
@@ -102,8 +117,12 @@ def _build(
 
 
 def _portable(index: Document, definition: Definition) -> Document:
-    """An index without collation would inherit the collection's, where the original has none."""
-    if definition.kind is CollectionKind.COLLECTION and "collation" not in index:
+    """The index for another server, which may know less than the one that it comes from."""
+    if index.get("v") == _DEFAULT_INDEX_VERSION:
+        # What every server makes by itself; some of the protocol refuse to be told.
+        index = {field: value for field, value in index.items() if field != "v"}
+    if "collation" in parsed(definition.options) and "collation" not in index:
+        # It would inherit the collection's, where the original has none.
         return {**index, "collation": {"locale": "simple"}}
     return index
 
