@@ -93,7 +93,7 @@ class Bench:
         self._fill(data, data)
         out = self.folder / "out"
         commands = backup_commands(
-            self.tools, self.server.uri, data, out, with_script=data in ("komodo", "small")
+            self.tools, self.server.uri, data, out, others=data in ("komodo", "small")
         )
         for number in self._numbers():
             for tool, command in commands.items():
@@ -109,7 +109,7 @@ class Bench:
         self._fill(data, data)
         measure(fastdump_backup(self.server.uri, data, backup), self.server.pid)
         if self.tools.mongodump:
-            commands = backup_commands(self.tools, self.server.uri, data, dump, with_script=False)
+            commands = backup_commands(self.tools, self.server.uri, data, dump, others=False)
             measure(commands["mongodump --gzip"], self.server.pid)
         for number in self._numbers():
             commands = restore_commands(self.tools, self.server.uri, data, "restored", backup, dump)

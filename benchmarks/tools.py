@@ -35,25 +35,36 @@ class Tools:
 
 
 def backup_commands(
-    tools: Tools, uri: str, database: str, out: Path, *, with_script: bool
+    tools: Tools, uri: str, database: str, out: Path, *, others: bool
 ) -> dict[str, list[str]]:
-    """Each tool's command to back up a database into `out`."""
+    """Each tool's command to back up a database into `out`.
+
+    With `others`, also a plain script and fastdump in the layout of Komodo's own backups.
+    """
     commands = {"fastdump": fastdump_backup(uri, database, out)}
     if tools.mongodump:
         dump = [tools.mongodump, "--quiet", "--uri", uri, "--db", database, "--out", str(out)]
         commands["mongodump"] = dump
         commands["mongodump --gzip"] = [*dump, "--gzip"]
-    if with_script:
+    if others:
+        commands["fastdump, komodo-json"] = fastdump_backup(
+            uri, database, out, layout="komodo-json"
+        )
         commands["plain script"] = [
             sys.executable, "-m", "benchmarks.script", uri, database, str(out),
         ]  # fmt: skip
     return commands
 
 
-def fastdump_backup(uri: str, database: str, out: Path, workers: int | None = None) -> list[str]:
+def fastdump_backup(
+    uri: str, database: str, out: Path, workers: int | None = None, layout: str = "komodo"
+) -> list[str]:
     """Fastdump's command."""
     jobs = ["-j", str(workers)] if workers else []
-    return [*FASTDUMP, "backup", "-q", "-y", "--uri", uri, "--db", database, "-f", str(out), *jobs]
+    return [
+        *FASTDUMP, "backup", "-q", "-y", "--uri", uri, "--db", database, "-f", str(out),
+        "--layout", layout, *jobs,
+    ]  # fmt: skip
 
 
 def fastdump_restore(uri: str, target: str, backup: Path, workers: int | None = None) -> list[str]:
