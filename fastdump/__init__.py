@@ -27,7 +27,7 @@ from fastdump.errors import (
     StorageError,
     UsageError,
 )
-from fastdump.model import LAYOUTS, Backup, Rejection
+from fastdump.model import DEFAULT_DATABASE, LAYOUTS, Backup, Rejection
 from fastdump.progress import Reporter, Silent
 from fastdump.report import (
     BackupReport,
@@ -41,6 +41,7 @@ from fastdump.report import (
 from fastdump.version import __version__
 
 if TYPE_CHECKING:
+    from fastdump.store.base import Source
     from fastdump.store.komodo import KomodoLayout
 
 __all__ = [
@@ -117,7 +118,7 @@ def backup(
         raise UsageError(f"layout is {layout!r}, but must be one of {', '.join(LAYOUTS)}")
     return run(
         config.described(uri, username, password),
-        db or config.database_of(uri),
+        db or config.database_of(uri) or DEFAULT_DATABASE,
         at(layout, Path(folder), latest_only),
         workers=_workers(workers),
         level=level,
@@ -146,9 +147,11 @@ def restore(
 
     Args:
         target_uri: the server to write to.
-        target_db: the database to write to; by default that of the URI, else `komodo`.
+        target_db: the database to write to; by default that of the URI, else the one that
+            mongodump dumped, else `komodo`.
         folder: the backups folder.
-        name: which backup, by name or path; by default the most recent complete one.
+        name: which backup, by name or path, also of a database's folder that mongodump wrote; by
+            default the most recent complete one.
         drop: drop each collection of the backup from the target first.
         indexes: whether to build the backup's indexes.
         write_concern: a number of servers, `majority`, or a name of the server's configuration;
@@ -176,7 +179,7 @@ def restore(
     plan = plan_restore(
         config.described(target_uri, username, password),
         target_db or config.database_of(target_uri),
-        _layout(folder),
+        _source(folder, name),
         None if name is None else str(name),
         workers=_workers(workers),
     )
@@ -240,9 +243,9 @@ def copy(
 
     plan = plan_copy(
         config.described(uri, username, password),
-        db or config.database_of(uri),
+        db or config.database_of(uri) or DEFAULT_DATABASE,
         config.described(target_uri, target_username, target_password),
-        target_db or config.database_of(target_uri),
+        target_db or config.database_of(target_uri) or DEFAULT_DATABASE,
         workers=_workers(workers),
     )
     return run(
@@ -290,7 +293,7 @@ def verify(
     from fastdump.engine.verify import verify as run
 
     return run(
-        _layout(folder),
+        _source(folder, name),
         None if name is None else str(name),
         workers=_workers(workers),
         reporter=reporter or Silent(),
@@ -317,6 +320,15 @@ def _layout(folder: str | Path) -> KomodoLayout:
     from fastdump.store.komodo import KomodoLayout
 
     return KomodoLayout(Path(folder))
+
+
+def _source(folder: str | Path, name: str | Path | None) -> Source:
+    from fastdump.store.layouts import sources
+
+    found = sources(Path(folder), None if name is None else str(name))
+    if len(found) > 1:
+        raise UsageError(f"{name} holds {len(found)} databases: name the folder of one")
+    return found[0]
 
 
 def _workers(workers: int | None) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 __all__ = [
+    "DEFAULT_DATABASE",
     "LAYOUTS",
     "Backup",
     "Bounds",
@@ -29,6 +30,9 @@ __all__ = [
     "ServerInfo",
     "StoredCollection",
 ]
+
+DEFAULT_DATABASE = "komodo"
+"""What is meant where no database is named."""
 
 LAYOUTS = ("komodo", "komodo-json")
 """How a backup may be written."""
@@ -312,6 +316,15 @@ class Segment:
     segments: int = 1
     """How many segments the file has. Those of JSON lines take turns: each reads the whole file
     and takes every so-manieth block of lines."""
+    compressed: bool = True
+    """Whether the file is gzip, and not simply documents."""
+    ordered: bool = False
+    """Whether its documents must be loaded in their order."""
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is a whole gzip file, which nobody else can read a part of."""
+        return self.compressed and self.members is None
 
     def __str__(self) -> str:
         return f"part {self.number + 1} of {self.path.name}"

@@ -57,8 +57,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         max_backups=max_backups,
         reporter=chosen_reporter(settings, quiet=options.quiet),
     )
-    notes(report.notes)
     if not options.quiet:
+        notes(report.notes)
         summary(report.collections, report.seconds)
         print(f"\nbackup {report.name} is complete: {report.path}")
         if report.pruned:

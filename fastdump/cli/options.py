@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
+from dataclasses import replace
 
 from fastdump.config import (
     DEFAULT_FOLDER,
@@ -194,7 +195,7 @@ def asked_connection(settings: Settings, origin: Origin) -> Connection:
             f"--{origin.flag}password-file, or set {origin.variable}PASSWORD"
         )
     password = getpass.getpass(f"Password of {connection.username} on {connection.shown}: ")
-    return Connection(connection.uri, connection.shown, connection.username, password)
+    return replace(connection, password=password)
 
 
 def chosen_reporter(settings: Settings, *, quiet: bool) -> Reporter:

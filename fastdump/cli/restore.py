@@ -7,6 +7,7 @@ from the settings for the source.
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from fastdump.cli.options import (
     add_folder,
@@ -20,6 +21,11 @@ from fastdump.cli.options import (
 )
 from fastdump.cli.output import about_held, loaded, notes, shown_database, size
 from fastdump.config import TARGET, Settings
+from fastdump.errors import UsageError
+
+if TYPE_CHECKING:
+    from fastdump.engine.restore import RestorePlan
+    from fastdump.model import Connection
 
 __all__ = ["add_options", "add_which", "run"]
 
@@ -51,31 +57,46 @@ def add_which(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
-    from fastdump.engine.restore import plan_restore, restore
-    from fastdump.store.komodo import KomodoLayout
+    from fastdump.engine.restore import restore
 
-    connection, database = asked_connection(settings, TARGET), settings.database(TARGET)
-    workers, which = settings.workers, chosen_backup(options)
+    connection = asked_connection(settings, TARGET)
     reporter = chosen_reporter(settings, quiet=options.quiet)
-    layout = KomodoLayout(settings.folder)
-    plan = plan_restore(connection, database, layout, which, workers=workers)
-    target = shown_database(connection, database)
-    if not options.quiet:
+    plans = _plans(settings, connection, chosen_backup(options))
+    for plan in plans if not options.quiet else ():
+        target = shown_database(connection, plan.database)
         print(f"Backup {plan.backup.name} ({plan.backup.path}): {len(plan.collections)} ", end="")
         print(f"collections, {size(plan.raw_bytes)} of documents, into {target}")
         notes([*plan.notes, *about_held(plan.held, drop=options.drop)])
     if options.dry_run:
         return 0
-    confirm(f"Restore backup {plan.backup.name} into {target}?", yes=options.yes)
-    report = restore(
-        plan,
-        workers=workers,
-        drop=options.drop,
-        with_indexes=not options.no_indexes,
-        write_concern=settings.text("write-concern"),
-        reporter=reporter,
+    targets = " and ".join(shown_database(connection, plan.database) for plan in plans)
+    confirm(f"Restore backup {plans[0].backup.path} into {targets}?", yes=options.yes)
+    reports = (
+        restore(
+            plan,
+            workers=settings.workers,
+            drop=options.drop,
+            with_indexes=not options.no_indexes,
+            write_concern=settings.text("write-concern"),
+            reporter=reporter,
+        )
+        for plan in plans
     )
-    return loaded(report, "restore", quiet=options.quiet)
+    return max(loaded(report, "restore", quiet=options.quiet) for report in reports)
+
+
+def _plans(settings: Settings, connection: Connection, which: str | None) -> list[RestorePlan]:
+    """A plan for each database: one, unless mongodump dumped several."""
+    from fastdump.engine.restore import plan_restore
+    from fastdump.store.layouts import sources
+
+    found = sources(settings.folder, which)
+    database, workers = settings.named_database(TARGET), settings.workers
+    if database is not None and len(found) > 1:
+        raise UsageError(
+            f"{which} holds {len(found)} databases: name the folder of one, or no target database"
+        )
+    return [plan_restore(connection, database, source, which, workers=workers) for source in found]
 
 
 def chosen_backup(options: argparse.Namespace) -> str | None:

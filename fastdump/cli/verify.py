@@ -10,6 +10,7 @@ from fastdump.cli.output import notes, summary
 from fastdump.cli.restore import add_which, chosen_backup
 from fastdump.config import Settings
 from fastdump.errors import BackupDamagedError
+from fastdump.report import VerifyReport
 
 __all__ = ["add_options", "run"]
 
@@ -24,23 +25,32 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
     from fastdump.engine.verify import verify
-    from fastdump.store.komodo import KomodoLayout
+    from fastdump.store.layouts import sources
 
-    report = verify(
-        KomodoLayout(settings.folder),
-        chosen_backup(options),
-        workers=settings.workers,
-        reporter=chosen_reporter(settings, quiet=options.quiet),
-    )
-    if not options.quiet:
+    which = chosen_backup(options)
+    reports = [
+        verify(
+            source,
+            which,
+            workers=settings.workers,
+            reporter=chosen_reporter(settings, quiet=options.quiet),
+        )
+        for source in sources(settings.folder, which)
+    ]
+    for report in reports:
+        _show(report, quiet=options.quiet)
+    if damaged := [report for report in reports if not report.intact]:
+        problems = sum(len(report.problems) for report in damaged)
+        names = ", ".join(report.name for report in damaged)
+        raise BackupDamagedError(f"backup {names} is damaged: {problems} problems")
+    return 0
+
+
+def _show(report: VerifyReport, *, quiet: bool) -> None:
+    if not quiet:
         summary(report.collections, report.seconds)
         notes(report.notes)
     for problem in report.problems:
         print(f"fastdump: {problem.path}: {problem.message}", file=sys.stderr)
-    if not report.intact:
-        raise BackupDamagedError(
-            f"backup {report.name} is damaged: {len(report.problems)} problems"
-        )
-    if not options.quiet:
+    if report.intact and not quiet:
         print(f"\nbackup {report.name} is intact")
-    return 0

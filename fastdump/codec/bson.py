@@ -7,6 +7,7 @@ https://www.mongodb.com/docs/manual/reference/limits/.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from mmap import mmap
 from struct import Struct
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ __all__ = [
     "Element",
     "Span",
     "count_in_array",
+    "cuts",
     "document",
     "element",
     "elements",
@@ -105,7 +107,7 @@ def spans(run: bytes | memoryview) -> list[Span]:
     return found
 
 
-def _length(run: bytes | memoryview, position: int, size: int) -> int:
+def _length(run: bytes | memoryview | mmap, position: int, size: int) -> int:
     if size - position < MIN_DOCUMENT_BYTES:
         raise FormatError(f"the document at byte {position} is cut")
     length: int = _unpack_length(run, position)[0]
@@ -114,6 +116,27 @@ def _length(run: bytes | memoryview, position: int, size: int) -> int:
     if length > size - position:
         raise FormatError(f"the document at byte {position} is cut")
     return length
+
+
+def cuts(data: bytes | memoryview | mmap, max_bytes: int) -> Iterator[tuple[int, int, int]]:
+    """Cut a run of documents into shorter ones by hopping over it: start, end, number of documents.
+
+    Each is at most `max_bytes` long, unless it is a single larger document.
+
+    Raises:
+        FormatError: a length is impossible, or the last document is cut.
+    """
+    start = position = count = 0
+    size = len(data)
+    while position < size:
+        length = _length(data, position, size)
+        if count and position + length - start > max_bytes:
+            yield start, position, count
+            start, count = position, 0
+        position += length
+        count += 1
+    if count:
+        yield start, position, count
 
 
 def split(run: bytes, max_bytes: int, max_documents: int) -> Iterator[tuple[int, int, list[Span]]]:

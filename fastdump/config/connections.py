@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-from fastdump.config.names import DEFAULT_DATABASE
 from fastdump.errors import UsageError
 from fastdump.model import Connection
 
@@ -31,10 +30,10 @@ def described(
     return Connection(uri, matched["hosts"], username, password, app_name)
 
 
-def database_of(uri: str) -> str:
-    """The database that a URI names, else `komodo`."""
+def database_of(uri: str) -> str | None:
+    """The database that a URI names, if it names one."""
     matched = _URI.match(uri)
-    return unquote((matched and matched["db"]) or DEFAULT_DATABASE)
+    return unquote(matched["db"]) if matched and matched["db"] else None
 
 
 def hidden(uri: str) -> str:

@@ -9,7 +9,6 @@ import os
 from dataclasses import dataclass
 
 __all__ = [
-    "DEFAULT_DATABASE",
     "DEFAULT_FOLDER",
     "DEFAULT_LATEST_ONLY",
     "DEFAULT_LEVEL",
@@ -22,7 +21,6 @@ __all__ = [
     "default_workers",
 ]
 
-DEFAULT_DATABASE = "komodo"
 DEFAULT_FOLDER = "/backups"
 DEFAULT_LATEST_ONLY = ("Stats",)
 DEFAULT_LEVEL = 1

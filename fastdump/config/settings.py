@@ -10,9 +10,9 @@ from typing import NamedTuple, TypeVar
 from fastdump.config import parsers
 from fastdump.config.connections import database_of, described, hidden
 from fastdump.config.files import Files
-from fastdump.config.names import DEFAULT_DATABASE, ITEMS, OPTIONS, SOURCE, TARGET, Name, Origin
+from fastdump.config.names import ITEMS, OPTIONS, SOURCE, TARGET, Name, Origin
 from fastdump.errors import UsageError
-from fastdump.model import LAYOUTS, Connection
+from fastdump.model import DEFAULT_DATABASE, LAYOUTS, Connection
 
 __all__ = ["Settings", "Shown"]
 
@@ -130,6 +130,10 @@ class Settings:
 
     def database(self, origin: Origin) -> str:
         """The database of that role: as named, else that of the URI, else `komodo`."""
+        return self.named_database(origin) or DEFAULT_DATABASE
+
+    def named_database(self, origin: Origin) -> str | None:
+        """The database of that role as named, else that of the URI, else none."""
         named = self._find(origin.name("db_name"))
         return named.text if named else database_of(self.connection(origin).uri)
 

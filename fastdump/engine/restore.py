@@ -21,7 +21,7 @@ from fastdump.mongo import ejson, schema
 from fastdump.mongo.load import summed
 from fastdump.progress import Reporter
 from fastdump.report import RestoreReport
-from fastdump.store.base import Layout
+from fastdump.store.base import Source
 from fastdump.store.reading import check_files, damaged, read_batches, read_lines, segments
 
 __all__ = ["RestorePlan", "plan_restore", "restore"]
@@ -48,14 +48,19 @@ class RestorePlan:
 
 
 def plan_restore(
-    connection: Connection, database: str, layout: Layout, name: str | None, *, workers: int
+    connection: Connection,
+    database: str | None,
+    source: Source,
+    name: str | None,
+    *,
+    workers: int,
 ) -> RestorePlan:
     """Find the backup, look at its files and at the target, write nothing.
 
     Args:
         connection: the server to write to.
-        database: the database to write to.
-        layout: where backups are.
+        database: the database to write to; None is the one that mongodump dumped, else `komodo`.
+        source: where the backup is.
         name: which, by name or path; None is the most recent.
         workers: how many processes will share it.
 
@@ -65,8 +70,8 @@ def plan_restore(
         ServerError: the target cannot be reached or refuses.
         StorageError: a file cannot be read.
     """
-    backup = layout.find(name)
-    collections, notes = layout.contents(backup)
+    backup = source.find(name)
+    collections, notes = source.contents(backup)
     if problems := check_files(collections):
         raise BackupDamagedError(
             "; ".join(f"{problem.path}: {problem.message}" for problem in problems)
@@ -77,6 +82,8 @@ def plan_restore(
         for collection in sorted(collections, key=_index_work, reverse=True)
         for segment in segments(collection, workers, whole=collection.name in capped)
     ]
+    if database is None:
+        database = source.target(backup)
     held, differing = look_at(connection, database, collections)
     return RestorePlan(
         connection,
@@ -156,7 +163,8 @@ class _Worker(LoadWorker[Segment]):
         began = time.monotonic()
         if piece.encoding is Encoding.JSON:
             return self._load_lines(piece, began)
-        loaders = self.loaders(piece.target, self._senders if piece.members is None else 1)
+        senders = self._senders if piece.is_foreign and not piece.ordered else 1
+        loaders = self.loaders(piece.target, senders)
         self.send_all(loaders, read_batches(piece))
         return summed(loaders, time.monotonic() - began)
 

@@ -17,7 +17,7 @@ from fastdump.model import Encoding, Member, Segment, StoredCollection
 from fastdump.mongo import ejson
 from fastdump.progress import Reporter
 from fastdump.report import CollectionReport, Problem, VerifyReport
-from fastdump.store.base import Layout, disk
+from fastdump.store.base import Source, disk
 from fastdump.store.joining import file_digest
 from fastdump.store.reading import (
     check_files,
@@ -34,11 +34,11 @@ _MAX_LINES = 10
 """How many bad lines of a segment are named."""
 
 
-def verify(layout: Layout, name: str | None, *, workers: int, reporter: Reporter) -> VerifyReport:
+def verify(source: Source, name: str | None, *, workers: int, reporter: Reporter) -> VerifyReport:
     """Inflate everything, check CRCs, framing, counts and digests.
 
     Args:
-        layout: where backups are.
+        source: where the backup is.
         name: which, by name or path; None is the most recent.
         workers: number of processes.
         reporter: hears how it goes.
@@ -49,8 +49,8 @@ def verify(layout: Layout, name: str | None, *, workers: int, reporter: Reporter
         StorageError: a file cannot be read.
     """
     clock = time.monotonic()
-    backup = layout.find(name)
-    collections, notes = layout.contents(backup)
+    backup = source.find(name)
+    collections, notes = source.contents(backup)
     problems = check_files(collections)
     missing = {problem.path for problem in problems}
     run = _Verification([found for found in collections if found.path not in missing], reporter)

@@ -14,7 +14,7 @@ from fastdump.errors import StorageError
 from fastdump.model import Backup, Catalog, Collection, Encoding, Part, StoredCollection
 from fastdump.report import CollectionReport
 
-__all__ = ["BackupWriter", "Layout", "disk", "private", "sync", "write_whole"]
+__all__ = ["BackupWriter", "Layout", "Source", "disk", "private", "sync", "write_whole"]
 
 
 class BackupWriter(Protocol):
@@ -51,15 +51,8 @@ class BackupWriter(Protocol):
         """Remove what was written so far; what was there before is untouched."""
 
 
-class Layout(Protocol):
-    """A place with backups."""
-
-    def backups(self) -> list[Backup]:
-        """All complete backups, oldest first.
-
-        Raises:
-            StorageError: the folder cannot be read.
-        """
+class Source(Protocol):
+    """Where backups can be read."""
 
     def find(self, name: str | None) -> Backup:
         """The backup of that name or path, or the most recent one.
@@ -70,6 +63,20 @@ class Layout(Protocol):
 
     def contents(self, backup: Backup) -> tuple[list[StoredCollection], list[str]]:
         """What a restore of the backup brings back, and what the user should know of it."""
+
+    def target(self, backup: Backup) -> str:
+        """The database that is restored into, where none is named."""
+
+
+class Layout(Source, Protocol):
+    """A place with backups, to which more can be added."""
+
+    def backups(self) -> list[Backup]:
+        """All complete backups, oldest first.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
 
     def begin(self, taken: datetime, collections: Sequence[Collection]) -> BackupWriter:
         """Start a backup.

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from fastdump.errors import BackupNotFoundError, FormatError
 from fastdump.model import (
+    DEFAULT_DATABASE,
     Backup,
     Catalog,
     Collection,
@@ -96,6 +97,10 @@ class KomodoLayout:
         own = {collection.name for collection in backup.collections}
         beside = KomodoLayout(backup.path.parent).latest()
         return [*backup.collections, *(found for found in beside if found.name not in own)], notes
+
+    def target(self, backup: Backup) -> str:  # noqa: ARG002 - as Komodo does
+        """Komodo's own database, whatever was backed up: a source is no target by accident."""
+        return DEFAULT_DATABASE
 
     def latest(self) -> list[StoredCollection]:
         """The collections beside the dated folders, of which there is only the latest copy.

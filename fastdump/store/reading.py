@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from fastdump.codec import bson, gzip, lines
@@ -28,6 +29,8 @@ __all__ = [
 
 SEGMENT_BYTES = 32 * 1024 * 1024
 """How many bytes of documents one worker takes in one go."""
+
+_READ_BYTES = 1024 * 1024
 
 _FOREIGN_RATIO = 5
 """What a gzip file is guessed to hold for each of its bytes, where it does not say."""
@@ -69,13 +72,40 @@ def segments(
     with disk(path), damaged(path), path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         start = file.read(gzip.HEADER_BYTES)
+        if path.suffix == ".bson":
+            cut = _plain_segments(collection, path, file.fileno(), size, whole=whole)
+            return [replace(segment, ordered=whole) for segment in cut]
         if not gzip.has_members(start):
             if start[:2] != gzip.MAGIC[: len(start[:2])]:
                 raise FormatError("this is no gzip file")
-            return _foreign_segments(collection, path, size, 1 if whole else readers)
+            cut = _foreign_segments(collection, path, size, 1 if whole else readers)
+            return [replace(segment, ordered=whole) for segment in cut]
         found = list(gzip.members(file.fileno(), 0, size))
     groups = [found] if whole else _grouped(found)
     return [_segment(collection, path, number, group, 0) for number, group in enumerate(groups)]
+
+
+def _plain_segments(
+    collection: StoredCollection, path: Path, descriptor: int, size: int, *, whole: bool
+) -> list[Segment]:
+    """Those of a file that is nothing but documents."""
+    one = replace(_segment(collection, path, 0, [], size), compressed=False)
+    if not size:
+        return [replace(one, documents=0, raw_bytes=0)]
+    with mmap(descriptor, 0, access=ACCESS_READ) as data:
+        found = list(bson.cuts(data, size if whole else SEGMENT_BYTES))
+    return [
+        replace(
+            one,
+            offset=start,
+            file_bytes=end - start,
+            raw_bytes=end - start,
+            documents=documents,
+            number=number,
+            segments=len(found),
+        )
+        for number, (start, end, documents) in enumerate(found)
+    ]
 
 
 def _foreign_segments(
@@ -132,10 +162,20 @@ def read_batches(segment: Segment) -> Iterator[Batch]:
     """
     with disk(segment.path), damaged(segment.path):
         if segment.members is None:
-            yield from bson.reframe(gzip.stream(segment.path))
+            plain = _read_range(segment) if not segment.compressed else gzip.stream(segment.path)
+            yield from bson.reframe(plain)
             return
         for member, data in read_members(segment):
             yield Batch(gzip.unpack(data, member), member.documents)
+
+
+def _read_range(segment: Segment) -> Iterator[bytes]:
+    with segment.path.open("rb") as file:
+        file.seek(segment.offset)
+        left = segment.file_bytes
+        while left and (piece := file.read(min(left, _READ_BYTES))):
+            yield piece
+            left -= len(piece)
 
 
 def read_lines(segment: Segment) -> Iterator[Lines]:

@@ -176,6 +176,36 @@ def test_a_restore_asks_on_a_terminal(
         assert bool(client[target].list_collection_names()) == (code == 0)
 
 
+def test_a_missing_password_is_asked_for(server: Server, tmp_path: Path) -> None:
+    address = server.uri.split("/")[2]
+    arguments = ("backup", "--address", address, "--username", "someone", "-f", tmp_path, "-y")
+    ours, theirs = pty.openpty()
+    os.write(ours, b"canary-5ecret\n")
+    done = subprocess.run(
+        command(*arguments),
+        env=environment(),
+        stdin=theirs,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
+        check=False,
+        start_new_session=True,
+    )
+    os.close(ours)
+    os.close(theirs)
+    assert f"Password of someone on {address}" in done.stderr
+    assert "does not accept the user name or the password" in done.stderr
+    assert done.returncode == 3
+    assert "canary" not in done.stderr + done.stdout
+
+
+def test_without_a_terminal_a_missing_password_is_said(fastdump: Run, tmp_path: Path) -> None:
+    done = fastdump("backup", "--address", "h", "--username", "someone", "-f", tmp_path)
+    assert done.code == 2
+    assert "user 'someone' has no password" in done.err
+    assert "KOMODO_DATABASE_PASSWORD" in done.err
+
+
 def test_the_demo(fastdump: Run) -> None:
     done = fastdump("demo", "--size", "30", "--progress", "none")
     assert done.code == 0, done.err

@@ -1,0 +1,199 @@
+"""What mongodump wrote is restored: from files that it wrote, and from itself where it is on PATH.
+
+The files under tests/data/mongodump were written by mongodump of MongoDB Database Tools (August
+2026) from what `fill` makes on MongoDB 6.0.5: `gzip` with --gzip, `plain` without.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import bson
+import pytest
+from bson import Code, Int64
+
+import fastdump
+from benchmarks.shapes import hurtful, insert
+from fastdump.demo.compare import differences, state
+from fastdump.engine import planner
+from fastdump.errors import BackupDamagedError, UsageError
+from fastdump.mongo.client import Document, open_database
+from fastdump.store import reading
+from tests.conftest import Run, Server
+
+DATA = Path(__file__).parents[1] / "data/mongodump"
+LONG_NAME = "long/" * 30 + "name"  # 154 characters, 214 as a file name; 244 with the next
+CUT_NAME = "cut/" * 40 + "name"
+
+
+def fill(server: Server, name: str) -> None:
+    """The database that the files were dumped from."""
+    with server.client() as client:
+        database = open_database(client, name)
+        database.command({"create": "capped", "capped": True, "size": 8192})
+        database.command({"create": "valid", "validator": {"n": {"$type": "int"}}})
+        database.command({"create": "cased", "collation": {"locale": "en", "strength": 2}})
+        database.command({"create": "clustered", "clusteredIndex": {
+            "key": {"_id": 1}, "unique": True}})  # fmt: skip
+        database.command({"create": "series", "timeseries": {"timeField": "at"}})
+        database.command({"create": "empty"})
+        database["series"].insert_many(
+            {"at": bson.datetime_ms.DatetimeMS(1735689600000 + n * 1000), "_id": n, "v": n}
+            for n in range(50)
+        )
+        database["system.js"].insert_one({"_id": "f", "value": Code("function() { return 1 }")})
+    for collection in (
+        "plain", "capped", "valid", "cased", "clustered", "a b+c%d&é", LONG_NAME, CUT_NAME
+    ):  # fmt: skip
+        documents: Any = ({"_id": n, "n": n, "long": Int64(n), "x": "y" * 20} for n in range(40))
+        insert(server.connection, name, collection, documents)
+    with server.client() as client:
+        database = open_database(client, name)
+        index: Document = {"key": {"n": 1, "x": -1}, "name": "n_x", "unique": True, "sparse": True}
+        others: list[Document] = [
+            {"key": {"n": "hashed"}, "name": "hash"},
+            {"key": {"x": "text"}, "name": "text", "default_language": "german"},
+            {"key": {"at": 1}, "name": "ttl", "expireAfterSeconds": Int64(3600)},
+        ]
+        database.command({"createIndexes": "plain", "indexes": [index, *others]})
+        database.command({"createIndexes": "cased", "indexes": [
+            {"key": {"x": 1}, "name": "x_1", "collation": {"locale": "simple"}}]})  # fmt: skip
+        database.command({"create": "view", "viewOn": "plain", "pipeline": [{"$match": {"n": 1}}]})
+
+
+@pytest.fixture(scope="module")
+def filled(server: Server) -> str:
+    name = server.new_database()
+    fill(server, name)
+    return name
+
+
+@pytest.mark.parametrize("form", ["plain", "gzip"])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_files_that_mongodump_wrote(
+    server: Server, filled: str, form: str, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "INLINE_BYTES", 0)
+    monkeypatch.setattr(reading, "SEGMENT_BYTES", 1000)
+    target = server.new_database()
+    folder = DATA / form / "dumped"
+    report = fastdump.restore(server.uri, target_db=target, name=folder, workers=workers)
+    assert (report.complete, report.workers) == (True, workers)
+    assert differences(state(server.connection, filled), state(server.connection, target)) == []
+    again = fastdump.restore(server.uri, target_db=target, name=folder, workers=workers)
+    assert (again.complete, again.inserted, again.replaced) == (True, 0, 0)
+    assert fastdump.verify(name=folder).problems == ()
+
+
+def test_the_commands(fastdump: Run, server: Server, filled: str, tmp_path: Path) -> None:
+    """The whole dump goes to the databases that it came from, unless there is but one."""
+    target = server.new_database()
+    shutil.copytree(DATA / "gzip/dumped", tmp_path / "dump" / target)
+    (tmp_path / "dump/prelude.json.gz").write_bytes(gzip.compress(b"{}"))
+    arguments = ("--target-uri", server.uri, "-y", tmp_path / "dump")
+    done = fastdump("restore", *arguments)
+    assert done.code == 0, done.err
+    assert differences(state(server.connection, filled), state(server.connection, target)) == []
+    named = server.new_database()
+    assert fastdump("restore", *arguments, "--target-db", named).code == 0
+    assert differences(state(server.connection, filled), state(server.connection, named)) == []
+    other = server.new_database()
+    shutil.copytree(DATA / "plain/dumped", tmp_path / "dump" / other)
+    refused = fastdump("restore", *arguments, "--target-db", named)
+    assert (refused.code, "holds 2 databases" in refused.err) == (2, True)
+    both = fastdump("restore", *arguments)
+    assert both.code == 0, both.err
+    assert differences(state(server.connection, filled), state(server.connection, other)) == []
+    assert fastdump("verify", tmp_path / "dump").out.count("is intact") == 2
+
+
+def test_what_is_left_out_is_said(fastdump: Run, server: Server, tmp_path: Path) -> None:
+    dump = tmp_path / "dump/db"
+    dump.mkdir(parents=True)
+    for name in ("c", "%24admin.system.users", "system.profile"):
+        (dump / f"{name}.bson").write_bytes(bson.encode({"_id": 1}))
+    (tmp_path / "dump/oplog.bson").write_bytes(b"")
+    done = fastdump(
+        "restore", "--target-uri", server.uri, "--target-db", server.new_database(), "-y",
+        tmp_path / "dump",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "$admin.system.users is not restored" in done.err
+    assert "system.profile is not restored" in done.err
+    assert "oplog is not replayed" in done.err
+    assert "1 documents inserted" in done.out
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("c.metadata.json", b"{", "is no metadata of mongodump"),
+        ("c.metadata.json", b'{"indexes": 5}', "is no metadata of mongodump"),
+        ("c.metadata.json", b'{"options": {"$oid": "x"}}', "Extended JSON"),
+        ("c.metadata.json.gz", b"\x1f\x8bno", "is no metadata of mongodump"),
+        ("c.bson", b"\0\0\0\0\0", "claims a length of 0 bytes"),
+        ("c.bson", b"\xff\xff\xff\x7f\0", "claims a length of 2147483647 bytes"),
+        ("c.bson", b"\xff\xff\xff\xff\0", "claims a length of -1 bytes"),
+        ("c.bson", bson.encode({"_id": 1}) + bson.encode({"_id": 2})[:-2], "byte 14 is cut"),
+        ("c.bson.gz", gzip.compress(bson.encode({"_id": 1}))[:-9], "c.bson.gz"),
+    ],
+)
+def test_what_is_damaged_is_named(
+    server: Server, tmp_path: Path, file: str, content: bytes, said: str
+) -> None:
+    (tmp_path / "a.bson").write_bytes(bson.encode({"_id": 1}))
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(BackupDamagedError, match=said) as raised:
+        fastdump.restore(server.uri, target_db=server.new_database(), name=tmp_path)
+    assert str(tmp_path) in str(raised.value)
+
+
+def test_a_name_that_leads_outside_is_only_a_name(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "..%2F..%2Fetc.bson").write_bytes(bson.encode({"_id": 1}))
+    target = server.new_database()
+    assert fastdump.restore(server.uri, target_db=target, name=tmp_path).complete
+    with server.client() as client:
+        assert client[target].list_collection_names() == ["../../etc"]
+
+
+def test_old_metadata(server: Server, tmp_path: Path) -> None:
+    """A namespace in each index, numbers of any kind, no type, no name."""
+    (tmp_path / "c.bson").write_bytes(bson.encode({"_id": 1, "x": 1}))
+    metadata = {
+        "options": {"create": "c"},
+        "indexes": [
+            {"v": 1, "key": {"_id": 1}, "ns": "db.c", "name": "_id_"},
+            {"v": 2, "key": {"x": {"$numberDouble": "-1.0"}}, "ns": "db.c", "name": "x_-1"},
+        ],
+    }
+    (tmp_path / "c.metadata.json").write_text(json.dumps(metadata))
+    target = server.new_database()
+    report = fastdump.restore(server.uri, target_db=target, name=tmp_path)
+    assert (report.complete, report.indexes) == (True, 1)
+    with server.client() as client:
+        assert set(client[target]["c"].index_information()) == {"_id_", "x_-1"}
+
+
+def test_several_databases_need_a_choice(server: Server, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "c.bson").write_bytes(bson.encode({"_id": name}))
+    with pytest.raises(UsageError, match="holds 2 databases"):
+        fastdump.restore(server.uri, target_db="x", name=tmp_path)
+
+
+@pytest.mark.skipif(not shutil.which("mongodump"), reason="mongodump is not on PATH")
+@pytest.mark.parametrize("options", [[], ["--gzip"]])
+def test_what_hurts_by_mongodump_itself(server: Server, tmp_path: Path, options: list[str]) -> None:
+    database, target = server.new_database(), server.new_database()
+    hurtful(server.connection, database)
+    dump = ["mongodump", "--quiet", "--uri", server.uri, "--db", database, "--out", str(tmp_path)]
+    subprocess.run([*dump, *options], check=True, timeout=60)
+    report = fastdump.restore(server.uri, target_db=target, name=tmp_path / database)
+    assert report.complete
+    assert differences(state(server.connection, database), state(server.connection, target)) == []
