@@ -42,7 +42,7 @@ from fastdump.version import __version__
 
 if TYPE_CHECKING:
     from fastdump.store.base import Source
-    from fastdump.store.komodo import KomodoLayout
+    from fastdump.store.dated import DatedFolders
 
 __all__ = [
     "Backup",
@@ -97,7 +97,8 @@ def backup(
         level: of compression, 0 to 3.
         max_backups: how many to keep; 0 keeps all.
         latest_only: collections of which only the latest copy is kept.
-        layout: `komodo`, or `komodo-json` for what Komodo's own restore reads.
+        layout: `komodo`, `komodo-json` for what Komodo's own restore reads, or `mongodump` for
+            what mongorestore reads.
         username: where the URI names no user.
         password: of that user.
         reporter: hears how it goes.
@@ -316,10 +317,10 @@ def prune(
     return run(_layout(folder), max_backups, dry_run=dry_run)
 
 
-def _layout(folder: str | Path) -> KomodoLayout:
-    from fastdump.store.komodo import KomodoLayout
+def _layout(folder: str | Path) -> DatedFolders:
+    from fastdump.store.dated import DatedFolders
 
-    return KomodoLayout(Path(folder))
+    return DatedFolders(Path(folder))
 
 
 def _source(folder: str | Path, name: str | Path | None) -> Source:

@@ -34,7 +34,7 @@ __all__ = [
 DEFAULT_DATABASE = "komodo"
 """What is meant where no database is named."""
 
-LAYOUTS = ("komodo", "komodo-json")
+LAYOUTS = ("komodo", "komodo-json", "mongodump")
 """How a backup may be written."""
 
 ExtendedJson = str
@@ -119,6 +119,8 @@ class Collection:
     """An estimate of the size of all documents as BSON."""
     capped: bool = False
     """A capped collection's meaning is its order, so it is never cut."""
+    uuid: str | None = None
+    """The server's own name for it, 32 hexadecimal digits, where it has one."""
 
     @property
     def has_data(self) -> bool:

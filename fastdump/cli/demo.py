@@ -64,13 +64,13 @@ def _back_up(
     workers: int,
 ) -> None:
     from fastdump.engine.backup import backup
-    from fastdump.store.komodo import KomodoLayout
+    from fastdump.store.layouts import layout
 
     print(f"\n== fastdump backup --uri {connection.uri} -f {folder}")
     report = backup(
         connection,
         _SOURCE,
-        KomodoLayout(folder),
+        layout("komodo", folder, settings.latest_only),
         workers=workers,
         level=settings.level,
         max_backups=0,
@@ -90,12 +90,12 @@ def _restore(
     workers: int,
 ) -> None:
     from fastdump.engine.restore import plan_restore, restore
-    from fastdump.store.komodo import KomodoLayout
+    from fastdump.store.dated import DatedFolders
 
     print(
         f"\n== fastdump restore --target-uri {connection.uri} --target-db {_TARGET} -f {folder} -y"
     )
-    plan = plan_restore(connection, _TARGET, KomodoLayout(folder), None, workers=workers)
+    plan = plan_restore(connection, _TARGET, DatedFolders(folder), None, workers=workers)
     report = restore(
         plan,
         workers=workers,

@@ -19,9 +19,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, options: argparse.Namespace) -> int:  # noqa: ARG001
     """Do it; returns the exit code."""
-    from fastdump.store.komodo import KomodoLayout
+    from fastdump.store.dated import DatedFolders
 
-    layout = KomodoLayout(settings.folder)
+    layout = DatedFolders(settings.folder)
     backups, latest = layout.backups(), layout.latest()
     if not backups:
         print(f"{settings.folder}: there is no complete backup in it")

@@ -91,7 +91,7 @@ def add_layout(parser: argparse.ArgumentParser) -> None:
         "--layout",
         metavar="|".join(LAYOUTS),
         help="how documents are written: komodo, as BSON; komodo-json, as the JSON lines that "
-        "Komodo's own restore reads (FASTDUMP_LAYOUT)",
+        "Komodo's own restore reads; mongodump, as what mongorestore reads (FASTDUMP_LAYOUT)",
     )
     parser.add_argument(
         "--latest-only",

@@ -22,9 +22,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
     from fastdump.engine.prune import prune
-    from fastdump.store.komodo import KomodoLayout
+    from fastdump.store.dated import DatedFolders
 
-    layout = KomodoLayout(settings.folder)
+    layout = DatedFolders(settings.folder)
     planned = prune(layout, settings.max_backups, dry_run=True)
     if options.dry_run or not planned.removed:
         _show(planned, "would remove", quiet=options.quiet)

@@ -59,7 +59,7 @@ def backup(
     """
     started, clock = datetime.now(UTC), time.monotonic()
     catalog, chunks = plan_backup(connection, database, workers)
-    writer = layout.begin(started.astimezone().replace(tzinfo=None), catalog.collections)
+    writer = layout.begin(started.astimezone().replace(tzinfo=None), catalog)
     losses: defaultdict[str, list[Losses]] = defaultdict(list)
     try:
         worker = _Worker(connection, database, writer.encoding, level)

@@ -90,12 +90,17 @@ def _describe(database: Database[Document], entry: Document) -> Collection:
         documents=0,
         raw_bytes=0,
         capped=bool(options.get("capped")),
+        uuid=_uuid(entry.get("info", {}).get("uuid")),
     )
     if not collection.has_data:
         return collection
     documents, raw_bytes = _sizes(database, collection.data_name)
     indexes = tuple(map(extended, list_indexes(database, entry["name"])))
     return replace(collection, indexes=indexes, documents=documents, raw_bytes=raw_bytes)
+
+
+def _uuid(value: object) -> str | None:
+    return value.hex() if isinstance(value, bytes) else None
 
 
 def _sizes(database: Database[Document], name: str) -> tuple[int, int]:

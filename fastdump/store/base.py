@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from fastdump.errors import StorageError
-from fastdump.model import Backup, Catalog, Collection, Encoding, Part, StoredCollection
+from fastdump.model import Backup, Catalog, Encoding, Part, StoredCollection
 from fastdump.report import CollectionReport
 
-__all__ = ["BackupWriter", "Layout", "Source", "disk", "private", "sync", "write_whole"]
+__all__ = ["BackupWriter", "Form", "Layout", "Source", "disk", "private", "sync", "write_synced"]
 
 
 class BackupWriter(Protocol):
@@ -51,6 +51,20 @@ class BackupWriter(Protocol):
         """Remove what was written so far; what was there before is untouched."""
 
 
+class Form(Protocol):
+    """What the files of a backup are called, and what they hold."""
+
+    encoding: Encoding
+    latest_only: frozenset[str]
+    """Collections of which only the latest copy is kept, beside the backups."""
+
+    def file_names(self, catalog: Catalog) -> dict[str, str]:
+        """The file of each collection, in the backup's folder or one folder deeper."""
+
+    def further_files(self, catalog: Catalog) -> dict[str, bytes]:
+        """What else must lie there: paths and contents."""
+
+
 class Source(Protocol):
     """Where backups can be read."""
 
@@ -78,7 +92,7 @@ class Layout(Source, Protocol):
             StorageError: the folder cannot be read.
         """
 
-    def begin(self, taken: datetime, collections: Sequence[Collection]) -> BackupWriter:
+    def begin(self, taken: datetime, catalog: Catalog) -> BackupWriter:
         """Start a backup.
 
         Raises:
@@ -119,18 +133,16 @@ def disk(path: Path) -> Iterator[None]:
         raise StorageError(f"{named}: {said}") from error
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a small file and sync it, so that under its name there is all of it or nothing.
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a small file, in a folder that has not its name yet, and sync it.
 
     Raises:
         OSError: the disk refuses.
     """
-    pending = path.with_name(f".{path.name}.partial")
-    with open(pending, "wb", opener=private) as file:
+    with open(path, "wb", opener=private) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    pending.replace(path)
 
 
 def private(path: str, flags: int) -> int:

@@ -6,18 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastdump.model import Encoding
-from fastdump.store.base import Layout, Source
-from fastdump.store.komodo import KomodoLayout
-from fastdump.store.mongodump import MongodumpFolder, databases
+from fastdump.store.base import Form, Layout, Source
+from fastdump.store.dated import MANIFEST, DatedFolders
+from fastdump.store.komodo import KomodoForm
+from fastdump.store.mongodump import MongodumpFolder, MongodumpForm, databases
 
 __all__ = ["layout", "sources"]
-
-_ENCODINGS = {"komodo": Encoding.BSON, "komodo-json": Encoding.JSON}
 
 
 def layout(name: str, folder: Path, latest_only: Sequence[str]) -> Layout:
     """The layout of that name, one of `fastdump.model.LAYOUTS`, in that folder."""
-    return KomodoLayout(folder, latest_only, _ENCODINGS[name])
+    return DatedFolders(folder, _form(name, latest_only))
+
+
+def _form(name: str, latest_only: Sequence[str]) -> Form:
+    if name == "mongodump":
+        return MongodumpForm()
+    return KomodoForm(latest_only, Encoding.JSON if name == "komodo-json" else Encoding.BSON)
 
 
 def sources(folder: Path, name: str | None) -> list[Source]:
@@ -30,5 +35,6 @@ def sources(folder: Path, name: str | None) -> list[Source]:
     Raises:
         StorageError: a folder cannot be read.
     """
-    dumped = databases(folder / name) if name is not None else []
-    return [MongodumpFolder(path) for path in dumped] or [KomodoLayout(folder)]
+    ours = name is None or (folder / name / MANIFEST).is_file()
+    dumped = [] if ours else databases(folder / str(name))
+    return [MongodumpFolder(path) for path in dumped] or [DatedFolders(folder)]

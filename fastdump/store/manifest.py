@@ -20,6 +20,8 @@ from fastdump.version import __version__
 
 __all__ = ["FORMAT", "Entry", "Manifest", "describe", "entry", "read", "stored", "write"]
 
+_DEEPEST = 2  # a file in the folder of its database, as mongodump has it
+
 FORMAT = 1
 """A reader refuses a higher number: it could not know what it would miss."""
 
@@ -40,7 +42,7 @@ class Entry(msgspec.Struct, frozen=True):
     name: str
     type: CollectionKind
     file: str | None
-    """The name of its file, in the same folder; null for a view."""
+    """Its file, in the same folder or one folder deeper; null for a view."""
     documents: _Size
     raw_bytes: _Size
     file_bytes: _Size
@@ -133,9 +135,8 @@ def stored(entry: Entry, folder: Path, *, latest_only: bool) -> StoredCollection
     Raises:
         FormatError: its file would lie outside the folder.
     """
-    if entry.file is not None and (
-        "/" in entry.file or "\0" in entry.file or entry.file in ("", ".", "..")
-    ):
+    parts = [] if entry.file is None else entry.file.split("/")
+    if len(parts) > _DEEPEST or any(part in ("", ".", "..") or "\0" in part for part in parts):
         raise FormatError(f"the file name {entry.file!r} leads outside the folder")
     return StoredCollection(
         name=entry.name,

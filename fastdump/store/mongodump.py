@@ -1,4 +1,4 @@
-"""Folders that mongodump wrote: `<db>/<collection>.bson` and `.metadata.json`, plain or gzip.
+"""mongodump's folders: `<db>/<collection>.bson` and `.metadata.json`, plain or gzip.
 
 Source: MongoDB Database Tools of August 2026, mongodump/prepare.go, mongodump/metadata_dump.go and
 mongorestore/filepath.go. A file name is the collection's name as `url.QueryEscape` makes it; one
@@ -8,23 +8,40 @@ knows the whole name.
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import unquote_plus
+from urllib.parse import quote_plus, unquote_plus
 
 import msgspec
 
 from fastdump.errors import BackupDamagedError, BackupNotFoundError
-from fastdump.model import Backup, CollectionKind, StoredCollection
+from fastdump.model import (
+    Backup,
+    Catalog,
+    Collection,
+    CollectionKind,
+    Encoding,
+    StoredCollection,
+)
 from fastdump.store.base import disk
+from fastdump.version import __version__
 
-__all__ = ["MongodumpFolder", "databases"]
+__all__ = ["MongodumpFolder", "MongodumpForm", "databases"]
 
 _METADATA = ".metadata.json"
 _DATA = ".bson"
 _CUT_BYTES = 238
+_KEPT_BYTES = 208
+_CUT = "%24"
+_ID_INDEX = {
+    "v": msgspec.Raw(b'{"$numberInt":"2"}'),
+    "key": msgspec.Raw(b'{"_id":{"$numberInt":"1"}}'),
+    "name": msgspec.Raw(b'"_id_"'),
+}
 _BUCKETS = "system.buckets."
 _DATA_IN_SYSTEM = frozenset({"system.js"})
 _MAX_METADATA_BYTES = 64 * 1024 * 1024
@@ -72,6 +89,72 @@ def _split(path: Path) -> tuple[str, str]:
         if name.endswith(kind) and name != "oplog.bson":
             return name.removesuffix(kind), kind
     return "", ""
+
+
+class MongodumpForm:
+    """How mongodump lays out a dump, with --gzip: what mongorestore reads."""
+
+    encoding = Encoding.BSON
+    latest_only: frozenset[str] = frozenset()
+
+    def file_names(self, catalog: Catalog) -> dict[str, str]:
+        """The file of each collection, in the folder of its database."""
+        return {
+            collection.name: f"{catalog.database}/{_stem(collection.data_name)}{_DATA}.gz"
+            for collection in catalog.collections
+        }
+
+    def further_files(self, catalog: Catalog) -> dict[str, bytes]:
+        """The metadata of each collection, and what mongorestore wants to know of the server."""
+        files = {
+            f"{_stem(collection.name)}{_METADATA}.gz": _metadata(collection)
+            for collection in catalog.collections
+        }
+        prelude = {
+            "ServerVersion": catalog.server.version,
+            "ToolVersion": f"fastdump {__version__}",
+        }
+        files["prelude.json.gz"] = msgspec.json.encode(prelude)
+        return {
+            f"{catalog.database}/{name}": gzip.compress(content, mtime=0)
+            for name, content in files.items()
+        }
+
+
+def _stem(name: str) -> str:
+    escaped = quote_plus(name)
+    if len(escaped) <= _CUT_BYTES:
+        return escaped
+    digest = base64.urlsafe_b64encode(hashlib.sha1(name.encode(), usedforsecurity=False).digest())
+    return f"{escaped[:_KEPT_BYTES]}{_CUT}{digest.decode().rstrip('=')}"
+
+
+def _metadata(collection: Collection) -> bytes:
+    options = msgspec.json.decode(collection.options, type=dict[str, msgspec.Raw])
+    own = [msgspec.Raw(index.encode()) for index in collection.indexes]
+    described = {
+        **({"options": options} if options else {}),
+        "indexes": [*_id_index(collection, options), *own],
+        **({"uuid": collection.uuid} if collection.uuid else {}),
+        "collectionName": collection.name,
+        "type": collection.kind,
+    }
+    return msgspec.json.encode(described)
+
+
+def _id_index(
+    collection: Collection, options: dict[str, msgspec.Raw]
+) -> Iterator[dict[str, msgspec.Raw]]:
+    """The index on `_id` as the server lists it, which mongorestore hands to `create`."""
+    if collection.kind is not CollectionKind.COLLECTION:
+        return
+    if "clusteredIndex" in options:
+        index = msgspec.json.decode(options["clusteredIndex"], type=dict[str, msgspec.Raw])
+        yield {**index, "clustered": msgspec.Raw(b"true")}
+    elif "collation" in options:
+        yield {**_ID_INDEX, "collation": options["collation"]}
+    else:
+        yield _ID_INDEX
 
 
 class MongodumpFolder:
@@ -143,7 +226,7 @@ class MongodumpFolder:
         described = files.get(_METADATA)
         metadata = _Metadata() if described is None else _read(described)
         name = unquote_plus(stem)
-        if "%24" in stem and len(stem) == _CUT_BYTES:
+        if _CUT in stem and len(stem) == _CUT_BYTES:
             if metadata.collection_name is None:
                 raise BackupDamagedError(
                     f"{self._path / stem}: its name was cut, and no metadata has the whole of it"

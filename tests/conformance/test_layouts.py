@@ -44,7 +44,11 @@ def komodo_json(folder: Path) -> Layout:
     return layouts.layout("komodo-json", folder, ["Stats"])
 
 
-@pytest.fixture(params=[komodo, komodo_json])
+def mongodump(folder: Path) -> Layout:
+    return layouts.layout("mongodump", folder, [])
+
+
+@pytest.fixture(params=[komodo, komodo_json, mongodump])
 def layout(request: pytest.FixtureRequest, tmp_path: Path) -> Layout:
     make: MakeLayout = request.param
     return make(tmp_path)
@@ -67,10 +71,14 @@ def write(writer: BackupWriter, name: str, number: int) -> None:
     writer.add(name, number, packing.part(path, 0.1))
 
 
-def make_backup(layout: Layout, names: list[str], taken: datetime = TAKEN) -> BackupWriter:
+def catalog_of(names: list[str]) -> Catalog:
     view = collection("view", CollectionKind.VIEW)
-    catalog = Catalog("db", ServerInfo("h", "6", "standalone"), (*map(collection, names), view))
-    writer = layout.begin(taken, catalog.collections)
+    return Catalog("db", ServerInfo("h", "6", "standalone"), (*map(collection, names), view))
+
+
+def make_backup(layout: Layout, names: list[str], taken: datetime = TAKEN) -> BackupWriter:
+    catalog = catalog_of(names)
+    writer = layout.begin(taken, catalog)
     for name in names:
         for number in (1, 0, 2):
             write(writer, name, number)
@@ -111,7 +119,7 @@ def test_what_is_written_comes_back(layout: Layout) -> None:
 def test_nothing_is_there_before_all_of_it_is(layout: Layout) -> None:
     make_backup(layout, ["c", "Stats"])
     before = layout.backups()
-    writer = layout.begin(TAKEN + timedelta(days=1), [collection("c"), collection("Stats")])
+    writer = layout.begin(TAKEN + timedelta(days=1), catalog_of(["c", "Stats"]))
     write(writer, "c", 0)
     write(writer, "Stats", 0)
     assert layout.backups() == before
@@ -123,7 +131,7 @@ def test_nothing_is_there_before_all_of_it_is(layout: Layout) -> None:
 
 
 def test_an_abort_leaves_nothing(layout: Layout, tmp_path: Path) -> None:
-    writer = layout.begin(TAKEN, [collection("c")])
+    writer = layout.begin(TAKEN, catalog_of(["c"]))
     write(writer, "c", 0)
     writer.abort()
     assert list(tmp_path.iterdir()) == []
@@ -175,6 +183,6 @@ def test_files_are_for_their_owner_only(layout: Layout, tmp_path: Path) -> None:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    for make in (komodo, komodo_json):
+    for make in (komodo, komodo_json, mongodump):
         with pytest.raises(StorageError, match="does not exist"):
             make(tmp_path / "absent").backups()

@@ -180,23 +180,25 @@ def test_a_missing_password_is_asked_for(server: Server, tmp_path: Path) -> None
     address = server.uri.split("/")[2]
     arguments = ("backup", "--address", address, "--username", "someone", "-f", tmp_path, "-y")
     ours, theirs = pty.openpty()
-    os.write(ours, b"canary-5ecret\n")
-    done = subprocess.run(
+    running = subprocess.Popen(
         command(*arguments),
         env=environment(),
         stdin=theirs,
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_SECONDS,
-        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         start_new_session=True,
     )
+    prompt = f"Password of someone on {address}: ".encode()
+    assert running.stderr is not None
+    assert running.stderr.read(len(prompt)) == prompt
+    # Only now: what was typed before the question is thrown away.
+    os.write(ours, b"canary-5ecret\n")
+    out, err = running.communicate(timeout=COMMAND_SECONDS)
     os.close(ours)
     os.close(theirs)
-    assert f"Password of someone on {address}" in done.stderr
-    assert "does not accept the user name or the password" in done.stderr
-    assert done.returncode == 3
-    assert "canary" not in done.stderr + done.stdout
+    assert b"does not accept the user name or the password" in err
+    assert running.returncode == 3
+    assert b"canary" not in err + out
 
 
 def test_without_a_terminal_a_missing_password_is_said(fastdump: Run, tmp_path: Path) -> None:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from fastdump.store.komodo import KomodoLayout
+from fastdump.store.dated import DatedFolders
+from fastdump.store.layouts import layout as layout_of
 from tests.conformance.test_layouts import TAKEN, contents, make_backup
 
 
+def komodo(folder: Path, latest_only: Sequence[str] = ("Stats",)) -> DatedFolders:
+    layout = layout_of("komodo", folder, latest_only)
+    assert isinstance(layout, DatedFolders)
+    return layout
+
+
 def stats(folder: Path) -> int | None:
-    layout = KomodoLayout(folder)
+    layout = komodo(folder)
     return contents(layout, layout.find(None))["Stats"].documents
 
 
 def test_only_the_latest_is_kept_beside_the_folders(tmp_path: Path) -> None:
-    layout = KomodoLayout(tmp_path)
+    layout = komodo(tmp_path)
     first = make_backup(layout, ["Stats", "c"])
     make_backup(layout, ["Stats", "c"], TAKEN.replace(day=5))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -33,8 +41,8 @@ def test_only_the_latest_is_kept_beside_the_folders(tmp_path: Path) -> None:
 def test_killed_between_the_two_renames(tmp_path: Path, replaced: bool) -> None:
     """The manifest that fits the file is used, whichever of the two it is."""
     old, new, both = tmp_path / "old", tmp_path / "new", tmp_path / "both"
-    make_backup(KomodoLayout(old), ["Stats"])
-    new_layout = KomodoLayout(new)
+    make_backup(komodo(old), ["Stats"])
+    new_layout = komodo(new)
     make_backup(new_layout, ["Stats", "c"])
     # Another size, as another content has.
     (new / "Stats.gz").write_bytes((new / "Stats.gz").read_bytes() * 2)
@@ -42,7 +50,7 @@ def test_killed_between_the_two_renames(tmp_path: Path, replaced: bool) -> None:
     size = (new / "Stats.gz").stat().st_size
     manifest = manifest.replace(f'"file_bytes": {size // 2}', f'"file_bytes": {size}')
     manifest = manifest.replace('"documents": 9', '"documents": 18')
-    make_backup(KomodoLayout(both), ["c"])
+    make_backup(komodo(both), ["c"])
     (both / "Stats.gz").write_bytes(((new if replaced else old) / "Stats.gz").read_bytes())
     (both / "Stats.manifest.json").write_bytes((old / "Stats.manifest.json").read_bytes())
     (both / ".Stats.manifest.json.next").write_text(manifest)
@@ -50,23 +58,23 @@ def test_killed_between_the_two_renames(tmp_path: Path, replaced: bool) -> None:
 
 
 def test_komodos_own_stats_without_manifest(tmp_path: Path) -> None:
-    make_backup(KomodoLayout(tmp_path), ["c"])
+    make_backup(komodo(tmp_path), ["c"])
     (tmp_path / "Stats.gz").write_bytes(b"\x1f\x8b")
     (tmp_path / "holiday.tar.gz").write_bytes(b"not ours")
-    assert [found.name for found in KomodoLayout(tmp_path).latest()] == ["Stats"]
+    assert [found.name for found in komodo(tmp_path).latest()] == ["Stats"]
 
 
 def test_other_collections_can_be_kept_once(tmp_path: Path) -> None:
-    make_backup(KomodoLayout(tmp_path, ["a/b"]), ["a/b", "Stats"])
+    make_backup(komodo(tmp_path, ["a/b"]), ["a/b", "Stats"])
     assert (tmp_path / "a%2Fb.gz").is_file()
     assert not (tmp_path / "Stats.gz").exists()
-    layout = KomodoLayout(tmp_path)
+    layout = komodo(tmp_path)
     assert contents(layout, layout.find(None)).keys() == {"a/b", "Stats", "view"}
 
 
 def test_a_manifest_beside_describes_its_own_file_only(tmp_path: Path) -> None:
-    make_backup(KomodoLayout(tmp_path), ["Stats", "c"])
+    make_backup(komodo(tmp_path), ["Stats", "c"])
     (tmp_path / "holiday.gz").write_bytes((tmp_path / "Stats.gz").read_bytes())
     manifest = (tmp_path / "Stats.manifest.json").read_text()
     (tmp_path / "holiday.manifest.json").write_text(manifest)
-    assert [found.name for found in KomodoLayout(tmp_path).latest()] == ["Stats"]
+    assert [found.name for found in komodo(tmp_path).latest()] == ["Stats"]

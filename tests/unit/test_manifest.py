@@ -56,7 +56,19 @@ def test_a_later_format_is_refused_with_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["../evil.gz", "/etc/passwd", "a/b.gz", "..", ".", "", "x\0.gz", "a/../../b.gz"]
+    "file",
+    [
+        "../evil.gz",
+        "/etc/passwd",
+        "a/b/c.gz",
+        "a//b.gz",
+        "a/..",
+        "..",
+        ".",
+        "",
+        "x\0.gz",
+        "a/../../b.gz",
+    ],
 )
 def test_a_file_name_never_leads_outside_the_folder(file: str) -> None:
     read = manifest.read(content(collection={"file": file}))
