@@ -17,8 +17,8 @@ __all__ = ["draw", "main", "tell"]
 Row = dict[str, Any]
 
 _COLOURS = {
-    "fastdump": "#1b7f5c", "fastdump, komodo-json": "#7fb8a4", "mongodump": "#8a8f98", "mongodump --gzip": "#5b6169",
-    "plain script": "#c2c6cc", "mongorestore --gzip": "#5b6169",
+    "fastdump": "#1b7f5c", "fastdump, komodo-json": "#7fb8a4", "mongodump": "#8a8f98",
+    "mongodump --gzip": "#5b6169", "plain script": "#c2c6cc", "mongorestore --gzip": "#5b6169",
     "mongorestore --gzip, 4 workers": "#8a8f98", "backup": "#1b7f5c", "restore": "#c77d1e",
 }  # fmt: skip
 

@@ -260,6 +260,8 @@ class StoredCollection:
     raw_bytes: int | None = None
     digest: str | None = None
     latest_only: bool = False
+    database: str | None = None
+    """The one that it was read from, as far as a manifest says."""
 
     @property
     def data_name(self) -> str:

@@ -82,7 +82,10 @@ class DatedFolders:
             return _read_backup(path.resolve())
 
     def contents(self, backup: Backup) -> tuple[list[StoredCollection], list[str]]:
-        """The backup's own collections, and beside them the latest of those kept only once."""
+        """The backup's own collections, and beside them the latest of those kept only once.
+
+        What is known to be of another database, whose backups are in the same folder, is left out.
+        """
         notes = []
         if not backup.has_manifest:
             notes.append(
@@ -90,8 +93,13 @@ class DatedFolders:
                 "not options and indexes"
             )
         own = {collection.name for collection in backup.collections}
-        beside = DatedFolders(backup.path.parent).latest()
-        return [*backup.collections, *(found for found in beside if found.name not in own)], notes
+        beside = [
+            found
+            for found in DatedFolders(backup.path.parent).latest()
+            if found.name not in own
+            and (None in (found.database, backup.database) or found.database == backup.database)
+        ]
+        return [*backup.collections, *beside], notes
 
     def target(self, backup: Backup) -> str:  # noqa: ARG002 - as Komodo does
         """Komodo's own database, whatever was backed up: a source is no target by accident."""
@@ -126,7 +134,7 @@ class DatedFolders:
             path = self.folder / taken.strftime(_NAME_FORMAT)
             partial = path.with_name(f".{path.name}.partial")
             partial.mkdir(mode=0o700)
-        return DatedWriter(path, partial, catalog, self._form)
+            return DatedWriter(path, partial, catalog, self._form)
 
     def remove(self, backup: Backup) -> None:
         """Delete a backup; it loses its name first, so that no half of it is taken for a whole."""
@@ -173,7 +181,7 @@ def _read_manifest(
     try:
         description = manifest.read(path.read_bytes())
         return description, [
-            manifest.stored(entry, path.parent, latest_only=latest_only)
+            manifest.stored(description, entry, path.parent, latest_only=latest_only)
             for entry in description.collections
         ]
     except (FileNotFoundError, FormatError):

@@ -129,8 +129,10 @@ class _Version(msgspec.Struct):
     format: int
 
 
-def stored(entry: Entry, folder: Path, *, latest_only: bool) -> StoredCollection:
-    """The collection that an entry of a manifest in that folder describes.
+def stored(
+    manifest: Manifest, entry: Entry, folder: Path, *, latest_only: bool
+) -> StoredCollection:
+    """The collection that an entry of that manifest, in that folder, describes.
 
     Raises:
         FormatError: its file would lie outside the folder.
@@ -149,4 +151,5 @@ def stored(entry: Entry, folder: Path, *, latest_only: bool) -> StoredCollection
         raw_bytes=entry.raw_bytes,
         digest=entry.digest,
         latest_only=latest_only,
+        database=manifest.database,
     )

@@ -37,6 +37,15 @@ def test_only_the_latest_is_kept_beside_the_folders(tmp_path: Path) -> None:
     assert layout.latest()[0].latest_only
 
 
+def test_the_latest_of_another_database_is_not_restored_with_this_one(tmp_path: Path) -> None:
+    layout = komodo(tmp_path)
+    make_backup(layout, ["Stats", "c"])
+    manifest = make_backup(layout, ["d"], TAKEN.replace(day=5)).path / "manifest.json"
+    assert contents(layout, layout.find(None)).keys() == {"d", "view", "Stats"}
+    manifest.write_text(manifest.read_text().replace('"db"', '"another"'))
+    assert contents(layout, layout.find(None)).keys() == {"d", "view"}
+
+
 @pytest.mark.parametrize("replaced", [False, True])
 def test_killed_between_the_two_renames(tmp_path: Path, replaced: bool) -> None:
     """The manifest that fits the file is used, whichever of the two it is."""

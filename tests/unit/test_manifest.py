@@ -33,7 +33,7 @@ def content(**changes: Any) -> bytes:
 def test_what_is_written_is_read() -> None:
     read = manifest.read(content())
     assert read.database == "db"
-    stored = manifest.stored(read.collections[0], Path("/f"), latest_only=False)
+    stored = manifest.stored(read, read.collections[0], Path("/f"), latest_only=False)
     assert stored.path == Path("/f/a%2Fb.gz")
     assert (stored.documents, stored.raw_bytes, stored.file_bytes, stored.digest) == (
         5,
@@ -73,7 +73,7 @@ def test_a_later_format_is_refused_with_what_to_do() -> None:
 def test_a_file_name_never_leads_outside_the_folder(file: str) -> None:
     read = manifest.read(content(collection={"file": file}))
     with pytest.raises(FormatError, match="outside"):
-        manifest.stored(read.collections[0], Path("/f"), latest_only=False)
+        manifest.stored(read, read.collections[0], Path("/f"), latest_only=False)
 
 
 @pytest.mark.parametrize(
