@@ -17,7 +17,7 @@ from fastdump.engine.prune import prune
 from fastdump.engine.worker import ServerWorker
 from fastdump.errors import IncompleteError, StorageError
 from fastdump.model import Catalog, Chunk, Connection, Encoding, Losses, Part
-from fastdump.mongo.bounds import find_bounds
+from fastdump.mongo.bounds import BoundFinder
 from fastdump.mongo.catalog import read_catalog
 from fastdump.mongo.client import connect, open_database, translated
 from fastdump.progress import Reporter
@@ -93,9 +93,9 @@ def plan_backup(connection: Connection, database: str, workers: int) -> tuple[Ca
         catalog = read_catalog(client, connection, database)
         if planner.use_processes(catalog.raw_bytes):
             warm_up()
-        source = open_database(client, database)
+        finder = BoundFinder(open_database(client, database))
         chunks = planner.plan(
-            catalog, workers, lambda found, count: find_bounds(source, found.data_name, count)
+            catalog, workers, lambda found, count: finder.find(found.data_name, count)
         )
     return catalog, chunks
 

@@ -21,7 +21,7 @@ from pymongo.errors import OperationFailure
 from fastdump.model import Bounds
 from fastdump.mongo.client import RAW, Document
 
-__all__ = ["KEY_NOT_FOUND", "after_record", "find_bounds"]
+__all__ = ["KEY_NOT_FOUND", "BoundFinder", "after_record"]
 
 KEY_NOT_FOUND = 211
 """The server's answer to `$_resumeAfter` a record that is not there."""
@@ -35,23 +35,38 @@ _SAMPLES_PER_BOUND = 20
 _ENDS = (bson.encode({"_id": MinKey()}), bson.encode({"_id": MaxKey()}))
 
 
-def find_bounds(database: Database[Document], source: str, pieces: int) -> Bounds:
-    """Bounds that cut a collection into about so many pieces; none where the server cannot tell.
+class BoundFinder:
+    """Finds bounds, and learns with the first collection what the server can do."""
 
-    Raises:
-        PyMongoError: the server cannot be reached.
-    """
-    try:
-        records = _record_bounds(database, source, pieces)
-    except OperationFailure:
-        # mongos and other servers of the protocol know no record ids.
-        records = ()
-    if records:
-        return Bounds(records=records)
-    try:
-        return Bounds(ids=_id_bounds(database, source, pieces))
-    except OperationFailure:
-        return Bounds()
+    def __init__(self, database: Database[Document]) -> None:
+        self._database = database
+        self._knows_records = self._can_sample = True
+
+    def find(self, source: str, pieces: int) -> Bounds:
+        """Bounds that cut a collection into about so many pieces; none where nobody can tell.
+
+        Raises:
+            PyMongoError: the server cannot be reached.
+        """
+        records = self._records(source, pieces) if self._knows_records else ()
+        if records:
+            return Bounds(records=records)
+        return Bounds(ids=self._ids(source, pieces) if self._can_sample else ())
+
+    def _records(self, source: str, pieces: int) -> tuple[int, ...]:
+        try:
+            return _record_bounds(self._database, source, pieces)
+        except OperationFailure:
+            # mongos and other servers of the protocol know no record ids.
+            self._knows_records = False
+            return ()
+
+    def _ids(self, source: str, pieces: int) -> tuple[bytes, ...]:
+        try:
+            return _id_bounds(self._database, source, pieces)
+        except OperationFailure:
+            self._can_sample = False
+            return ()
 
 
 def after_record(record: int | None) -> Document:

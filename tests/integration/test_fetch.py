@@ -9,13 +9,14 @@ import bson
 import pytest
 from bson import MaxKey, MinKey
 from bson.raw_bson import RawBSONDocument
+from pymongo.errors import OperationFailure
 
 from benchmarks.shapes import insert, mixed_ids
 from fastdump.codec.bson import spans
 from fastdump.engine.planner import cut
 from fastdump.model import Bounds, Chunk, Collection, CollectionKind
 from fastdump.mongo import bounds
-from fastdump.mongo.bounds import find_bounds
+from fastdump.mongo.bounds import BoundFinder
 from fastdump.mongo.fetch import fetch
 from tests.conftest import Server
 
@@ -53,7 +54,7 @@ def stored(server: Server, database: str) -> list[bytes]:
 
 def bounds_of(server: Server, database: str) -> Bounds:
     with server.client() as client:
-        return find_bounds(client[database], "c", PIECES)
+        return BoundFinder(client[database]).find("c", PIECES)
 
 
 def check(server: Server, database: str, chunks: list[Chunk]) -> None:
@@ -105,6 +106,24 @@ def test_by_id_over_all_types(server: Server, monkeypatch: pytest.MonkeyPatch) -
         found = bounds_of(server, database)
         assert found.ids
         check(server, database, cut(collection(count), found))
+
+
+def test_a_server_that_knows_no_record_ids_is_asked_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def refused(_database: object, source: str, _pieces: int) -> tuple[int, ...]:
+        asked.append(source)
+        raise OperationFailure("unknown")
+
+    monkeypatch.setattr(bounds, "_record_bounds", refused)
+    database = fill(server, list(range(4000)))
+    with server.client() as client:
+        finder = BoundFinder(client[database])
+        assert finder.find("c", PIECES).ids
+        assert finder.find("c", PIECES).ids
+    assert asked == ["c"]
 
 
 def test_by_id_where_a_bound_is_next_to_the_ends(server: Server) -> None:
