@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from fastdump.engine import planner
 from fastdump.engine.packing import describe_losses, packer
 from fastdump.engine.pool import WorkerPool, warm_up
 from fastdump.engine.prune import prune
-from fastdump.engine.worker import ServerWorker
+from fastdump.engine.worker import ServerWorker, ahead
 from fastdump.errors import IncompleteError, StorageError
 from fastdump.model import Catalog, Chunk, Connection, Encoding, Losses, Part
 from fastdump.mongo.bounds import BoundFinder
@@ -62,7 +63,13 @@ def backup(
     writer = layout.begin(started.astimezone().replace(tzinfo=None), catalog)
     losses: defaultdict[str, list[Losses]] = defaultdict(list)
     try:
-        worker = _Worker(connection, database, writer.encoding, level)
+        worker = _Worker(
+            connection,
+            database,
+            writer.encoding,
+            level,
+            fetch_ahead=workers < len(os.sched_getaffinity(0)),
+        )
         used = _fetch_all(worker, catalog, chunks, writer, workers, reporter, losses)
         writer.commit(catalog, started, datetime.now(UTC), CONSISTENCY)
     except BaseException:
@@ -155,11 +162,18 @@ class _Worker(ServerWorker):
     """Fetches chunks into part files."""
 
     def __init__(
-        self, connection: Connection, database: str, encoding: Encoding, level: int
+        self,
+        connection: Connection,
+        database: str,
+        encoding: Encoding,
+        level: int,
+        *,
+        fetch_ahead: bool,
     ) -> None:
         super().__init__(connection, database)
         self._encoding = encoding
         self._level = level
+        self._ahead = fetch_ahead
 
     def fetch(self, job: _Job) -> Part:
         """Write the chunk's documents.
@@ -179,7 +193,8 @@ class _Worker(ServerWorker):
     def _at_least_one(self, chunk: Chunk) -> Iterator[Batch]:
         """The chunk's batches; an empty collection is one empty batch, for a valid gzip file."""
         empty = True
-        for batch in self.batches(chunk):
+        batches = self.batches(chunk)
+        for batch in ahead(batches) if self._ahead else batches:
             empty = False
             yield batch
         if empty:

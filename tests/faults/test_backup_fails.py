@@ -224,12 +224,15 @@ def in_small_disk(script: str, mount: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_full_disk(server: Server, database: str, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])  # one fetches ahead, where there are two cores
+def test_a_full_disk(
+    server: Server, database: str, folder: Path, tmp_path: Path, workers: str
+) -> None:
     mount, after = tmp_path / "small", tmp_path / "after"
     backup = " ".join(
         f"'{word}'"
         for word in command(
-            "backup", "--uri", server.uri, "--db", database, "-f", mount, "-y", "-j", "2"
+            "backup", "--uri", server.uri, "--db", database, "-f", mount, "-y", "-j", workers
         )
     )
     done = in_small_disk(
