@@ -148,7 +148,7 @@ class Settings:
                 name = origin.name(item)
                 value = self._find(name)
                 if value is None and item == "db_name":
-                    value = _Value(DEFAULT_DATABASE, "default, where the URI names none")
+                    value = self._implied_database(origin)
                 if value is not None:
                     text = "***" if name.secret else hidden(value.text)
                     yield Shown(f"{origin.role} {item.replace('_', ' ')}", text, value.origin)
@@ -157,6 +157,11 @@ class Settings:
                 continue  # the demo's alone
             option = self._option(flag)
             yield Shown(flag.replace("-", " "), option.text or "of the URI", option.origin)
+
+    def _implied_database(self, origin: Origin) -> _Value:
+        uri = self._find(origin.name("uri"))
+        name = database_of(uri.text) if uri else None
+        return _Value(name, uri.origin) if uri and name else _Value(DEFAULT_DATABASE, "default")
 
     def _option(self, flag: str) -> _Value:
         name, default = OPTIONS[flag]

@@ -209,3 +209,8 @@ def test_what_is_in_force_is_shown_without_passwords(tmp_path: Path) -> None:
     assert "profile Default" in shown["source address"].origin
     assert shown["source password"].value == "***"
     assert shown["level"][1:] == ("1", "default")
+    assert shown["target db name"].value == "restored"
+    with_database = {"KOMODO_DATABASE_URI": "mongodb://h/shop"}
+    named = {one.name: one for one in Settings({}, with_database).shown()}
+    assert named["source db name"][1:] == ("shop", "KOMODO_DATABASE_URI")
+    assert named["target db name"][1:] == ("komodo", "default")
