@@ -94,10 +94,12 @@ def kill_at_work(backup: subprocess.Popen[str], part: str = "") -> None:
     """Kill a worker that has a part file open, surely: it is stopped before it is looked at."""
     while True:
         for victim in working_processes(backup.pid):
-            with suppress(psutil.NoSuchProcess):  # the one killed before may still be listed
+            with suppress(psutil.NoSuchProcess):  # one that has just ended may still be listed
                 victim.suspend()
                 if any(f"{part}.gz." in file.path for file in victim.open_files()):
                     victim.kill()
+                    # Or the same one could be found, and killed, once more.
+                    assert all_gone([victim])
                     return
                 victim.resume()
 
