@@ -103,6 +103,10 @@ class Definition(Protocol):
     def data_name(self) -> str:
         """The collection on the server that holds its documents."""
 
+    @property
+    def file_bytes(self) -> int:
+        """Size of its file; 0 where there is none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Collection:
@@ -121,6 +125,11 @@ class Collection:
     """A capped collection's meaning is its order, so it is never cut."""
     uuid: str | None = None
     """The server's own name for it, 32 hexadecimal digits, where it has one."""
+
+    @property
+    def file_bytes(self) -> int:
+        """A collection on a server has no file."""
+        return 0
 
     @property
     def has_data(self) -> bool:
@@ -189,11 +198,17 @@ class Chunk:
     """A record id, inclusive."""
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it is the whole collection, in storage order."""
+        bounds = (self.after, self.until, self.lower, self.upper)
+        return all(bound is None for bound in bounds)
+
+    @property
     def how(self) -> str:
         """How it is read, for people."""
         if self.after is not None or self.until is not None:
             return "by record"
-        return "whole" if self.lower is None and self.upper is None else "by _id"
+        return "whole" if self.is_whole else "by _id"
 
     def __str__(self) -> str:
         return f"part {self.number + 1} of {self.collection}"

@@ -112,8 +112,8 @@ class _Worker(LoadWorker[Chunk]):
     def load(self, piece: Chunk) -> Loaded:
         """Load the documents of a chunk."""
         began = time.monotonic()
-        # A chunk without bounds is read in storage order, which a capped collection must keep.
-        loaders = self.loaders(piece.source, 1 if piece.how == "whole" else self._senders)
+        # In one piece may be a capped collection, whose order must be kept.
+        loaders = self.loaders(piece.source, 1 if piece.is_whole else self._senders)
         self.send_all(loaders, self._source.batches(piece))
         return summed(loaders, time.monotonic() - began)
 

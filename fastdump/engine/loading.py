@@ -212,7 +212,7 @@ class Loading(Generic[P]):
             definition.kind,
             sum(result.documents for result in results),
             sum(result.raw_bytes for result in results),
-            getattr(definition, "file_bytes", 0),
+            definition.file_bytes,
             sum(result.seconds for result in results),
         )
 

@@ -184,7 +184,7 @@ class MongodumpFolder:
                 taken=datetime.fromtimestamp(self._path.stat().st_mtime),
                 collections=tuple(self._collections()),
                 has_manifest=True,
-                database=unquote_plus(self._path.name),
+                database=self._path.name,
             )
 
     def contents(self, backup: Backup) -> tuple[list[StoredCollection], list[str]]:
@@ -206,7 +206,7 @@ class MongodumpFolder:
 
     def target(self, backup: Backup) -> str:  # noqa: ARG002 - there is only one
         """The database that was dumped, as with mongorestore."""
-        return unquote_plus(self._path.name)
+        return self._path.name
 
     def _collections(self) -> Iterator[StoredCollection]:
         files: dict[str, dict[str, Path]] = {}
@@ -236,7 +236,7 @@ class MongodumpFolder:
         path = (buckets if kind is CollectionKind.TIMESERIES else files).get(_DATA)
         return StoredCollection(
             name=name,
-            kind=CollectionKind.VIEW if path is None and kind is CollectionKind.VIEW else kind,
+            kind=kind,
             path=path,
             file_bytes=path.stat().st_size if path else 0,
             options=bytes(metadata.options).decode(),

@@ -70,19 +70,20 @@ def segments(
     if path is None:
         return []
     with disk(path), damaged(path), path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        start = file.read(gzip.HEADER_BYTES)
+        descriptor = file.fileno()
+        size = os.fstat(descriptor).st_size
+        start = os.pread(descriptor, gzip.HEADER_BYTES, 0)
         if path.suffix == ".bson":
-            cut = _plain_segments(collection, path, file.fileno(), size, whole=whole)
-            return [replace(segment, ordered=whole) for segment in cut]
-        if not gzip.has_members(start):
-            if start[:2] != gzip.MAGIC[: len(start[:2])]:
-                raise FormatError("this is no gzip file")
+            cut = _plain_segments(collection, path, descriptor, size, whole=whole)
+        elif gzip.has_members(start):
+            found = list(gzip.members(descriptor, 0, size))
+            groups = enumerate([found] if whole else _grouped(found))
+            cut = [_segment(collection, path, number, group, 0) for number, group in groups]
+        elif start[:2] == gzip.MAGIC[: len(start[:2])]:
             cut = _foreign_segments(collection, path, size, 1 if whole else readers)
-            return [replace(segment, ordered=whole) for segment in cut]
-        found = list(gzip.members(file.fileno(), 0, size))
-    groups = [found] if whole else _grouped(found)
-    return [_segment(collection, path, number, group, 0) for number, group in enumerate(groups)]
+        else:
+            raise FormatError("this is no gzip file")
+    return [replace(segment, ordered=whole) for segment in cut]
 
 
 def _plain_segments(

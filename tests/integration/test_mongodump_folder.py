@@ -185,6 +185,15 @@ def test_a_name_that_leads_outside_is_only_a_name(server: Server, tmp_path: Path
         assert client[target].list_collection_names() == ["a/../../etc"]
 
 
+def test_a_database_whose_name_looks_escaped(server: Server, tmp_path: Path) -> None:
+    """The tools escape the names of collections, but not those of databases."""
+    name = f"{server.new_database()}+%41"
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "c.bson").write_bytes(bson.encode({"_id": 1}))
+    report = fastdump.restore(server.uri, name=tmp_path)
+    assert (report.complete, report.database) == (True, name)
+
+
 def test_old_metadata(server: Server, tmp_path: Path) -> None:
     """A namespace in each index, numbers of any kind, no type, no name."""
     (tmp_path / "c.bson").write_bytes(bson.encode({"_id": 1, "x": 1}))
