@@ -15,7 +15,7 @@ import bson
 from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 
 from fastdump.codec.bson import Batch
-from fastdump.model import Connection
+from fastdump.model import Connection, LoadOptions, Namespace
 from fastdump.mongo.client import connect, open_database
 from fastdump.mongo.load import Loader
 
@@ -37,7 +37,8 @@ HURTFUL_NAMES = (
 def insert(connection: Connection, database: str, name: str, documents: Iterable[Document]) -> None:
     """Insert documents in batches, whatever the collection is called."""
     with connect(connection) as client:
-        loader = Loader(open_database(client, database), name, {"w": 1})
+        how = LoadOptions(write_concern="1")
+        loader = Loader(client, Namespace(database, name), how, keeps_empty=False)
         data: list[bytes] = []
         size = 0
         for document in documents:

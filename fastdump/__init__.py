@@ -27,7 +27,16 @@ from fastdump.errors import (
     StorageError,
     UsageError,
 )
-from fastdump.model import DEFAULT_DATABASE, LAYOUTS, Backup, Rejection
+from fastdump.model import (
+    DEFAULT_DATABASE,
+    KEEPS_DATABASE,
+    LAYOUTS,
+    Backup,
+    LoadOptions,
+    Namespace,
+    Rejection,
+    Selection,
+)
 from fastdump.progress import Reporter, Silent
 from fastdump.report import (
     BackupReport,
@@ -41,7 +50,6 @@ from fastdump.report import (
 from fastdump.version import __version__
 
 if TYPE_CHECKING:
-    from fastdump.store.base import Source
     from fastdump.store.dated import DatedFolders
 
 __all__ = [
@@ -54,6 +62,8 @@ __all__ = [
     "FastdumpError",
     "FormatError",
     "IncompleteError",
+    "LoadOptions",
+    "Namespace",
     "Problem",
     "PruneReport",
     "Rejection",
@@ -83,6 +93,14 @@ def backup(
     max_backups: int = config.DEFAULT_MAX_BACKUPS,
     latest_only: Sequence[str] = config.DEFAULT_LATEST_ONLY,
     layout: str = LAYOUTS[0],
+    out: str | Path | None = None,
+    gzip: bool = True,
+    collections: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    query: str | None = None,
+    views_as_collections: bool = False,
+    users_and_roles: bool = False,
+    read_preference: str | None = None,
     username: str | None = None,
     password: str | None = None,
     reporter: Reporter | None = None,
@@ -91,14 +109,24 @@ def backup(
 
     Args:
         uri: the server, as `mongodb://host:port`.
-        db: the database; by default that of the URI, else `komodo`.
+        db: the database; by default that of the URI, else all in the layouts `mongodump` and
+            `archive`, and `komodo` in the others.
         folder: the backups folder, made if it is missing.
         workers: number of processes; by default the smaller of 4 and the number of cores.
         level: of compression, 0 to 3.
         max_backups: how many to keep; 0 keeps all.
         latest_only: collections of which only the latest copy is kept.
-        layout: `komodo`, `komodo-json` for what Komodo's own restore reads, or `mongodump` for
-            what mongorestore reads.
+        layout: `komodo`, `komodo-json` for what Komodo's own restore reads, or `mongodump` or
+            `archive` for what mongorestore reads.
+        out: one backup there instead, and nothing is pruned; an archive's file, `-` for
+            standard output.
+        gzip: whether to compress, which the first two layouts always do.
+        collections: patterns of the names of those that are wanted; none means all.
+        exclude: patterns of those that are not.
+        query: a filter for the documents of the only collection, in Extended JSON.
+        views_as_collections: only views, as collections with what they show.
+        users_and_roles: the users and roles of the database too, or of all.
+        read_preference: a mode, or a JSON object with mode, tagSets and maxStalenessSeconds.
         username: where the URI names no user.
         password: of that user.
         reporter: hears how it goes.
@@ -111,16 +139,33 @@ def backup(
     """
     from fastdump.codec.gzip import LEVELS
     from fastdump.engine.backup import backup as run
-    from fastdump.store.layouts import layout as at
+    from fastdump.mongo.catalog import filter_of
+    from fastdump.store.layouts import destination
 
     if level not in LEVELS:
         raise UsageError(f"level is {level}, but must be 0 to 3")
     if layout not in LAYOUTS:
         raise UsageError(f"layout is {layout!r}, but must be one of {', '.join(LAYOUTS)}")
+    connection = config.described(uri, username, password, read_preference=read_preference)
+    named = db or config.database_of(uri)
     return run(
-        config.described(uri, username, password),
-        db or config.database_of(uri) or DEFAULT_DATABASE,
-        at(layout, Path(folder), latest_only),
+        connection,
+        Selection(
+            named if named or layout in KEEPS_DATABASE else DEFAULT_DATABASE,
+            tuple(collections),
+            tuple(exclude),
+            None if query is None else filter_of(query),
+            views_as_collections,
+            users_and_roles,
+        ),
+        destination(
+            layout,
+            Path(folder),
+            latest_only,
+            out=None if out is None else str(out),
+            compressed=gzip,
+            level=level,
+        ),
         workers=_workers(workers),
         level=level,
         max_backups=max_backups,
@@ -134,9 +179,10 @@ def restore(
     target_db: str | None = None,
     folder: str | Path = config.DEFAULT_FOLDER,
     name: str | Path | None = None,
-    drop: bool = False,
-    indexes: bool = True,
-    write_concern: str | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    rename: Sequence[tuple[str, str]] = (),
+    options: LoadOptions | None = None,
     workers: int | None = None,
     username: str | None = None,
     password: str | None = None,
@@ -144,19 +190,19 @@ def restore(
 ) -> RestoreReport:
     """Load a backup into a database; running it twice leaves the same database.
 
-    Documents of the target that are not in the backup stay, unless `drop`.
+    Documents of the target that are not in the backup stay, unless dropped.
 
     Args:
         target_uri: the server to write to.
         target_db: the database to write to; by default that of the URI, else the one that
             mongodump dumped, else `komodo`.
         folder: the backups folder.
-        name: which backup, by name or path, also of a database's folder that mongodump wrote; by
-            default the most recent complete one.
-        drop: drop each collection of the backup from the target first.
-        indexes: whether to build the backup's indexes.
-        write_concern: a number of servers, `majority`, or a name of the server's configuration;
-            by default that of the URI, else majority.
+        name: which backup, by name or path, also of what mongodump wrote, or `-` for an archive on
+            standard input; by default the most recent complete one.
+        include: patterns of the namespaces that are wanted; none means all.
+        exclude: patterns of those that are not.
+        rename: pairs of patterns, from and to.
+        options: how documents are written, such as `LoadOptions(drop=True)`.
         workers: number of processes; by default the smaller of 4 and the number of cores.
         username: where the URI names no user.
         password: of that user.
@@ -174,24 +220,27 @@ def restore(
         StorageError: the folder cannot be read.
         UsageError: an argument is wrong.
     """
+    from fastdump.engine.choosing import Filters
     from fastdump.engine.restore import plan_restore
     from fastdump.engine.restore import restore as run
+    from fastdump.patterns import Patterns, Renaming
+    from fastdump.store.layouts import source
 
+    which = None if name is None else str(name)
     plan = plan_restore(
         config.described(target_uri, username, password),
-        target_db or config.database_of(target_uri),
-        _source(folder, name),
-        None if name is None else str(name),
+        source(Path(folder), which),
+        which,
         workers=_workers(workers),
+        how=options or LoadOptions(),
+        filters=Filters(
+            target_db or config.database_of(target_uri),
+            Patterns(include),
+            Patterns(exclude),
+            Renaming([old for old, _new in rename], [new for _old, new in rename]),
+        ),
     )
-    return run(
-        plan,
-        workers=_workers(workers),
-        drop=drop,
-        with_indexes=indexes,
-        write_concern=write_concern,
-        reporter=reporter or Silent(),
-    )
+    return run(plan, workers=_workers(workers), reporter=reporter or Silent())
 
 
 def copy(
@@ -200,9 +249,9 @@ def copy(
     *,
     db: str | None = None,
     target_db: str | None = None,
-    drop: bool = False,
-    indexes: bool = True,
-    write_concern: str | None = None,
+    collections: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    options: LoadOptions | None = None,
     workers: int | None = None,
     username: str | None = None,
     password: str | None = None,
@@ -212,17 +261,16 @@ def copy(
 ) -> CopyReport:
     """Copy a database to another server; running it twice leaves the same database.
 
-    Documents of the target that are not in the source stay, unless `drop`.
+    Documents of the target that are not in the source stay, unless dropped.
 
     Args:
         uri: the server to read from.
         target_uri: the server to write to.
         db: the database to read; by default that of the URI, else `komodo`.
         target_db: the database to write; by default that of the target URI, else `komodo`.
-        drop: drop each collection of the source from the target first.
-        indexes: whether to build the source's indexes.
-        write_concern: a number of servers, `majority`, or a name of the server's configuration;
-            by default that of the target URI, else majority.
+        collections: patterns of the names of those that are wanted; none means all.
+        exclude: patterns of those that are not.
+        options: how documents are written, such as `LoadOptions(drop=True)`.
         workers: number of processes; by default the smaller of 4 and the number of cores.
         username: where the URI names no user.
         password: of that user.
@@ -244,19 +292,15 @@ def copy(
 
     plan = plan_copy(
         config.described(uri, username, password),
-        db or config.database_of(uri) or DEFAULT_DATABASE,
+        Selection(
+            db or config.database_of(uri) or DEFAULT_DATABASE, tuple(collections), tuple(exclude)
+        ),
         config.described(target_uri, target_username, target_password),
         target_db or config.database_of(target_uri) or DEFAULT_DATABASE,
         workers=_workers(workers),
+        how=options or LoadOptions(),
     )
-    return run(
-        plan,
-        workers=_workers(workers),
-        drop=drop,
-        with_indexes=indexes,
-        write_concern=write_concern,
-        reporter=reporter or Silent(),
-    )
+    return run(plan, workers=_workers(workers), reporter=reporter or Silent())
 
 
 def list_backups(folder: str | Path = config.DEFAULT_FOLDER) -> list[Backup]:
@@ -292,10 +336,12 @@ def verify(
         StorageError: the folder cannot be read.
     """
     from fastdump.engine.verify import verify as run
+    from fastdump.store.layouts import source
 
+    which = None if name is None else str(name)
     return run(
-        _source(folder, name),
-        None if name is None else str(name),
+        source(Path(folder), which),
+        which,
         workers=_workers(workers),
         reporter=reporter or Silent(),
     )
@@ -321,15 +367,6 @@ def _layout(folder: str | Path) -> DatedFolders:
     from fastdump.store.dated import DatedFolders
 
     return DatedFolders(Path(folder))
-
-
-def _source(folder: str | Path, name: str | Path | None) -> Source:
-    from fastdump.store.layouts import sources
-
-    found = sources(Path(folder), None if name is None else str(name))
-    if len(found) > 1:
-        raise UsageError(f"{name} holds {len(found)} databases: name the folder of one")
-    return found[0]
 
 
 def _workers(workers: int | None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastdump.model import CollectionKind, Rejection, ServerInfo
+from fastdump.model import CollectionKind, Namespace, Rejection, ServerInfo
 
 __all__ = [
     "BackupReport",
@@ -23,7 +23,7 @@ __all__ = [
 class CollectionReport:
     """One line of a summary."""
 
-    name: str
+    namespace: Namespace
     kind: CollectionKind
     documents: int
     raw_bytes: int
@@ -31,6 +31,11 @@ class CollectionReport:
     """Size of its file."""
     seconds: float
     """How long workers were busy with it, summed over the workers."""
+
+    @property
+    def name(self) -> str:
+        """The collection's name in its database."""
+        return self.namespace.collection
 
 
 class _Totals:
@@ -62,7 +67,8 @@ class BackupReport(_Totals):
 
     name: str
     path: Path
-    database: str
+    databases: tuple[str, ...]
+    """Those that were backed up."""
     server: ServerInfo
     consistency: str
     workers: int
@@ -78,8 +84,8 @@ class BackupReport(_Totals):
 class LoadReport(_Totals):
     """What loading documents into a database did."""
 
-    database: str
-    """The one that was written."""
+    databases: tuple[str, ...]
+    """Those that were written."""
     workers: int
     seconds: float
     collections: tuple[CollectionReport, ...]

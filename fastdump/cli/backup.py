@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext, redirect_stdout
 
 from fastdump.cli.options import (
     add_folder,
     add_layout,
     add_max_backups,
+    add_selection,
     add_server,
+    add_users_and_roles,
     add_workers,
     add_yes,
     asked_connection,
     chosen_reporter,
     confirm,
+    selection_of,
 )
-from fastdump.cli.output import notes, shown_database, shown_name, size, summary, table
+from fastdump.cli.output import naming, notes, shown_database, shown_name, size, summary, table
 from fastdump.config import SOURCE, Settings
-from fastdump.model import Catalog, Chunk, Connection
+from fastdump.errors import UsageError
+from fastdump.model import DEFAULT_DATABASE, KEEPS_DATABASE, Catalog, Chunk, Connection
+from fastdump.report import BackupReport
 
 __all__ = ["add_options", "run"]
 
@@ -29,6 +35,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
     add_max_backups(parser)
     add_layout(parser)
+    add_selection(parser)
+    add_users_and_roles(parser)
     add_workers(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the plan and read no document")
     add_yes(parser)
@@ -37,20 +45,34 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
     from fastdump.engine.backup import backup, plan_backup
-    from fastdump.store.layouts import layout
+    from fastdump.mongo.client import members
+    from fastdump.store.layouts import destination
 
-    connection = asked_connection(settings, SOURCE)
-    database, workers = settings.database(SOURCE), settings.workers
-    place = layout(settings.layout, settings.folder, settings.latest_only)
+    connection, workers = asked_connection(settings, SOURCE), settings.workers
+    database = settings.named_database(SOURCE)
+    if database is None and settings.layout not in KEEPS_DATABASE:
+        database = DEFAULT_DATABASE
+    selection = selection_of(settings, options, database)
     level, max_backups = settings.level, settings.max_backups
+    place = destination(
+        settings.layout,
+        settings.folder,
+        settings.latest_only,
+        out=settings.text("out"),
+        compressed=settings.gzip,
+        level=level,
+    )
     if options.dry_run:
-        _show_plan(*plan_backup(connection, database, workers))
+        _show_plan(*plan_backup(members(connection), selection, workers))
         return 0
     if sys.stdin.isatty() and not options.yes:
         _ask(connection, database, settings)
+    to_stream = settings.text("out") == "-"
+    if to_stream and sys.stdout.isatty():
+        raise UsageError("an archive is nothing for a terminal: redirect standard output")
     report = backup(
         connection,
-        database,
+        selection,
         place,
         workers=workers,
         level=level,
@@ -58,29 +80,34 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         reporter=chosen_reporter(settings, quiet=options.quiet),
     )
     if not options.quiet:
-        notes(report.notes)
-        summary(report.collections, report.seconds)
-        print(f"\nbackup {report.name} is complete: {report.path}")
-        if report.pruned:
-            print(f"removed {len(report.pruned)} old: {', '.join(report.pruned)}")
+        # Standard output is the archive, then.
+        with redirect_stdout(sys.stderr) if to_stream else nullcontext():
+            _show(report)
     return 0
 
 
-def _ask(connection: Connection, database: str, settings: Settings) -> None:
+def _show(report: BackupReport) -> None:
+    notes(report.notes)
+    summary(report.collections, report.seconds)
+    print(f"\nbackup {report.name} is complete: {report.path}")
+    if report.pruned:
+        print(f"removed {len(report.pruned)} old: {', '.join(report.pruned)}")
+
+
+def _ask(connection: Connection, database: str | None, settings: Settings) -> None:
     kept = f"the newest {settings.max_backups} backups" if settings.max_backups else "all backups"
-    confirm(
-        f"Back up {shown_database(connection, database)} into {settings.folder}, keeping {kept}?",
-        yes=False,
-    )
+    where = settings.text("out") or f"{settings.folder}, keeping {kept}"
+    confirm(f"Back up {shown_database(connection, database)} into {where}?", yes=False)
 
 
 def _show_plan(catalog: Catalog, chunks: list[Chunk]) -> None:
     rows = []
+    name_of = naming(collection.namespace for collection in catalog.collections)
     for collection in catalog.collections:
-        own = [chunk for chunk in chunks if chunk.collection == collection.name]
+        own = [chunk for chunk in chunks if chunk.namespace == collection.namespace]
         rows.append(
             (
-                shown_name(collection.name),
+                shown_name(name_of(collection.namespace)),
                 f"{collection.documents:,}",
                 size(collection.raw_bytes),
                 f"{len(own)}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 
 from fastdump.cli.options import (
+    add_selection,
     add_server,
     add_target,
     add_workers,
@@ -16,6 +17,8 @@ from fastdump.cli.options import (
     asked_connection,
     chosen_reporter,
     confirm,
+    load_options_of,
+    selection_of,
 )
 from fastdump.cli.output import about_held, loaded, notes, shown_database, size
 from fastdump.config import SOURCE, TARGET, Settings
@@ -27,6 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `copy`."""
     add_server(parser, SOURCE)
     add_server(parser, TARGET)
+    add_selection(parser)
     add_target(parser)
     add_workers(parser)
     parser.add_argument(
@@ -42,7 +46,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     target, source = asked_connection(settings, TARGET), asked_connection(settings, SOURCE)
     name, database, workers = settings.database(SOURCE), settings.database(TARGET), settings.workers
     reporter = chosen_reporter(settings, quiet=options.quiet)
-    plan = plan_copy(source, name, target, database, workers=workers)
+    selection = selection_of(settings, options, name)
+    how = load_options_of(settings, options)
+    plan = plan_copy(source, selection, target, database, workers=workers, how=how)
     where = f"{shown_database(source, name)} into {shown_database(target, database)}"
     if not options.quiet:
         print(f"{len(plan.catalog.collections)} collections, about ", end="")
@@ -51,12 +57,5 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if options.dry_run:
         return 0
     confirm(f"Copy {where}?", yes=options.yes)
-    report = copy(
-        plan,
-        workers=workers,
-        drop=options.drop,
-        with_indexes=not options.no_indexes,
-        write_concern=settings.text("write-concern"),
-        reporter=reporter,
-    )
+    report = copy(plan, workers=workers, reporter=reporter)
     return loaded(report, "copy", quiet=options.quiet)

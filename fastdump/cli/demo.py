@@ -14,7 +14,7 @@ from fastdump.cli.options import add_workers, chosen_reporter
 from fastdump.cli.output import size, summary
 from fastdump.config import Settings, described, whole_number
 from fastdump.errors import IncompleteError
-from fastdump.model import Connection
+from fastdump.model import Connection, LoadOptions, Selection
 
 __all__ = ["add_options", "run"]
 
@@ -64,13 +64,13 @@ def _back_up(
     workers: int,
 ) -> None:
     from fastdump.engine.backup import backup
-    from fastdump.store.layouts import layout
+    from fastdump.store.layouts import destination
 
     print(f"\n== fastdump backup --uri {connection.uri} -f {folder}")
     report = backup(
         connection,
-        _SOURCE,
-        layout("komodo", folder, settings.latest_only),
+        Selection(_SOURCE),
+        destination("komodo", folder, settings.latest_only),
         workers=workers,
         level=settings.level,
         max_backups=0,
@@ -89,21 +89,23 @@ def _restore(
     folder: Path,
     workers: int,
 ) -> None:
+    from fastdump.engine.choosing import Filters
     from fastdump.engine.restore import plan_restore, restore
     from fastdump.store.dated import DatedFolders
 
     print(
         f"\n== fastdump restore --target-uri {connection.uri} --target-db {_TARGET} -f {folder} -y"
     )
-    plan = plan_restore(connection, _TARGET, DatedFolders(folder), None, workers=workers)
-    report = restore(
-        plan,
+    plan = plan_restore(
+        connection,
+        DatedFolders(folder),
+        None,
         workers=workers,
-        drop=False,
-        with_indexes=True,
-        write_concern=None,
-        reporter=chosen_reporter(settings, quiet=options.quiet),
+        how=LoadOptions(),
+        filters=Filters(_TARGET),
     )
+    reporter = chosen_reporter(settings, quiet=options.quiet)
+    report = restore(plan, workers=workers, reporter=reporter)
     summary(report.collections, report.seconds)
     if not report.complete:
         raise IncompleteError("the restore is not complete: " + "; ".join(report.failures))

@@ -44,6 +44,6 @@ def _row(backup: Backup) -> tuple[str, ...]:
         size(backup.file_bytes),
         "?" if documents is None else f"{documents:,}",
         f"{len(backup.collections)}",
-        backup.database or "?",
+        ", ".join(backup.databases) or "?",
         backup.server_version or "?",
     )

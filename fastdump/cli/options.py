@@ -8,15 +8,18 @@ import sys
 from dataclasses import replace
 
 from fastdump.config import (
+    CONNECTION_OPTIONS,
     DEFAULT_FOLDER,
     DEFAULT_MAX_BACKUPS,
+    SEPARATOR,
     Files,
     Origin,
     Settings,
     one_of,
+    read_text,
 )
 from fastdump.errors import UsageError
-from fastdump.model import LAYOUTS, Connection
+from fastdump.model import LAYOUTS, Connection, LoadOptions, Selection
 from fastdump.progress import MODES, Reporter, Silent, reporter
 
 __all__ = [
@@ -25,13 +28,17 @@ __all__ = [
     "add_folder",
     "add_layout",
     "add_max_backups",
+    "add_selection",
     "add_server",
     "add_target",
+    "add_users_and_roles",
     "add_workers",
     "add_yes",
     "asked_connection",
     "chosen_reporter",
     "confirm",
+    "load_options_of",
+    "selection_of",
     "settings_of",
 ]
 
@@ -62,6 +69,15 @@ def add_server(parser: argparse.ArgumentParser, origin: Origin) -> None:
         metavar="NAME",
         help=f"the database; by default that of the URI, else komodo ({variable}DB_NAME)",
     )
+    for name, option in CONNECTION_OPTIONS.items():
+        aliases = [f"{flag}{option.alias}"] if option.alias and option.alias != name else []
+        if option.is_switch:
+            group.add_argument(
+                f"{flag}{name}", *aliases, action="store_const", const="true", help=option.about
+            )
+        else:
+            metavar = "FILE" if name.endswith("file") else "VALUE"
+            group.add_argument(f"{flag}{name}", *aliases, metavar=metavar, help=option.about)
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +107,28 @@ def add_layout(parser: argparse.ArgumentParser) -> None:
         "--layout",
         metavar="|".join(LAYOUTS),
         help="how documents are written: komodo, as BSON; komodo-json, as the JSON lines that "
-        "Komodo's own restore reads; mongodump, as what mongorestore reads (FASTDUMP_LAYOUT)",
+        "Komodo's own restore reads; mongodump and archive, as what mongorestore reads; these two "
+        "hold all databases where none is named (FASTDUMP_LAYOUT)",
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        metavar="PATH",
+        help="one backup there, instead of a dated one in the backups folder: for an archive a "
+        "file, or - for standard output (FASTDUMP_OUT)",
+    )
+    parser.add_argument(
+        "--gzip",
+        action="store_const",
+        const="true",
+        help="compress, which is the default (FASTDUMP_GZIP)",
+    )
+    parser.add_argument(
+        "--no-gzip",
+        action="store_const",
+        const="false",
+        dest="gzip",
+        help="do not compress, in the layouts mongodump and archive",
     )
     parser.add_argument(
         "--latest-only",
@@ -101,6 +138,76 @@ def add_layout(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--level", metavar="0-3", help="of compression, by default 1 (FASTDUMP_LEVEL)"
+    )
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """What of a database is read."""
+    group = parser.add_argument_group("what is read")
+    group.add_argument(
+        "--collection",
+        metavar="PATTERN",
+        action="append",
+        help="only collections with that name, in which * stands for anything; also several times",
+    )
+    group.add_argument(
+        "--exclude-collection",
+        metavar="PATTERN",
+        action="append",
+        help="none with that name; also several times",
+    )
+    group.add_argument(
+        "--query",
+        metavar="JSON",
+        help="a filter for the documents of one collection, in Extended JSON",
+    )
+    group.add_argument("--query-file", metavar="FILE", help="a file that holds the filter")
+    group.add_argument(
+        "--views-as-collections",
+        action="store_true",
+        help="only views, as collections with what they show",
+    )
+    group.add_argument(
+        "--read-preference",
+        metavar="MODE|JSON",
+        help="which servers of a replica set to read from, as secondary or "
+        '\'{mode: "nearest", tagSets: [{dc: "ny"}], maxStalenessSeconds: 120}\'',
+    )
+
+
+def selection_of(
+    settings: Settings, options: argparse.Namespace, database: str | None
+) -> Selection:
+    """What of a server is read.
+
+    Raises:
+        UsageError: there are two filters, or one is no Extended JSON.
+    """
+    from fastdump.mongo.catalog import filter_of
+
+    text, path = settings.text("query"), settings.text("query-file")
+    if text and path:
+        raise UsageError("--query and --query-file both hold a filter: drop one")
+    if path:
+        text = read_text(path, "--query-file")
+    return Selection(
+        database,
+        settings.texts("collection"),
+        settings.texts("exclude-collection"),
+        filter_of(text) if text else None,
+        options.views_as_collections,
+        getattr(options, "users_and_roles", False),
+    )
+
+
+def add_users_and_roles(parser: argparse.ArgumentParser) -> None:
+    """`--users-and-roles`."""
+    parser.add_argument(
+        "--users-and-roles",
+        "--dumpDbUsersAndRoles",
+        "--restoreDbUsersAndRoles",
+        action="store_true",
+        help="the users and roles of the database too, or of all",
     )
 
 
@@ -119,6 +226,43 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         metavar="W",
         help="a number of servers, majority, or a name of the server's configuration; by default "
         "that of the URI, else majority (FASTDUMP_WRITE_CONCERN)",
+    )
+    group = parser.add_argument_group("how documents are written")
+    for flag, about in _SWITCHES.items():
+        group.add_argument(f"--{flag}", action="store_true", help=about)
+
+
+_SWITCHES = {
+    "preserve-uuid": "make collections with the UUID that they had; needs --drop",
+    "no-options-restore": "make collections without the options that they had",
+    "keep-index-version": "build indexes in the version that they had",
+    "bypass-document-validation": "write documents that a collection's validator refuses",
+    "maintain-insertion-order": "load a collection's documents in their order, by one process",
+    "stop-on-error": "end with the first document that cannot be written",
+    "objcheck": "decode every document before it is sent, and count what is none",
+}
+
+
+def load_options_of(settings: Settings, options: argparse.Namespace) -> LoadOptions:
+    """How documents are written.
+
+    Raises:
+        UsageError: options contradict each other.
+    """
+    if options.preserve_uuid and not options.drop:
+        raise UsageError("--preserve-uuid needs --drop: a collection that is there keeps its UUID")
+    return LoadOptions(
+        drop=options.drop,
+        indexes=not options.no_indexes,
+        keep_index_version=options.keep_index_version,
+        collection_options=not options.no_options_restore,
+        preserve_uuid=options.preserve_uuid,
+        bypass_validation=options.bypass_document_validation,
+        in_order=options.maintain_insertion_order,
+        stop_on_error=options.stop_on_error or options.maintain_insertion_order,
+        check_documents=options.objcheck,
+        users_and_roles=getattr(options, "users_and_roles", False),
+        write_concern=settings.text("write-concern"),
     )
 
 
@@ -177,11 +321,12 @@ def settings_of(options: argparse.Namespace) -> Settings:
         UsageError: a file is missing or malformed, or there is no such profile.
     """
     flags = {
-        name.replace("_", "-"): value
+        name.replace("_", "-"): SEPARATOR.join(value) if isinstance(value, list) else value
         for name, value in vars(options).items()
-        if value is None or isinstance(value, str)
+        if value is None or isinstance(value, str | list)
     }
-    return Settings(flags, files=Files.read(options.config or (), options.profile))
+    bare = "database_target" if options.command == "restore" else "database"
+    return Settings(flags, files=Files.read(options.config or (), options.profile, bare=bare))
 
 
 def asked_connection(settings: Settings, origin: Origin) -> Connection:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
-from fastdump.model import CollectionKind, Connection
+from fastdump.model import CollectionKind, Connection, Namespace
 from fastdump.report import CollectionReport, LoadReport
 
 __all__ = [
     "about_held",
     "age",
     "loaded",
+    "naming",
     "notes",
     "rate",
     "shown_database",
@@ -50,6 +51,13 @@ def shown_name(name: str) -> str:
     return shown if len(shown) <= _LONGEST_NAME else f"{shown[:_LONGEST_NAME]}…"
 
 
+def naming(namespaces: Iterable[Namespace]) -> Callable[[Namespace], str]:
+    """How to call each of them: without the database, where there is only one."""
+    if len({namespace.database for namespace in namespaces}) > 1:
+        return str
+    return lambda namespace: namespace.collection
+
+
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int]) -> None:
     """Print a table; the columns numbered in `right` are aligned there."""
     from tabulate import tabulate
@@ -66,9 +74,10 @@ def summary(collections: Iterable[CollectionReport], seconds: float) -> None:
     A collection's seconds are those that workers were busy with it; the total's are wall time.
     """
     collections = list(collections)
+    name_of = naming(found.namespace for found in collections)
     rows = [
         _row(
-            shown_name(found.name),
+            shown_name(name_of(found.namespace)),
             found.documents,
             found.raw_bytes,
             found.file_bytes,
@@ -78,7 +87,7 @@ def summary(collections: Iterable[CollectionReport], seconds: float) -> None:
         if found.kind is not CollectionKind.VIEW
     ]
     rows += [
-        (shown_name(found.name), "view", "", "", "", "")
+        (shown_name(name_of(found.namespace)), "view", "", "", "", "")
         for found in collections
         if found.kind is CollectionKind.VIEW
     ]
@@ -114,10 +123,12 @@ def notes(messages: Iterable[str]) -> None:
         print(f"note: {message}", file=sys.stderr)
 
 
-def shown_database(connection: Connection, database: str) -> str:
-    """A database and where it is, without any password."""
+def shown_database(connection: Connection, *databases: str | None) -> str:
+    """Databases and where they are, without any password; None is all."""
     user = f" as {connection.username}" if connection.username else ""
-    return f"database {database!r} of {connection.shown}{user}"
+    names = " and ".join(repr(name) for name in databases)
+    what = f"database{'s' * (len(databases) > 1)} {names}" if all(databases) else "all databases"
+    return f"{what} of {connection.shown}{user}"
 
 
 def about_held(held: int, *, drop: bool) -> Iterator[str]:
@@ -145,7 +156,7 @@ def loaded(report: LoadReport, verb: str, *, quiet: bool) -> int:
         print(f"fastdump: {failure}", file=sys.stderr)
     for rejection in report.rejections:
         print(
-            f"fastdump: {rejection.collection}: document {rejection.document}: {rejection.reason}",
+            f"fastdump: {rejection.namespace}: document {rejection.document}: {rejection.reason}",
             file=sys.stderr,
         )
     print(

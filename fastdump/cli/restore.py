@@ -13,15 +13,17 @@ from fastdump.cli.options import (
     add_folder,
     add_server,
     add_target,
+    add_users_and_roles,
     add_workers,
     add_yes,
     asked_connection,
     chosen_reporter,
     confirm,
+    load_options_of,
 )
 from fastdump.cli.output import about_held, loaded, notes, shown_database, size
 from fastdump.config import TARGET, Settings
-from fastdump.errors import UsageError
+from fastdump.patterns import Patterns, Renaming
 
 if TYPE_CHECKING:
     from fastdump.engine.restore import RestorePlan
@@ -35,12 +37,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_server(parser, TARGET)
     add_folder(parser)
     add_which(parser)
+    _add_namespaces(parser)
     add_target(parser)
+    add_users_and_roles(parser)
     add_workers(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="show what would be done and write nothing"
     )
     add_yes(parser)
+
+
+def _add_namespaces(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("which collections, as database.collection")
+    for flag, about in {
+        "ns-include": "only these; * stands for anything, \\* for itself",
+        "ns-exclude": "not these",
+        "ns-from": "rename these; * or $name$ stands for what goes into the new name",
+        "ns-to": "the new names, one for each --ns-from",
+    }.items():
+        group.add_argument(f"--{flag}", metavar="PATTERN", action="append", help=about)
 
 
 def add_which(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +67,12 @@ def add_which(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="which backup, as 'fastdump list' names it; by default the most recent",
     )
-    which.add_argument("path", nargs="?", metavar="PATH", help="the folder of a backup anywhere")
+    which.add_argument(
+        "path",
+        nargs="?",
+        metavar="PATH",
+        help="the folder of a backup anywhere, or an archive, or - for one on standard input",
+    )
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
@@ -61,49 +81,47 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
     connection = asked_connection(settings, TARGET)
     reporter = chosen_reporter(settings, quiet=options.quiet)
-    plans = _plans(settings, connection, chosen_backup(options))
-    for plan in plans if not options.quiet else ():
-        target = shown_database(connection, plan.database)
+    plan = _plan(settings, options, connection)
+    target = shown_database(connection, *plan.databases)
+    if not options.quiet:
         print(f"Backup {plan.backup.name} ({plan.backup.path}): {len(plan.collections)} ", end="")
-        print(f"collections, {size(plan.raw_bytes)} of documents, into {target}")
+        documents = f"{size(plan.raw_bytes)} of " if plan.raw_bytes else ""
+        print(f"collections, {documents}documents, into {target}")
         notes([*plan.notes, *about_held(plan.held, drop=options.drop)])
     if options.dry_run:
         return 0
-    targets = " and ".join(shown_database(connection, plan.database) for plan in plans)
-    confirm(f"Restore backup {plans[0].backup.path} into {targets}?", yes=options.yes)
-    reports = (
-        restore(
-            plan,
-            workers=settings.workers,
-            drop=options.drop,
-            with_indexes=not options.no_indexes,
-            write_concern=settings.text("write-concern"),
-            reporter=reporter,
-        )
-        for plan in plans
-    )
-    return max(loaded(report, "restore", quiet=options.quiet) for report in reports)
+    confirm(f"Restore backup {plan.backup.path} into {target}?", yes=options.yes)
+    report = restore(plan, workers=settings.workers, reporter=reporter)
+    return loaded(report, "restore", quiet=options.quiet)
 
 
-def _plans(settings: Settings, connection: Connection, which: str | None) -> list[RestorePlan]:
-    """A plan for each database: one, unless mongodump dumped several."""
+def _plan(settings: Settings, options: argparse.Namespace, connection: Connection) -> RestorePlan:
+    from fastdump.engine.choosing import Filters
     from fastdump.engine.restore import plan_restore
-    from fastdump.store.layouts import sources
+    from fastdump.store.layouts import source
 
-    found = sources(settings.folder, which)
-    database, workers = settings.named_database(TARGET), settings.workers
-    if database is not None and len(found) > 1:
-        raise UsageError(
-            f"{which} holds {len(found)} databases: name the folder of one, or no target database"
-        )
-    return [plan_restore(connection, database, source, which, workers=workers) for source in found]
+    which = chosen_backup(options)
+    filters = Filters(
+        settings.named_database(TARGET),
+        Patterns(settings.texts("ns-include")),
+        Patterns(settings.texts("ns-exclude")),
+        Renaming(settings.texts("ns-from"), settings.texts("ns-to")),
+    )
+    return plan_restore(
+        connection,
+        source(settings.folder, which),
+        which,
+        workers=settings.workers,
+        how=load_options_of(settings, options),
+        filters=filters,
+    )
 
 
 def chosen_backup(options: argparse.Namespace) -> str | None:
     """The name or path of a backup; a path is made absolute, so that no folder is put before it."""
-    if options.path is not None:
+    if options.path is not None and options.path != "-":
         from pathlib import Path
 
         return str(Path(options.path).absolute())
-    name: str | None = options.restore_folder
+    name: str | None = options.path or options.restore_folder
     return name

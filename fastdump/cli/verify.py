@@ -25,24 +25,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
     from fastdump.engine.verify import verify
-    from fastdump.store.layouts import sources
+    from fastdump.store.layouts import source
 
     which = chosen_backup(options)
-    reports = [
-        verify(
-            source,
-            which,
-            workers=settings.workers,
-            reporter=chosen_reporter(settings, quiet=options.quiet),
-        )
-        for source in sources(settings.folder, which)
-    ]
-    for report in reports:
-        _show(report, quiet=options.quiet)
-    if damaged := [report for report in reports if not report.intact]:
-        problems = sum(len(report.problems) for report in damaged)
-        names = ", ".join(report.name for report in damaged)
-        raise BackupDamagedError(f"backup {names} is damaged: {problems} problems")
+    report = verify(
+        source(settings.folder, which),
+        which,
+        workers=settings.workers,
+        reporter=chosen_reporter(settings, quiet=options.quiet),
+    )
+    _show(report, quiet=options.quiet)
+    if not report.intact:
+        problems = len(report.problems)
+        raise BackupDamagedError(f"backup {report.name} is damaged: {problems} problems")
     return 0
 
 

@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from struct import Struct
-from typing import cast
+from typing import BinaryIO, cast
 
 from isal import igzip, igzip_lib, isal_zlib
 
@@ -28,10 +28,13 @@ __all__ = [
     "LEVELS",
     "MAGIC",
     "MAX_RAW_BYTES",
+    "STREAM_BYTES",
     "STREAM_HEADER",
+    "USUAL_RATIO",
     "crc32",
     "has_members",
     "header",
+    "inflated",
     "members",
     "pack",
     "piece",
@@ -56,7 +59,11 @@ _SUBFIELD = b"FD"
 _CONSTANT = _PREFIX.pack(MAGIC, 0, 0, _SYSTEM_UNKNOWN) + _EXTRA.pack(16, _SUBFIELD, 12, 0, 0, 0)[:6]
 HEADER_BYTES = _PREFIX.size + _EXTRA.size
 _RAW_DEFLATE = -15
-_STREAM_BYTES = 1024 * 1024
+STREAM_BYTES = 1024 * 1024
+"""How much of a stream is read in one go."""
+
+USUAL_RATIO = 5
+"""What a gzip file is guessed to hold for each of its bytes, where it does not say."""
 _READ_BYTES = 64 * 1024
 """The reader of a file that is cut loses what it inflated last, up to the size of one read."""
 
@@ -176,10 +183,23 @@ def stream(path: Path) -> Iterator[bytes]:
             was yielded.
         OSError: the file cannot be read.
     """
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            raise FormatError("the file is empty, which no gzip file is")
+        yield from inflated(file)
+
+
+def inflated(file: BinaryIO) -> Iterator[bytes]:
+    """The same of an open file or pipe.
+
+    Raises:
+        FormatError: as `stream` does.
+        OSError: it cannot be read.
+    """
     position = 0
-    with igzip.open(path, "rb") as file:  # type: ignore[no-untyped-call]
+    with igzip.open(file, "rb") as packed:  # type: ignore[no-untyped-call]
         while True:
-            data, failure = _inflated(file)
+            data, failure = _inflated(packed)
             if data:
                 yield data
             position += len(data)
@@ -187,8 +207,6 @@ def stream(path: Path) -> Iterator[bytes]:
                 raise FormatError(f"after {position} inflated bytes: {failure}") from failure
             if not data:
                 break
-    if not position and not path.stat().st_size:
-        raise FormatError("the file is empty, which no gzip file is")
 
 
 def _inflated(file: igzip.IGzipFile) -> tuple[bytes, Exception | None]:
@@ -196,7 +214,7 @@ def _inflated(file: igzip.IGzipFile) -> tuple[bytes, Exception | None]:
     pieces: list[bytes] = []
     size = 0
     try:
-        while size < _STREAM_BYTES and (piece := file.read1(_READ_BYTES)):
+        while size < STREAM_BYTES and (piece := file.read1(_READ_BYTES)):
             pieces.append(piece)
             size += len(piece)
     except (EOFError, igzip.BadGzipFile, _IsalError) as error:

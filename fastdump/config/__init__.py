@@ -9,6 +9,7 @@ from __future__ import annotations
 from fastdump.config.connections import database_of, described, hidden
 from fastdump.config.files import Files
 from fastdump.config.names import (
+    CONNECTION_OPTIONS,
     DEFAULT_FOLDER,
     DEFAULT_LATEST_ONLY,
     DEFAULT_LEVEL,
@@ -19,13 +20,15 @@ from fastdump.config.names import (
     default_workers,
 )
 from fastdump.config.parsers import one_of, whole_number
-from fastdump.config.settings import Settings, Shown
+from fastdump.config.settings import SEPARATOR, Settings, Shown, read_text
 
 __all__ = [
+    "CONNECTION_OPTIONS",
     "DEFAULT_FOLDER",
     "DEFAULT_LATEST_ONLY",
     "DEFAULT_LEVEL",
     "DEFAULT_MAX_BACKUPS",
+    "SEPARATOR",
     "SOURCE",
     "TARGET",
     "Files",
@@ -37,5 +40,6 @@ __all__ = [
     "described",
     "hidden",
     "one_of",
+    "read_text",
     "whole_number",
 ]

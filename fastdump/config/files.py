@@ -24,6 +24,8 @@ _KEYWORDS = "*core.config*.*,*komodo.cli*.*"
 
 Table = Mapping[str, object]
 
+_BARE = ("uri", "password")
+
 
 @dataclass(frozen=True, slots=True)
 class Files:
@@ -38,6 +40,8 @@ class Files:
         paths: Sequence[str],
         profile: str | None,
         environment: Mapping[str, str] = os.environ,
+        *,
+        bare: str = "database",
     ) -> Files:
         """Read the files that are there.
 
@@ -46,13 +50,18 @@ class Files:
                 their absence, the usual ones.
             profile: the name or alias of the profile in force; None for the default one.
             environment: the process's environment variables.
+            bare: the table that `uri` and `password` belong to where they are not in one, as in
+                a file for mongodump; only in files that were named.
 
         Raises:
             UsageError: a file that was named is not there, one is malformed, or there is no such
                 profile.
         """
         found = list(_find(paths, environment))
-        layers = [(str(path), _parse(path)) for path in reversed(found)]
+        layers = [
+            (str(path), _with_bare(_parse(path), bare) if paths else _parse(path))
+            for path in reversed(found)
+        ]
         plain = cls(tuple(layers), environment)
         profile = (
             profile
@@ -95,6 +104,17 @@ class Files:
                 known += called[:1]
         others = f"there are {', '.join(known)}" if known else "there is none in any file"
         raise UsageError(f"there is no profile {wanted!r}: {others}")
+
+
+def _with_bare(table: Table, name: str) -> Table:
+    """What mongodump's and mongorestore's files say, as a table of ours."""
+    known = {key: table[key] for key in _BARE if key in table}
+    return {**table, name: {**known, **_table(table, name)}} if known else table
+
+
+def _table(table: Table, name: str) -> Table:
+    value = table.get(name)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _called(profile: object) -> list[str]:

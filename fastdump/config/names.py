@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 
 __all__ = [
+    "CONNECTION_OPTIONS",
     "DEFAULT_FOLDER",
     "DEFAULT_LATEST_ONLY",
     "DEFAULT_LEVEL",
@@ -72,6 +73,11 @@ class Origin:
         """What its environment variables begin with, for messages."""
         return self.variables[0]
 
+    def option(self, flag: str) -> Name:
+        """The names of one of `CONNECTION_OPTIONS`."""
+        name = f"{self.flag}{flag}"
+        return Name(name, (_variable(name),), (("fastdump", name),), in_file=False, secret=False)
+
     def name(self, item: str) -> Name:
         """The names of one item: uri, address, username, password, db_name or app_name."""
         flags = {"db_name": "db", "password": "password-file", "app_name": "app-name"}
@@ -97,8 +103,67 @@ ITEMS = ("uri", "address", "username", "password", "db_name", "app_name")
 """What describes a server."""
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionOption:
+    """An option of a connection string that has an option of the command line too."""
+
+    uri: str
+    """What a connection string calls it."""
+    alias: str | None
+    """What mongodump calls it, where that differs."""
+    about: str
+    is_switch: bool = False
+    is_file: bool = False
+    """Whether the command line names a file that holds the value."""
+
+
+CONNECTION_OPTIONS = {
+    "auth-source": ConnectionOption(
+        "authSource", "authenticationDatabase", "the database that knows the user"
+    ),
+    "auth-mechanism": ConnectionOption(
+        "authMechanism", "authenticationMechanism", "SCRAM-SHA-256, MONGODB-X509, GSSAPI and so on"
+    ),
+    "auth-mechanism-properties": ConnectionOption(
+        "authMechanismProperties", None, "NAME:VALUE,… as SERVICE_NAME:mongodb"
+    ),
+    "tls": ConnectionOption("tls", "ssl", "use TLS", is_switch=True),
+    "tls-ca-file": ConnectionOption(
+        "tlsCAFile", "sslCAFile", "certificates of those who may sign the server's"
+    ),
+    "tls-certificate-key-file": ConnectionOption(
+        "tlsCertificateKeyFile", "sslPEMKeyFile", "the client's certificate and key"
+    ),
+    "tls-certificate-key-password-file": ConnectionOption(
+        "tlsCertificateKeyFilePassword",
+        None,
+        "a file that holds the password of that key",
+        is_file=True,
+    ),
+    "tls-crl-file": ConnectionOption("tlsCRLFile", "sslCRLFile", "certificates that are revoked"),
+    "tls-allow-invalid-certificates": ConnectionOption(
+        "tlsAllowInvalidCertificates",
+        "sslAllowInvalidCertificates",
+        "do not ask who signed the server's certificate",
+        is_switch=True,
+    ),
+    "tls-allow-invalid-hostnames": ConnectionOption(
+        "tlsAllowInvalidHostnames",
+        "sslAllowInvalidHostnames",
+        "do not compare the certificate's name with the server's",
+        is_switch=True,
+    ),
+    "tls-insecure": ConnectionOption("tlsInsecure", "tlsInsecure", "neither", is_switch=True),
+}
+"""By the long option; that of a target begins with `target-`."""
+
+
+def _variable(flag: str) -> str:
+    return f"FASTDUMP_{flag.upper().replace('-', '_')}"
+
+
 def _option(flag: str) -> Name:
-    return Name(flag, (f"FASTDUMP_{flag.upper().replace('-', '_')}",), (("fastdump", flag),))
+    return Name(flag, (_variable(flag),), (("fastdump", flag),))
 
 
 OPTIONS: dict[str, tuple[Name, str]] = {
@@ -115,7 +180,18 @@ OPTIONS: dict[str, tuple[Name, str]] = {
     "workers": (_option("workers"), f"{default_workers()}"),
     "level": (_option("level"), f"{DEFAULT_LEVEL}"),
     "write-concern": (_option("write-concern"), ""),
+    "out": (_option("out"), ""),
+    "gzip": (_option("gzip"), "true"),
+    "collection": (_option("collection"), ""),
+    "exclude-collection": (_option("exclude-collection"), ""),
+    "query": (_option("query"), ""),
+    "query-file": (_option("query-file"), ""),
+    "read-preference": (_option("read-preference"), ""),
+    "ns-include": (_option("ns-include"), ""),
+    "ns-exclude": (_option("ns-exclude"), ""),
+    "ns-from": (_option("ns-from"), ""),
+    "ns-to": (_option("ns-to"), ""),
     "progress": (_option("progress"), "auto"),
     "size": (_option("size"), "200"),
 }
-"""The other settings, each with its default; an empty one means that the server or URI decides."""
+"""The other settings, each with its default; an empty one means none, or that of the server."""

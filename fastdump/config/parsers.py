@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-__all__ = ["names", "one_of", "whole_number"]
+__all__ = ["names", "one_of", "switch", "whole_number"]
 
 
 def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
@@ -30,6 +30,16 @@ def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
         raise ValueError(f"one of {', '.join(choices)}")
 
     return parse
+
+
+def switch(text: str) -> bool:
+    """Yes or no."""
+    word = text.strip().lower()
+    if word in ("true", "1", "yes", "on"):
+        return True
+    if word in ("false", "0", "no", "off"):
+        return False
+    raise ValueError("true or false")
 
 
 def names(text: str) -> tuple[str, ...]:

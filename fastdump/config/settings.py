@@ -10,13 +10,16 @@ from typing import NamedTuple, TypeVar
 from fastdump.config import parsers
 from fastdump.config.connections import database_of, described, hidden
 from fastdump.config.files import Files
-from fastdump.config.names import ITEMS, OPTIONS, SOURCE, TARGET, Name, Origin
+from fastdump.config.names import CONNECTION_OPTIONS, ITEMS, OPTIONS, SOURCE, TARGET, Name, Origin
 from fastdump.errors import UsageError
 from fastdump.model import DEFAULT_DATABASE, LAYOUTS, Connection
 
-__all__ = ["Settings", "Shown"]
+__all__ = ["SEPARATOR", "Settings", "Shown", "read_text"]
 
 T = TypeVar("T")
+
+SEPARATOR = "\0"
+"""Between the values of an option that was given several times: no name holds one."""
 
 
 class _Value(NamedTuple):
@@ -63,11 +66,7 @@ class Settings:
         Raises:
             UsageError: `parse` raised a ValueError, whose message says what is allowed.
         """
-        value = self._option(name)
-        try:
-            return parse(value.text)
-        except ValueError as error:
-            raise UsageError(f"{value.origin} is {value.text!r}, but must be {error}") from None
+        return _parsed(self._option(name), parse)
 
     @property
     def folder(self) -> Path:
@@ -93,6 +92,21 @@ class Settings:
     def layout(self) -> str:
         """How backups are written."""
         return self.parsed("layout", parsers.one_of(LAYOUTS))
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """The values of an option that can be given several times.
+
+        As an option each is one value, whatever it holds; elsewhere there are commas between them.
+        """
+        value = self._option(name)
+        if value.origin.startswith("--"):
+            return tuple(value.text.split(SEPARATOR))
+        return parsers.names(value.text)
+
+    @property
+    def gzip(self) -> bool:
+        """Whether a backup is compressed."""
+        return self.parsed("gzip", parsers.switch)
 
     @property
     def latest_only(self) -> tuple[str, ...]:
@@ -126,7 +140,23 @@ class Settings:
                 f"--{origin.flag}address, or set {origin.variable}URI or {origin.variable}ADDRESS"
             )
         text = uri.text if uri else _as_uri(address)
-        return described(text, _text(username), _text(password), _text(app_name))
+        return described(
+            text,
+            _text(username),
+            _text(password),
+            _text(app_name),
+            tuple(self._connection_options(origin)),
+            self.text("read-preference") if origin is SOURCE else None,
+        )
+
+    def _connection_options(self, origin: Origin) -> Iterator[tuple[str, str | bool]]:
+        for flag, option in CONNECTION_OPTIONS.items():
+            value = self._find(origin.option(flag))
+            if value is None:
+                continue
+            if option.is_file:
+                value = _from_file(value.text, value.origin)
+            yield option.uri, _parsed(value, parsers.switch) if option.is_switch else value.text
 
     def database(self, origin: Origin) -> str:
         """The database of that role: as named, else that of the URI, else `komodo`."""
@@ -156,7 +186,8 @@ class Settings:
             if flag == "size":
                 continue  # the demo's alone
             option = self._option(flag)
-            yield Shown(flag.replace("-", " "), option.text or "of the URI", option.origin)
+            shown = option.text.replace(SEPARATOR, ", ")
+            yield Shown(flag.replace("-", " "), shown or "none", option.origin)
 
     def _implied_database(self, origin: Origin) -> _Value:
         uri = self._find(origin.name("uri"))
@@ -182,6 +213,13 @@ class Settings:
         return _Value(in_file, where) if in_file else None
 
 
+def _parsed(value: _Value, parse: Callable[[str], T]) -> T:
+    try:
+        return parse(value.text)
+    except ValueError as error:
+        raise UsageError(f"{value.origin} is {value.text!r}, but must be {error}") from None
+
+
 def _as_uri(address: _Value | None) -> str:
     text = address.text if address else ""
     return text if "://" in text else f"mongodb://{text}"
@@ -196,8 +234,17 @@ def _text(value: _Value | None) -> str | None:
 
 
 def _from_file(path: str, origin: str) -> _Value:
+    return _Value(read_text(path, origin), origin)
+
+
+def read_text(path: str, origin: str) -> str:
+    """What a file holds, without white space around it.
+
+    Raises:
+        UsageError: it cannot be read; names the origin of its path.
+    """
     try:
-        return _Value(Path(path).read_text().strip(), origin)
+        return Path(path).read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         said = error.strerror if isinstance(error, OSError) else "it is no text"
         raise UsageError(f"{origin}: {path} cannot be read: {said}") from None

@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 
 import bson
 from bson import Int64, ObjectId
-from pymongo.database import Database
 
 from fastdump.codec.bson import Batch
-from fastdump.model import Connection
-from fastdump.mongo.client import connect, open_database
+from fastdump.model import Connection, LoadOptions, Namespace
+from fastdump.mongo.client import Client, connect, open_database
 from fastdump.mongo.load import Loader
 
 __all__ = ["INDEXES", "document_bytes", "documents", "generate", "sizes"]
@@ -268,15 +267,18 @@ def generate(
     return sum(counts.values())
 
 
-_database: Database[Document] | None = None
+_target: tuple[Client, str] | None = None
 
 
 def _connect(connection: Connection, database: str) -> None:
     """Runs first in every process, which then keeps its connection."""
-    global _database
-    _database = open_database(connect(connection), database)
+    global _target
+    _target = connect(connection), database
 
 
 def _insert(name: str, first: int, count: int, seed: int) -> None:
-    assert _database is not None  # noqa: S101 - _connect ran before
-    Loader(_database, name, {"w": 1}).load(documents(name, first, count, seed))
+    assert _target is not None  # noqa: S101 - _connect ran before
+    client, database = _target
+    how = LoadOptions(write_concern="1")
+    loader = Loader(client, Namespace(database, name), how, keeps_empty=False)
+    loader.load(documents(name, first, count, seed))

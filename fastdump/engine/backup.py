@@ -6,9 +6,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from fastdump.codec.bson import Batch
 from fastdump.engine import planner
@@ -17,13 +15,13 @@ from fastdump.engine.pool import WorkerPool, warm_up
 from fastdump.engine.prune import prune
 from fastdump.engine.worker import ServerWorker, ahead
 from fastdump.errors import IncompleteError, StorageError
-from fastdump.model import Catalog, Chunk, Connection, Encoding, Losses, Part
+from fastdump.model import Catalog, Chunk, Connection, Encoding, Losses, Namespace, Part, Selection
 from fastdump.mongo.bounds import BoundFinder
 from fastdump.mongo.catalog import read_catalog
-from fastdump.mongo.client import connect, open_database, translated
+from fastdump.mongo.client import connect, members, translated
 from fastdump.progress import Reporter
 from fastdump.report import BackupReport
-from fastdump.store.base import BackupWriter, Layout, disk, private
+from fastdump.store.base import BackupWriter, Destination
 
 __all__ = ["backup", "plan_backup"]
 
@@ -33,20 +31,20 @@ CONSISTENCY = "none"
 
 def backup(
     connection: Connection,
-    database: str,
-    layout: Layout,
+    selection: Selection,
+    destination: Destination,
     *,
     workers: int,
     level: int,
     max_backups: int,
     reporter: Reporter,
 ) -> BackupReport:
-    """Back up a database, then remove surplus old backups.
+    """Back up a database, or all, then remove surplus old backups.
 
     Args:
         connection: the server to read from.
-        database: the database's name.
-        layout: where the backup goes.
+        selection: what of it.
+        destination: where the backup goes.
         workers: number of processes.
         level: of compression, one of `fastdump.codec.gzip.LEVELS`.
         max_backups: how many to keep; 0 keeps all.
@@ -59,14 +57,14 @@ def backup(
         UsageError: there is no such database.
     """
     started, clock = datetime.now(UTC), time.monotonic()
-    catalog, chunks = plan_backup(connection, database, workers)
-    writer = layout.begin(started.astimezone().replace(tzinfo=None), catalog)
-    losses: defaultdict[str, list[Losses]] = defaultdict(list)
+    readers = members(connection)
+    catalog, chunks = plan_backup(readers, selection, workers)
+    writer = destination.begin(started.astimezone().replace(tzinfo=None), catalog, workers)
+    losses: defaultdict[Namespace, list[Losses]] = defaultdict(list)
     try:
         worker = _Worker(
-            connection,
-            database,
-            writer.encoding,
+            readers,
+            writer,
             level,
             fetch_ahead=workers < len(os.sched_getaffinity(0)),
         )
@@ -78,32 +76,37 @@ def backup(
     return BackupReport(
         name=writer.name,
         path=writer.path,
-        database=database,
+        databases=tuple(sorted({found.database for found in catalog.collections})),
         server=catalog.server,
         consistency=CONSISTENCY,
         workers=used,
         seconds=time.monotonic() - clock,
-        collections=tuple(writer.report(found.name) for found in catalog.collections),
-        pruned=_prune(layout, max_backups, writer.name),
+        collections=tuple(writer.report(found.namespace) for found in catalog.collections),
+        pruned=_prune(destination, max_backups, writer.name),
         notes=tuple(describe_losses(catalog, losses)) if writer.encoding is Encoding.JSON else (),
     )
 
 
-def plan_backup(connection: Connection, database: str, workers: int) -> tuple[Catalog, list[Chunk]]:
+def plan_backup(
+    readers: Sequence[Connection], selection: Selection, workers: int
+) -> tuple[Catalog, list[Chunk]]:
     """What a backup would read, and in which chunks.
+
+    Args:
+        readers: the server, or the members of a replica set that share the reading.
+        selection: what of it.
+        workers: how many processes share the work.
 
     Raises:
         ServerError: the server cannot be reached or refuses.
         UsageError: there is no such database.
     """
-    with connect(connection) as client, translated(connection):
-        catalog = read_catalog(client, connection, database)
+    with connect(readers[0]) as client, translated(readers[0]):
+        catalog = read_catalog(client, readers[0], selection)
         if planner.use_processes(catalog.raw_bytes):
             warm_up()
-        finder = BoundFinder(open_database(client, database))
-        chunks = planner.plan(
-            catalog, workers, lambda found, count: finder.find(found.data_name, count)
-        )
+        finder = BoundFinder(client, records=len(readers) == 1)
+        chunks = planner.plan(catalog, workers, finder.find)
     return catalog, chunks
 
 
@@ -114,22 +117,21 @@ def _fetch_all(
     writer: BackupWriter,
     workers: int,
     reporter: Reporter,
-    losses: defaultdict[str, list[Losses]],
+    losses: defaultdict[Namespace, list[Losses]],
 ) -> int:
     """Have every chunk written; returns how many processes that took, 0 for this one alone."""
     documents = sum(found.documents for found in catalog.collections)
     raw_bytes = catalog.raw_bytes
     size = min(workers, len(chunks)) if planner.use_processes(raw_bytes) else 0
-    left = Counter(chunk.collection for chunk in chunks)
+    left = Counter(chunk.namespace for chunk in chunks)
     reporter.start("backup", documents, raw_bytes)
     try:
-        with WorkerPool[_Worker, _Job, Part](worker, size, reporter.update) as pool:
+        with WorkerPool[_Worker, Chunk, Part](worker, size, reporter.update) as pool:
             for chunk in chunks:
-                path = writer.part_path(chunk.collection, chunk.number)
-                pool.submit(_Worker.fetch, _Job(chunk, path))
-            for job, part in pool.results():
-                name = job.chunk.collection
-                writer.add(name, job.chunk.number, part)
+                pool.submit(_Worker.fetch, chunk)
+            for chunk, part in pool.results():
+                name = chunk.namespace
+                writer.add(chunk, part)
                 if part.losses is not None:
                     losses[name].append(part.losses)
                 left[name] -= 1
@@ -140,42 +142,33 @@ def _fetch_all(
     return size
 
 
-def _prune(layout: Layout, max_backups: int, name: str) -> tuple[str, ...]:
+def _prune(destination: Destination, max_backups: int, name: str) -> tuple[str, ...]:
     try:
-        return prune(layout, max_backups).removed
+        return prune(destination, max_backups).removed
     except StorageError as error:
         raise IncompleteError(
             f"the backup {name} is complete, but old ones could not be removed: {error}"
         ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    chunk: Chunk
-    path: Path
-
-    def __str__(self) -> str:
-        return str(self.chunk)
-
-
 class _Worker(ServerWorker):
-    """Fetches chunks into part files."""
+    """Fetches chunks and writes them."""
 
     def __init__(
         self,
-        connection: Connection,
-        database: str,
-        encoding: Encoding,
+        readers: Sequence[Connection],
+        writer: BackupWriter,
         level: int,
         *,
         fetch_ahead: bool,
     ) -> None:
-        super().__init__(connection, database)
-        self._encoding = encoding
-        self._level = level
+        super().__init__(*readers)
+        self._outputs = writer.outputs
+        self._encoding = writer.encoding
+        self._level = level if writer.compressed else None
         self._ahead = fetch_ahead
 
-    def fetch(self, job: _Job) -> Part:
+    def fetch(self, chunk: Chunk) -> Part:
         """Write the chunk's documents.
 
         Raises:
@@ -183,12 +176,13 @@ class _Worker(ServerWorker):
             StorageError: the disk refuses.
         """
         began = time.monotonic()
-        packing = packer(self._encoding, self._level, job.chunk)
-        with disk(job.path), open(job.path, "wb", opener=private) as file:
-            for batch in self._at_least_one(job.chunk):
-                file.write(packing.pack(batch))
+        packing = packer(self._encoding, self._level, chunk)
+        places = []
+        with self._outputs.opened(chunk) as output:
+            for batch in self._at_least_one(chunk):
+                places.append(output.write(packing.pack(batch)))
                 self.done(batch.documents, len(batch.data))
-        return packing.part(job.path, time.monotonic() - began)
+        return packing.part(time.monotonic() - began, places)
 
     def _at_least_one(self, chunk: Chunk) -> Iterator[Batch]:
         """The chunk's batches; an empty collection is one empty batch, for a valid gzip file."""

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from fastdump.engine.backup import plan_backup
 from fastdump.engine.loading import Loading, LoadWorker, Target, look_at
 from fastdump.engine.worker import ServerWorker
 from fastdump.errors import UsageError
-from fastdump.model import Catalog, Chunk, Connection, Loaded
-from fastdump.mongo.client import connect, same_server
+from fastdump.model import (
+    DEFAULT_DATABASE,
+    Catalog,
+    Chunk,
+    Connection,
+    Loaded,
+    LoadOptions,
+    Selection,
+)
+from fastdump.mongo.client import connect, members, same_server
 from fastdump.mongo.load import summed
 from fastdump.progress import Reporter
 from fastdump.report import CopyReport
@@ -26,66 +34,80 @@ _SENDERS = 2
 class CopyPlan:
     """What a copy will do, before it does anything."""
 
-    source: Connection
+    readers: tuple[Connection, ...]
+    """The source: a server, or members of a replica set that share the reading."""
+    source: str
+    """The database that is read."""
     catalog: Catalog
+    """What was read, by its names on the target."""
     chunks: tuple[Chunk, ...]
     connection: Connection
     """The server to write to."""
-    database: str
-    """The database to write to."""
+    how: LoadOptions
     held: int
     """About how many documents the target already has in these collections."""
     notes: tuple[str, ...]
 
 
 def plan_copy(
-    source: Connection, name: str, connection: Connection, database: str, *, workers: int
+    source: Connection,
+    selection: Selection,
+    connection: Connection,
+    database: str,
+    *,
+    workers: int,
+    how: LoadOptions,
 ) -> CopyPlan:
     """Look at both servers, write nothing.
 
     Args:
         source: the server to read from.
-        name: the database to read.
+        selection: what of it, of one database.
         connection: the server to write to.
         database: the database to write to.
         workers: how many processes will share the work.
+        how: what becomes of the target.
 
     Raises:
         ServerError: a server cannot be reached or refuses.
         UsageError: there is no such database, or it is its own target.
     """
-    catalog, chunks = plan_backup(source, name, workers)
-    if name == database:
+    readers = members(source)
+    catalog, chunks = plan_backup(readers, selection, workers)
+    source_name = selection.database or DEFAULT_DATABASE
+    if source_name == database:
         with connect(source) as one, connect(connection) as other:
             if same_server(one, source, other, connection):
                 raise UsageError(
-                    f"database {name!r} of {source.shown} would be copied onto itself: "
+                    f"database {source_name!r} of {source.shown} would be copied onto itself: "
                     "name another target"
                 )
-    held, notes = look_at(connection, database, catalog.collections)
-    return CopyPlan(source, catalog, tuple(chunks), connection, database, held, tuple(notes))
+    # The chunks know where they are read; everything else is about the target from here on.
+    moved = tuple(replace(found, database=database) for found in catalog.collections)
+    held, notes = look_at(connection, moved, how)
+    return CopyPlan(
+        readers=readers,
+        source=source_name,
+        catalog=replace(catalog, collections=moved),
+        chunks=tuple(
+            replace(chunk, namespace=chunk.namespace._replace(database=database))
+            for chunk in chunks
+        ),
+        connection=connection,
+        how=how,
+        held=held,
+        notes=tuple(notes),
+    )
 
 
-def copy(
-    plan: CopyPlan,
-    *,
-    workers: int,
-    drop: bool,
-    with_indexes: bool,
-    write_concern: str | None,
-    reporter: Reporter,
-) -> CopyReport:
+def copy(plan: CopyPlan, *, workers: int, reporter: Reporter) -> CopyReport:
     """Copy a database: each document that was read is then in the target exactly as it was.
 
-    Documents of the target that are not in the source stay, unless `drop`.
+    Documents of the target that are not in the source stay, unless the plan says `drop`.
 
     Args:
         plan: from `plan_copy`.
         workers: number of processes.
-        drop: drop each collection of the source from the target first.
-        with_indexes: build the source's indexes when a collection's documents are in.
-        write_concern: a number of servers, `majority`, or a name of the server's configuration;
-            None is that of the connection string, else majority.
         reporter: hears how it goes.
 
     Raises:
@@ -93,27 +115,27 @@ def copy(
         ServerError: a server cannot be reached or refuses.
     """
     catalog = plan.catalog
-    target = Target(plan.connection, plan.database, drop, with_indexes, write_concern)
+    target = Target(plan.connection, plan.how)
     run = Loading(target, catalog.collections, plan.chunks, reporter)
     documents = sum(found.documents for found in catalog.collections)
-    run.run("copy", documents, workers, _Worker(target, plan.source, catalog.database))
+    run.run("copy", documents, catalog.raw_bytes, workers, _Worker(target, plan.readers))
     return run.report(
-        partial(CopyReport, server=catalog.server, source=catalog.database, notes=plan.notes)
+        partial(CopyReport, server=catalog.server, source=plan.source, notes=plan.notes)
     )
 
 
 class _Worker(LoadWorker[Chunk]):
     """Fetches chunks from one server and loads them into another."""
 
-    def __init__(self, target: Target, source: Connection, name: str) -> None:
+    def __init__(self, target: Target, readers: tuple[Connection, ...]) -> None:
         super().__init__(target, _SENDERS)
-        self._source = ServerWorker(source, name)
+        self._source = ServerWorker(*readers)
 
     def load(self, piece: Chunk) -> Loaded:
         """Load the documents of a chunk."""
         began = time.monotonic()
         # In one piece may be a capped collection, whose order must be kept.
-        loaders = self.loaders(piece.source, 1 if piece.is_whole else self._senders)
+        loaders = self.loaders(piece.target, 1 if piece.is_whole else self._senders)
         self.send_all(loaders, self._source.batches(piece))
         return summed(loaders, time.monotonic() - began)
 

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from queue import SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
@@ -18,9 +19,11 @@ from fastdump.codec.bson import Batch
 from fastdump.engine import planner
 from fastdump.engine.pool import WorkerPool
 from fastdump.engine.worker import ServerWorker
-from fastdump.model import CollectionKind, Connection, Definition, Loaded
-from fastdump.mongo import schema
-from fastdump.mongo.client import connect, open_database, server_info, translated, write_concern
+from fastdump.errors import UsageError
+from fastdump.model import CollectionKind, Connection, Definition, Loaded, LoadOptions, Namespace
+from fastdump.mongo import authorization, indexes, schema, timestamps
+from fastdump.mongo.authorization import Authorization
+from fastdump.mongo.client import connect, server_info, translated, write_concern
 from fastdump.mongo.load import MAX_NAMED, Loader
 from fastdump.progress import Reporter
 from fastdump.report import CollectionReport, LoadReport
@@ -32,8 +35,8 @@ class Piece(Hashable, Protocol):
     """What one worker loads in one go: some documents of one collection."""
 
     @property
-    def collection(self) -> str:
-        """Its name."""
+    def namespace(self) -> Namespace:
+        """The collection's name on the target."""
 
     @property
     def raw_bytes(self) -> int:
@@ -49,42 +52,49 @@ class Target:
     """Where documents go, and how."""
 
     connection: Connection
-    database: str
-    drop: bool
-    """Drop each collection first."""
-    with_indexes: bool
-    """Build a collection's indexes when its documents are in."""
-    write_concern: str | None
-    """A number of servers, `majority`, or a name of the server's configuration; None is that of
-    the connection string, else majority."""
+    how: LoadOptions
+    authorization: Authorization | None = None
+    """Users and roles among what is loaded."""
 
 
 def look_at(
-    connection: Connection, name: str, definitions: Sequence[Definition]
+    connection: Connection, definitions: Sequence[Definition], how: LoadOptions
 ) -> tuple[int, list[str]]:
     """About how many documents a target holds, and which of its collections are different.
 
     Raises:
         ServerError: the target cannot be reached or refuses.
+        UsageError: it holds a time series that measurements would be mixed into.
     """
     held, notes = 0, []
     with connect(connection) as client:
-        database = open_database(client, name)
         server_info(client, connection)
         with translated(connection):
-            present = schema.existing(database)
+            present = schema.existing(client, {found.namespace.database for found in definitions})
             for definition in definitions:
-                options = present.get(definition.name)
+                options = present.get(definition.namespace)
                 if options is None:
                     continue
                 if definition.kind is not CollectionKind.VIEW:
-                    held += schema.count(database, definition.data_name)
+                    count = schema.count(client, definition.data)
+                    held += count
+                    if count and definition.kind is CollectionKind.TIMESERIES and not how.drop:
+                        raise UsageError(_mixed(definition))
                 if schema.parsed(options) != schema.parsed(definition.options):
                     notes.append(
-                        f"{definition.name} exists on the target with other options, which stay "
-                        "as they are; --drop would replace it"
+                        f"{definition.namespace} exists on the target with other options, which "
+                        "stay as they are; --drop would replace it"
                     )
     return held, notes
+
+
+def _mixed(definition: Definition) -> str:
+    # The server packs measurements into buckets of its own choice, so that nobody can tell which
+    # of them the target has already.
+    return (
+        f"{definition.namespace} is a time series that holds measurements on the target already: "
+        "add --drop to replace it, or leave it out"
+    )
 
 
 class Loading(Generic[P]):
@@ -105,21 +115,24 @@ class Loading(Generic[P]):
         reporter: Reporter,
     ) -> None:
         self._target = target
-        self._definitions = {definition.name: definition for definition in definitions}
+        self._definitions = {definition.namespace: definition for definition in definitions}
         self._pieces = pieces
         self._reporter = reporter
-        self._loaded: defaultdict[str, list[Loaded]] = defaultdict(list)
+        self._loaded: defaultdict[Namespace, list[Loaded]] = defaultdict(list)
         self._failures: list[str] = []
         self._indexes = 0
         self._workers = 0
         self._seconds = 0.0
 
-    def run(self, task: str, documents: int, workers: int, worker: LoadWorker[P]) -> None:
+    def run(
+        self, task: str, documents: int, raw_bytes: int, workers: int, worker: LoadWorker[P]
+    ) -> None:
         """Do it.
 
         Args:
             task: what the reporter calls it.
             documents: an estimate of how many there are.
+            raw_bytes: an estimate of their size.
             workers: number of processes at most.
             worker: loads the pieces.
 
@@ -127,7 +140,6 @@ class Loading(Generic[P]):
             IncompleteError: a worker died.
             ServerError: the target cannot be reached or refuses.
         """
-        raw_bytes = sum(piece.raw_bytes for piece in self._pieces)
         if planner.use_processes(raw_bytes):
             self._workers = min(workers, len(self._pieces))
         clock = time.monotonic()
@@ -136,6 +148,7 @@ class Loading(Generic[P]):
             self._create()
             self._load(worker)
             self._create_views()
+            self._merge_authorization()
         finally:
             self._reporter.stop()
         self._seconds = time.monotonic() - clock
@@ -145,7 +158,7 @@ class Loading(Generic[P]):
         loaded = [result for results in self._loaded.values() for result in results]
         rejections = [rejection for result in loaded for rejection in result.rejections]
         return make(
-            database=self._target.database,
+            databases=tuple(sorted({name.database for name in self._definitions})),
             workers=self._workers,
             seconds=self._seconds,
             collections=tuple(self._collection_report(name) for name in sorted(self._definitions)),
@@ -162,13 +175,14 @@ class Loading(Generic[P]):
         """Make the collections, so that documents arrive in what they were taken from."""
         target = self._target
         with connect(target.connection) as client, translated(target.connection):
-            database = open_database(client, target.database)
-            if target.drop:
+            if target.authorization is not None:
+                authorization.clear(client)
+            if target.how.drop:
                 for name in self._definitions:
-                    schema.drop(database, name)
+                    schema.drop(client, name)
             for definition in self._definitions.values():
                 if definition.kind is not CollectionKind.VIEW:
-                    self._failures += schema.create(database, definition)
+                    self._failures += schema.create(client, definition, target.how)
 
     def _create_views(self) -> None:
         """Make the views, when what they look at is there."""
@@ -177,13 +191,24 @@ class Loading(Generic[P]):
         if not views:
             return
         with connect(target.connection) as client, translated(target.connection):
-            database = open_database(client, target.database)
             for view in views:
-                self._failures += schema.create(database, view)
+                self._failures += schema.create(client, view, target.how)
+
+    def _merge_authorization(self) -> None:
+        target = self._target
+        if target.authorization is None:
+            return
+        with connect(target.connection) as client, translated(target.connection):
+            try:
+                concern = write_concern(client, target.how.write_concern)
+                drops = target.how.drop
+                authorization.merge(client, target.authorization, replace=drops, concern=concern)
+            finally:
+                authorization.clear(client)
 
     def _load(self, worker: LoadWorker[P]) -> None:
         """Load every piece, and build a collection's indexes when its last one is in."""
-        left = Counter(piece.collection for piece in self._pieces)
+        left = Counter(piece.namespace for piece in self._pieces)
         with WorkerPool[LoadWorker[P], P | _IndexJob, Loaded | list[str]](
             worker, self._workers, self._reporter.update
         ) as pool:
@@ -191,21 +216,24 @@ class Loading(Generic[P]):
                 pool.submit(LoadWorker[P].do, piece)
             for job, result in pool.results():
                 if isinstance(result, Loaded):
-                    self._loaded[job.collection].append(result)
+                    self._loaded[job.namespace].append(result)
                     if result.damage is not None:
                         self._failures.append(result.damage)
-                    left[job.collection] -= 1
-                    if left[job.collection]:
+                    left[job.namespace] -= 1
+                    if left[job.namespace]:
                         continue
-                    self._reporter.finished(self._collection_report(job.collection))
-                    definition = self._definitions[job.collection]
-                    if self._target.with_indexes and definition.indexes:
+                    self._reporter.finished(self._collection_report(job.namespace))
+                    definition = self._definitions[job.namespace]
+                    if self._target.how.indexes and definition.indexes:
                         pool.submit_next(LoadWorker[P].do, _IndexJob(definition))
                 elif isinstance(job, _IndexJob):
-                    self._indexes += len(job.definition.indexes) - len(result)
-                    self._failures += result
+                    self._built(job.definition, result)
 
-    def _collection_report(self, name: str) -> CollectionReport:
+    def _built(self, definition: Definition, failures: list[str]) -> None:
+        self._indexes += len(definition.indexes) - len(failures)
+        self._failures += failures
+
+    def _collection_report(self, name: Namespace) -> CollectionReport:
         definition, results = self._definitions[name], self._loaded[name]
         return CollectionReport(
             name,
@@ -222,11 +250,11 @@ class _IndexJob:
     definition: Definition
 
     @property
-    def collection(self) -> str:
-        return self.definition.name
+    def namespace(self) -> Namespace:
+        return self.definition.namespace
 
     def __str__(self) -> str:
-        return f"the indexes of {self.definition.name}"
+        return f"the indexes of {self.namespace}"
 
 
 class LoadWorker(ServerWorker, Generic[P]):
@@ -238,9 +266,9 @@ class LoadWorker(ServerWorker, Generic[P]):
     """
 
     def __init__(self, target: Target, senders: int) -> None:
-        super().__init__(target.connection, target.database)
-        self._write_concern = target.write_concern
-        self._senders = senders
+        super().__init__(target.connection)
+        self._how = target.how
+        self._senders = 1 if target.how.in_order else senders
 
     def do(self, job: P | _IndexJob) -> Loaded | list[str]:
         """Load a piece, or build all indexes of a collection.
@@ -251,7 +279,7 @@ class LoadWorker(ServerWorker, Generic[P]):
         Raises:
             ServerError: a server cannot be reached or refuses.
         """
-        return self._build_indexes(job) if isinstance(job, _IndexJob) else self.load(job)
+        return self.build_indexes(job.definition) if isinstance(job, _IndexJob) else self.load(job)
 
     @abstractmethod
     def load(self, piece: P) -> Loaded:
@@ -261,15 +289,34 @@ class LoadWorker(ServerWorker, Generic[P]):
             ServerError: a server cannot be reached or refuses.
         """
 
-    def _build_indexes(self, job: _IndexJob) -> list[str]:
-        with translated(self.connection):
-            concern = write_concern(self.client, self._write_concern)
-            return schema.create_indexes(self.database, job.definition, concern)
+    def build_indexes(self, definition: Definition) -> list[str]:
+        """Build all indexes of a collection.
 
-    def loaders(self, collection: str, count: int) -> list[Loader]:
+        Returns:
+            What could not be built.
+
+        Raises:
+            ServerError: the server cannot be reached or refuses.
+        """
+        with translated(self.connection):
+            return indexes.create(self.client, definition, self._how)
+
+    @property
+    def senders(self) -> int:
+        """How many threads may send at once."""
+        return self._senders
+
+    def loaders(self, namespace: Namespace, count: int) -> list[Loader]:
         """Loaders for a collection, one for each thread that sends."""
-        concern = write_concern(self.client, self._write_concern)
-        return [Loader(self.database, collection, concern) for _sender in range(count)]
+        return [
+            Loader(self.client, namespace, self._how, keeps_empty=self._keeps_empty)
+            for _sender in range(count)
+        ]
+
+    @cached_property
+    def _keeps_empty(self) -> bool:
+        with translated(self.connection):
+            return timestamps.can_be_kept(self.client.server_info()["versionArray"])
 
     def send_all(self, loaders: Sequence[Loader], batches: Iterator[Batch]) -> None:
         """Send batches, by as many threads as there are loaders where there are several.

@@ -1,68 +1,112 @@
-"""From batches of documents to the bytes of a part file, and what they sum up to."""
+"""From batches of documents to the bytes of a backup, and what they sum up to."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from blake3 import blake3
 
-from fastdump.codec import gzip
+from fastdump.codec import archive, gzip
 from fastdump.codec.bson import Batch
-from fastdump.model import Catalog, Chunk, Encoding, Losses, Part
+from fastdump.model import ArchivedBlock, Catalog, Chunk, Encoding, Losses, Namespace, Part
 from fastdump.mongo import ejson
 
-__all__ = ["LinePacker", "MemberPacker", "describe_losses", "packer"]
+__all__ = ["Packer", "describe_losses", "packer"]
 
 
-class MemberPacker:
-    """Each batch becomes a gzip member of BSON."""
+class Packer(ABC):
+    """Packs the batches of one chunk."""
 
-    def __init__(self, level: int) -> None:
+    def __init__(self, level: int | None) -> None:
         self._level = level
-        self._digests: list[bytes] = []
         self._documents = self._raw_bytes = self._file_bytes = 0
 
     def pack(self, batch: Batch) -> bytes:
-        """What goes into the file for that batch."""
+        """What is to be written for that batch."""
         packed = self._packed(batch)
         self._documents += batch.documents
         self._raw_bytes += len(batch.data)
         self._file_bytes += len(packed)
         return packed
 
-    def part(self, path: Path, seconds: float) -> Part:
+    def part(self, seconds: float, places: Sequence[int]) -> Part:  # noqa: ARG002 - of blocks only
+        """What was packed so far.
+
+        Args:
+            seconds: how long that took.
+            places: where each batch came among all that was written.
+        """
+        return Part(self._documents, self._raw_bytes, self._file_bytes, seconds)
+
+    @abstractmethod
+    def _packed(self, batch: Batch) -> bytes: ...
+
+
+class _Members(Packer):
+    """Each batch becomes a gzip member of BSON."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._gzip_level = level
+        self._digests: list[bytes] = []
+
+    def part(self, seconds: float, places: Sequence[int]) -> Part:
         """What was packed so far."""
-        return Part(
-            path,
-            self._documents,
-            self._raw_bytes,
-            self._file_bytes,
-            seconds,
-            b"".join(self._digests),
-        )
+        return replace(super().part(seconds, places), member_digests=b"".join(self._digests))
 
     def _packed(self, batch: Batch) -> bytes:
-        member = gzip.pack(batch, self._level)
+        member = gzip.pack(batch, self._gzip_level)
         self._digests.append(blake3(member).digest())
         return member
 
 
-class LinePacker(MemberPacker):
+class _Plain(Packer):
+    """Documents stay as they are."""
+
+    def _packed(self, batch: Batch) -> bytes:
+        return batch.data
+
+
+class _Blocks(Packer):
+    """Each batch becomes a block of an archive, in a gzip member of its own."""
+
+    def __init__(self, level: int | None, namespace: Namespace) -> None:
+        super().__init__(level)
+        self._namespace = namespace
+        self._blocks: list[tuple[int, int]] = []
+
+    def part(self, seconds: float, places: Sequence[int]) -> Part:
+        """What was packed so far."""
+        blocks = tuple(
+            ArchivedBlock(place, *block) for place, block in zip(places, self._blocks, strict=True)
+        )
+        return replace(super().part(seconds, places), blocks=blocks)
+
+    def _packed(self, batch: Batch) -> bytes:
+        self._blocks.append((archive.crc64(batch.data), len(batch.data)))
+        block = archive.block(self._namespace, batch.data)
+        if self._level is None:
+            return block
+        return gzip.pack(Batch(block, batch.documents), self._level)
+
+
+class _Lines(Packer):
     """Each batch becomes a piece of the one gzip member of JSON lines that a collection has."""
 
     def __init__(self, level: int, *, first: bool) -> None:
         super().__init__(level)
+        self._gzip_level = level
         self._begin = gzip.STREAM_HEADER if first else b""
         self._crc = self._text_bytes = self._other_ids = 0
         self._inexact: list[str] = []
 
-    def part(self, path: Path, seconds: float) -> Part:
+    def part(self, seconds: float, places: Sequence[int]) -> Part:
         """What was packed so far."""
         first = self._inexact[0] if self._inexact else None
         return replace(
-            super().part(path, seconds),
+            super().part(seconds, places),
             text_crc=self._crc,
             text_bytes=self._text_bytes,
             losses=Losses(len(self._inexact), first, self._other_ids),
@@ -75,24 +119,30 @@ class LinePacker(MemberPacker):
         self._other_ids += other_ids
         self._inexact += inexact
         begin, self._begin = self._begin, b""
-        return begin + gzip.piece(text, self._level)
+        return begin + gzip.piece(text, self._gzip_level)
 
 
-def packer(encoding: Encoding, level: int, chunk: Chunk) -> MemberPacker:
-    """The packer for a chunk."""
+def packer(encoding: Encoding, level: int | None, chunk: Chunk) -> Packer:
+    """The packer for a chunk; without a level nothing is compressed."""
+    if encoding is Encoding.ARCHIVE:
+        return _Blocks(level, chunk.target)
+    if level is None:
+        return _Plain(level)
     if encoding is Encoding.JSON:
-        return LinePacker(level, first=chunk.number == 0)
-    return MemberPacker(level)
+        return _Lines(level, first=chunk.number == 0)
+    return _Members(level)
 
 
-def describe_losses(catalog: Catalog, losses: Mapping[str, Sequence[Losses]]) -> Iterator[str]:
+def describe_losses(
+    catalog: Catalog, losses: Mapping[Namespace, Sequence[Losses]]
+) -> Iterator[str]:
     """What a backup in JSON lines cannot carry, and what Komodo's own restore makes of it.
 
     Args:
         catalog: what was backed up.
-        losses: of each part, by the collection's name.
+        losses: of each part, by the collection.
     """
-    for name, found in losses.items():
+    for (_database, name), found in losses.items():
         if inexact := sum(one.inexact for one in found):
             first = next(one.first for one in found if one.first is not None)
             yield (

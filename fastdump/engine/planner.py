@@ -50,11 +50,14 @@ def cut(collection: Collection, bounds: Bounds) -> list[Chunk]:
     """The chunks between those bounds; the first has no beginning, the last no end."""
     count = 1 + len(bounds.records or bounds.ids)
     whole = Chunk(
-        collection=collection.name,
-        source=collection.data_name,
+        namespace=collection.namespace,
+        source=collection.read_from or collection.data,
         number=0,
         raw_bytes=collection.raw_bytes // count,
         document_bytes=collection.raw_bytes // max(collection.documents, 1),
+        query=collection.query,
+        natural=not (collection.query or collection.read_from),
+        chunks=count,
     )
     if bounds.records:
         records = enumerate(pairwise((None, *bounds.records, None)))
@@ -73,4 +76,4 @@ def plan(catalog: Catalog, workers: int, find_bounds: Finder) -> list[Chunk]:
         if collection.has_data:
             count = pieces(collection, catalog.raw_bytes, workers)
             chunks += cut(collection, find_bounds(collection, count) if count > 1 else Bounds())
-    return sorted(chunks, key=lambda chunk: (-chunk.raw_bytes, chunk.collection, chunk.number))
+    return sorted(chunks, key=lambda chunk: (-chunk.raw_bytes, chunk.namespace, chunk.number))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from fastdump.report import PruneReport
-from fastdump.store.base import Layout
+from fastdump.store.base import Destination
 
 __all__ = ["prune"]
 
 
-def prune(layout: Layout, max_backups: int, *, dry_run: bool = False) -> PruneReport:
+def prune(destination: Destination, max_backups: int, *, dry_run: bool = False) -> PruneReport:
     """Remove the oldest complete backups until `max_backups` remain; 0 removes none.
 
     What is not named like a backup is neither counted nor touched.
@@ -16,10 +16,10 @@ def prune(layout: Layout, max_backups: int, *, dry_run: bool = False) -> PruneRe
     Raises:
         StorageError: a backup cannot be removed.
     """
-    backups = layout.backups()
+    backups = destination.backups()
     surplus = max(0, len(backups) - max_backups) if max_backups else 0
     if not dry_run:
         for backup in backups[:surplus]:
-            layout.remove(backup)
+            destination.remove(backup)
     names = [backup.name for backup in backups]
     return PruneReport(tuple(names[:surplus]), tuple(names[surplus:]))

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from fastdump.engine.choosing import Filters, choose
 from fastdump.engine.loading import Loading, LoadWorker, Target, look_at
+from fastdump.engine.streaming import StreamLoading
 from fastdump.errors import BackupDamagedError, FormatError
 from fastdump.model import (
     Backup,
     Connection,
     Encoding,
     Loaded,
+    LoadOptions,
+    Namespace,
     Segment,
     StoredCollection,
 )
-from fastdump.mongo import ejson, schema
+from fastdump.mongo import ejson, indexes, schema
+from fastdump.mongo.authorization import Authorization
 from fastdump.mongo.load import summed
 from fastdump.progress import Reporter
 from fastdump.report import RestoreReport
+from fastdump.store.archive import Archive
 from fastdump.store.base import Source
 from fastdump.store.reading import check_files, damaged, read_batches, read_lines, segments
 
@@ -32,68 +38,88 @@ class RestorePlan:
     """What a restore will do, before it does anything."""
 
     connection: Connection
-    database: str
     backup: Backup
-    collections: tuple[StoredCollection, ...]
+    collections: dict[Namespace, StoredCollection]
+    """By their names in the backup, called as on the target."""
+    authorization: Authorization | None
     segments: tuple[Segment, ...]
-    """The largest collection's first."""
+    """The largest collection's first; none of an archive, which is read as it comes."""
+    archive: Archive | None
+    how: LoadOptions
     held: int
     """About how many documents the target already has in these collections."""
     notes: tuple[str, ...]
 
     @property
+    def databases(self) -> list[str]:
+        """Those that are written."""
+        return sorted({found.database for found in self.collections.values()})
+
+    @property
     def raw_bytes(self) -> int:
         """Size of the documents to load, an estimate for files that do not say."""
+        if self.archive is not None:
+            return self.archive.raw_bytes
         return sum(segment.raw_bytes for segment in self.segments)
 
 
 def plan_restore(
     connection: Connection,
-    database: str | None,
     source: Source,
     name: str | None,
     *,
     workers: int,
+    how: LoadOptions,
+    filters: Filters,
 ) -> RestorePlan:
     """Find the backup, look at its files and at the target, write nothing.
 
     Args:
         connection: the server to write to.
-        database: the database to write to; None is the one that mongodump dumped, else `komodo`.
         source: where the backup is.
         name: which, by name or path; None is the most recent.
         workers: how many processes will share it.
+        how: what becomes of the target.
+        filters: what of the backup is wanted, and where it goes.
 
     Raises:
         BackupDamagedError: a file is missing or cut.
-        BackupNotFoundError: there is no such backup.
+        BackupNotFoundError: there is no such backup, or a pattern matches nothing of it.
         ServerError: the target cannot be reached or refuses.
         StorageError: a file cannot be read.
+        UsageError: several collections would become one.
     """
     backup = source.find(name)
-    collections, notes = source.contents(backup)
+    found, notes = source.contents(backup)
+    chosen = choose(backup, found, filters, how)
+    collections = list(chosen.collections.values())
     if problems := check_files(collections):
         raise BackupDamagedError(
             "; ".join(f"{problem.path}: {problem.message}" for problem in problems)
         )
-    capped = _capped(backup, collections)
-    cut = [
-        segment
-        for collection in sorted(collections, key=_index_work, reverse=True)
-        for segment in segments(collection, workers, whole=collection.name in capped)
-    ]
-    if database is None:
-        database = source.target(backup)
-    held, differing = look_at(connection, database, collections)
+    with damaged(backup.path):
+        notes += _legacy_indexes(collections) if how.indexes else []
+        cut = list(_cut(collections, workers, how))
+    held, differing = look_at(connection, collections, how)
     return RestorePlan(
         connection,
-        database,
         backup,
-        tuple(collections),
+        chosen.collections,
+        chosen.authorization,
         tuple(cut),
+        source if isinstance(source, Archive) else None,
+        how,
         held,
-        tuple(notes + differing),
+        (*notes, *chosen.notes, *differing),
     )
+
+
+def _cut(
+    collections: Sequence[StoredCollection], workers: int, how: LoadOptions
+) -> Iterator[Segment]:
+    for collection in sorted(collections, key=_index_work, reverse=True):
+        capped = bool(schema.parsed(collection.options).get("capped"))
+        yield from segments(collection, workers, whole=capped or how.in_order)
 
 
 def _index_work(collection: StoredCollection) -> tuple[int, int]:
@@ -105,49 +131,46 @@ def _index_work(collection: StoredCollection) -> tuple[int, int]:
     return (collection.documents or 0) * len(collection.indexes), collection.file_bytes
 
 
-def _capped(backup: Backup, collections: Sequence[StoredCollection]) -> set[str]:
-    """The names of those that are capped; on the way, every option and index is looked at."""
-    found = set()
-    with damaged(backup.path):
-        for collection in collections:
-            if schema.parsed(collection.options).get("capped"):
-                found.add(collection.name)
-            for index in collection.indexes:
-                schema.check_index(index)
-    return found
+def _legacy_indexes(collections: Iterable[StoredCollection]) -> list[str]:
+    """Which indexes are not built as they are described.
+
+    Raises:
+        FormatError: one of them is no index.
+    """
+    notes = []
+    for collection in collections:
+        for index in collection.indexes:
+            indexes.check(index)
+            described = schema.parsed(index)
+            changed = indexes.converted(described)[1]
+            notes += [f"{collection.name}: index {described['name']}: {one}" for one in changed]
+    return notes
 
 
-def restore(
-    plan: RestorePlan,
-    *,
-    workers: int,
-    drop: bool,
-    with_indexes: bool,
-    write_concern: str | None,
-    reporter: Reporter,
-) -> RestoreReport:
+def restore(plan: RestorePlan, *, workers: int, reporter: Reporter) -> RestoreReport:
     """Load a backup: each of its documents is then in the target exactly as it was.
 
-    Documents of the target that are not in the backup stay, unless `drop`.
+    Documents of the target that are not in the backup stay, unless the plan says `drop`.
 
     Args:
         plan: from `plan_restore`.
         workers: number of processes.
-        drop: drop each collection of the backup from the target first.
-        with_indexes: build the backup's indexes when a collection's documents are in.
-        write_concern: a number of servers, `majority`, or a name of the server's configuration;
-            None is that of the connection string, else majority.
         reporter: hears how it goes.
 
     Raises:
         BackupDamagedError: a file is not what was written.
-        IncompleteError: a worker died.
+        IncompleteError: a worker died, or a document was refused and that is to be the end.
         ServerError: the target cannot be reached or refuses.
     """
-    target = Target(plan.connection, plan.database, drop, with_indexes, write_concern)
-    run = Loading(target, plan.collections, plan.segments, reporter)
+    target = Target(plan.connection, plan.how, plan.authorization)
+    worker = _Worker(target, workers)
+    definitions = list(plan.collections.values())
+    if plan.archive is None:
+        run: Loading[Segment] = Loading(target, definitions, plan.segments, reporter)
+    else:
+        run = StreamLoading(target, plan.collections, plan.archive.blocks(plan.backup), reporter)
     documents = sum(segment.documents or 0 for segment in plan.segments)
-    run.run("restore", documents, workers, _Worker(target, workers))
+    run.run("restore", documents, plan.raw_bytes, workers, worker)
     backup = plan.backup
     return run.report(partial(RestoreReport, name=backup.name, path=backup.path, notes=plan.notes))
 

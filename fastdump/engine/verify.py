@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from blake3 import blake3
 
 from fastdump.codec import bson, gzip
+from fastdump.codec.archive import End
 from fastdump.engine import planner
 from fastdump.engine.pool import Meter, WorkerPool
 from fastdump.errors import BackupDamagedError, FormatError
-from fastdump.model import Encoding, Member, Segment, StoredCollection
+from fastdump.model import Backup, Encoding, Member, Namespace, Segment, StoredCollection
 from fastdump.mongo import ejson
 from fastdump.progress import Reporter
 from fastdump.report import CollectionReport, Problem, VerifyReport
+from fastdump.store.archive import Archive
 from fastdump.store.base import Source, disk
 from fastdump.store.joining import file_digest
 from fastdump.store.reading import (
@@ -54,7 +56,10 @@ def verify(source: Source, name: str | None, *, workers: int, reporter: Reporter
     problems = check_files(collections)
     missing = {problem.path for problem in problems}
     run = _Verification([found for found in collections if found.path not in missing], reporter)
-    run.read(workers)
+    if isinstance(source, Archive):
+        run.read_archive(source, backup)
+    else:
+        run.read(workers)
     return VerifyReport(
         backup.name,
         backup.path,
@@ -82,7 +87,7 @@ class _Verification:
     def __init__(self, collections: list[StoredCollection], reporter: Reporter) -> None:
         self._collections = collections
         self._reporter = reporter
-        self._found: defaultdict[str, dict[int, _Verified]] = defaultdict(dict)
+        self._found: defaultdict[Namespace, dict[int, _Verified]] = defaultdict(dict)
         self.problems: list[Problem] = []
 
     def read(self, workers: int) -> None:
@@ -90,7 +95,7 @@ class _Verification:
         cut = [segment for found in self._collections for segment in self._segments(found, workers)]
         raw_bytes = sum(segment.raw_bytes for segment in cut)
         size = min(workers, len(cut)) if planner.use_processes(raw_bytes) else 0
-        left = Counter(segment.collection for segment in cut)
+        left = Counter(segment.namespace for segment in cut)
         self._reporter.start("verify", sum(segment.documents or 0 for segment in cut), raw_bytes)
         try:
             with WorkerPool[_Worker, Segment, _Verified](
@@ -99,10 +104,39 @@ class _Verification:
                 for segment in cut:
                     pool.submit(_Worker.verify, segment)
                 for segment, verified in pool.results():
-                    self._found[segment.collection][segment.number] = verified
-                    left[segment.collection] -= 1
-                    if not left[segment.collection]:
+                    self._found[segment.namespace][segment.number] = verified
+                    left[segment.namespace] -= 1
+                    if not left[segment.namespace]:
                         self._compare(segment)
+        finally:
+            self._reporter.stop()
+
+    def read_archive(self, archive: Archive, backup: Backup) -> None:
+        """Read an archive, whose only promises are its form and a CRC for each collection."""
+        names = {found.data: found for found in self._collections}
+        began, documents, raw_bytes = time.monotonic(), 0, 0
+        self._reporter.start("verify", 0, archive.raw_bytes)
+        try:
+            for event in archive.blocks(backup):
+                found = (
+                    self._found[names[event.namespace].namespace]
+                    if event.namespace in names
+                    else {}
+                )
+                if isinstance(event, End):
+                    if not event.intact:
+                        lost = f"the documents of {event.namespace} fail their CRC"
+                        self.problems.append(Problem(archive.path, lost))
+                    continue
+                seconds = time.monotonic() - began
+                size = len(event.batch.data)
+                found[len(found)] = _Verified(event.batch.documents, size, seconds, b"", ())
+                documents, raw_bytes = documents + event.batch.documents, raw_bytes + size
+                self._reporter.update(documents, raw_bytes)
+                began = time.monotonic()
+        except BackupDamagedError as error:
+            message = str(error).removeprefix(f"{archive.path}: ")
+            self.problems.append(Problem(archive.path, message))
         finally:
             self._reporter.stop()
 
@@ -121,9 +155,9 @@ class _Verification:
 
     def _compare(self, segment: Segment) -> None:
         """A file was read to its end: compare it with its manifest."""
-        stored = next(found for found in self._collections if found.name == segment.collection)
+        stored = next(found for found in self._collections if found.namespace == segment.namespace)
         report = self._report(stored)
-        found = [verified for _number, verified in sorted(self._found[stored.name].items())]
+        found = [verified for _number, verified in sorted(self._found[stored.namespace].items())]
         own = [problem for verified in found for problem in verified.problems]
         digest = blake3(b"".join(verified.member_digests for verified in found))
         if stored.documents not in (None, report.documents):
@@ -136,9 +170,9 @@ class _Verification:
         self._reporter.finished(report)
 
     def _report(self, stored: StoredCollection) -> CollectionReport:
-        found = self._found[stored.name].values()
+        found = self._found[stored.namespace].values()
         return CollectionReport(
-            stored.name,
+            stored.namespace,
             stored.kind,
             sum(verified.documents for verified in found),
             sum(verified.raw_bytes for verified in found),

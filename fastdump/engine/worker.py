@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import cached_property
 from typing import TYPE_CHECKING
 
-from fastdump.mongo.client import connect, open_database, translated
+from fastdump.mongo.client import connect, translated
 from fastdump.mongo.fetch import fetch
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from fastdump.codec.bson import Batch
     from fastdump.engine.pool import Meter
     from fastdump.model import Chunk, Connection
-    from fastdump.mongo.client import Client, Database, Document
+    from fastdump.mongo.client import Client
 
 __all__ = ["ServerWorker", "ahead"]
 
@@ -36,22 +35,27 @@ def ahead(batches: Generator[Batch]) -> Generator[Batch]:
 
 
 class ServerWorker:
-    """Connects at its first use, so that it can be pickled before."""
+    """Connects at its first use, so that it can be pickled before.
 
-    def __init__(self, connection: Connection, database_name: str) -> None:
-        self.connection = connection
-        self.database_name = database_name
+    Args:
+        connections: a server, or members of a replica set that share the reading.
+    """
+
+    def __init__(self, *connections: Connection) -> None:
+        self.connection = connections[0]
+        self._connections = connections
+        self._clients: dict[Connection, Client] = {}
         self.meter: Meter | None = None
 
-    @cached_property
-    def client(self) -> Client:
-        """The connection of this process."""
-        return connect(self.connection)
-
     @property
-    def database(self) -> Database[Document]:
-        """The database that is read or written."""
-        return open_database(self.client, self.database_name)
+    def client(self) -> Client:
+        """The connection of this process to the first of them."""
+        return self._client(self.connection)
+
+    def _client(self, connection: Connection) -> Client:
+        if connection not in self._clients:
+            self._clients[connection] = connect(connection)
+        return self._clients[connection]
 
     def batches(self, chunk: Chunk) -> Generator[Batch]:
         """The documents of a chunk, each exactly once.
@@ -59,8 +63,11 @@ class ServerWorker:
         Raises:
             ServerError: the server cannot be reached or refuses.
         """
-        with translated(self.connection):
-            yield from fetch(self.database, chunk)
+        # Whole collections are all number 0.
+        place = chunk.number + len(chunk.namespace.collection)
+        connection = self._connections[place % len(self._connections)]
+        with translated(connection):
+            yield from fetch(self._client(connection), chunk)
 
     def done(self, documents: int, raw_bytes: int) -> None:
         """Let the coordinator know that so much more is done."""
@@ -68,6 +75,7 @@ class ServerWorker:
             self.meter.add(documents, raw_bytes)
 
     def close(self) -> None:
-        """Close the connection, if there is one."""
-        if "client" in self.__dict__:
-            self.client.close()
+        """Close the connections, if there are any."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()

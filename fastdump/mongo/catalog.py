@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import bson
@@ -11,7 +12,15 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from fastdump.errors import FormatError, UsageError
-from fastdump.model import Catalog, Collection, CollectionKind, Connection, ExtendedJson
+from fastdump.model import (
+    Catalog,
+    Collection,
+    CollectionKind,
+    Connection,
+    ExtendedJson,
+    Namespace,
+    Selection,
+)
 from fastdump.mongo.client import (
     Client,
     Document,
@@ -19,11 +28,18 @@ from fastdump.mongo.client import (
     server_info,
     translated,
 )
+from fastdump.patterns import Patterns
 
-__all__ = ["extended", "list_indexes", "parsed", "read_catalog"]
+__all__ = ["extended", "filter_of", "list_indexes", "parsed", "read_catalog"]
 
 _DATA_IN_SYSTEM = frozenset({"system.js"})
 """The only collection under `system.` that holds data of the user's, not of the server's."""
+
+_SERVERS_OWN = frozenset({"local", "config"})
+_INTERNAL = "__mdb_internal"
+_OF_A_VIEW = frozenset({"viewOn", "pipeline"})
+_SHOWN = 20
+_AUTHORIZATION = ("system.users", "system.roles", "system.version")
 
 
 def extended(value: object) -> ExtendedJson:
@@ -46,57 +62,160 @@ def parsed(text: ExtendedJson) -> Document:
     return value
 
 
-def read_catalog(client: Client, connection: Connection, name: str) -> Catalog:
-    """The catalog of a database.
+def filter_of(text: str) -> bytes:
+    """The BSON of a filter in Extended JSON, canonical or relaxed.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return bson.encode(parsed(text))
+    except (FormatError, BSONError) as error:
+        raise UsageError(f"the filter is {error}") from None
+
+
+def read_catalog(client: Client, connection: Connection, selection: Selection) -> Catalog:
+    """The catalog of a database, or of all.
 
     Raises:
         ServerError: the server cannot be reached or refuses.
-        UsageError: there is no such database.
+        UsageError: there is no such database, or nothing of it is wanted.
     """
-    database = open_database(client, name)
+    if selection.database is not None:
+        open_database(client, selection.database)  # a name that none can have needs no server
     server = server_info(client, connection)
     with translated(connection):
-        listed = [dict(entry) for entry in database.list_collections() if _is_data(entry["name"])]
+        names = [selection.database] if selection.database else _databases(client)
+        listed = [
+            (database, dict(entry))
+            for database in (open_database(client, name) for name in names)
+            for entry in database.list_collections()
+            if _is_data(entry["name"])
+        ]
         if not listed:
-            raise UsageError(_no_database(database, connection))
-        found = [_describe(database, entry) for entry in listed]
-    return Catalog(name, server, tuple(sorted(found, key=lambda collection: collection.name)))
+            raise UsageError(_nothing(client, selection.database, connection))
+        found = [_describe(database, entry) for database, entry in _wanted(listed, selection)]
+        if selection.users_and_roles:
+            found += _authorization(client, selection.database)
+    return Catalog(selection.database, server, tuple(sorted(found, key=lambda one: one.namespace)))
+
+
+_Listed = list[tuple[Database[Document], Document]]
+
+
+def _databases(client: Client) -> list[str]:
+    """All but the server's own, as mongodump does."""
+    return [
+        name
+        for name in client.list_database_names()
+        if name not in _SERVERS_OWN and not name.startswith(_INTERNAL)
+    ]
 
 
 def _is_data(name: str) -> bool:
-    return not name.startswith("system.") or name in _DATA_IN_SYSTEM
+    return name in _DATA_IN_SYSTEM or not (name.startswith("system.") or "$" in name)
 
 
-def _no_database(database: Database[Document], connection: Connection) -> str:
-    message = f"there is no database {database.name!r} with collections on {connection.shown}"
+def _wanted(listed: _Listed, selection: Selection) -> _Listed:
+    """What is left of the collections.
+
+    Raises:
+        UsageError: a pattern matches nothing.
+    """
+    included, excluded = Patterns(selection.collections), Patterns(selection.exclude)
+    names = [entry["name"] for _database, entry in listed]
+    if unused := included.unused(names):
+        shown = ", ".join(sorted(set(names))[:_SHOWN])
+        raise UsageError(f"no collection is called {unused[0]!r}: there are {shown}")
+    kept = [
+        (database, entry)
+        for database, entry in listed
+        if (not included or included.match(entry["name"])) and not excluded.match(entry["name"])
+    ]
+    if selection.views_as_collections:
+        kept = [(database, _as_data(entry)) for database, entry in kept if entry["type"] == "view"]
+    if not kept:
+        raise UsageError("these options leave no collection to read")
+    if selection.query is not None:
+        kept = [(database, {**entry, "query": selection.query}) for database, entry in kept]
+        _check_query(kept)
+    return kept
+
+
+def _check_query(kept: _Listed) -> None:
+    """A filter belongs to the documents of one collection."""
+    if len(kept) != 1:
+        raise UsageError("--query is for one collection: name it with --collection")
+    _database, entry = kept[0]
+    if entry.get("type", "collection") != "collection":
+        raise UsageError(f"--query is for a collection, and {entry['name']} is a {entry['type']}")
+
+
+def _as_data(entry: Document) -> Document:
+    """A view as if it held what it shows."""
+    options = {name: value for name, value in entry["options"].items() if name not in _OF_A_VIEW}
+    return {**entry, "type": "collection", "options": options, "is_view": True}
+
+
+def _nothing(client: Client, name: str | None, connection: Connection) -> str:
+    message = f"there is no database {name!r} with collections on {connection.shown}"
+    if name is None:
+        return f"there is no database with collections on {connection.shown}"
     try:
-        names = database.client.list_database_names()
+        names = _databases(client)
     except OperationFailure:
         return f"{message}: name another with --db"
-    others = [name for name in names if name not in {"admin", "config", "local", database.name}]
+    others = [other for other in names if other not in ("admin", name)]
     if not others:
         return f"{message}, and no other either"
     return f"{message}: name another with --db (there are {', '.join(sorted(others))})"
 
 
 def _describe(database: Database[Document], entry: Document) -> Collection:
-    kind = CollectionKind(entry.get("type", "collection"))
     options = entry.get("options", {})
     collection = Collection(
+        database=database.name,
         name=entry["name"],
-        kind=kind,
+        kind=CollectionKind(entry.get("type", "collection")),
         options=extended(options),
         indexes=(),
         documents=0,
         raw_bytes=0,
         capped=bool(options.get("capped")),
         uuid=_uuid(entry.get("info", {}).get("uuid")),
+        query=entry.get("query"),
     )
     if not collection.has_data:
         return collection
-    documents, raw_bytes = _sizes(database, collection.data_name)
+    if entry.get("is_view"):
+        # Counting it would run it.
+        return replace(collection, read_from=collection.namespace)
+    documents, raw_bytes = _sizes(database, collection.data.collection)
     indexes = tuple(map(extended, list_indexes(database, entry["name"])))
     return replace(collection, indexes=indexes, documents=documents, raw_bytes=raw_bytes)
+
+
+def _authorization(client: Client, name: str | None) -> Iterator[Collection]:
+    """The users and roles of a database, or all, as mongodump calls their collections.
+
+    Raises:
+        PyMongoError: the user has no right to read them.
+    """
+    admin = open_database(client, "admin")
+    for source in _AUTHORIZATION:
+        found = Collection("admin", source, CollectionKind.COLLECTION, "{}", (), 0, 0)
+        if name in (None, "admin"):
+            documents, raw_bytes = _sizes(admin, source)
+            yield replace(found, documents=documents, raw_bytes=raw_bytes)
+            continue
+        of_database = None if source == "system.version" else bson.encode({"db": name})
+        yield replace(
+            found,
+            database=name or "admin",
+            name=f"$admin.{source}",
+            query=of_database,
+            read_from=Namespace("admin", source),
+        )
 
 
 def _uuid(value: object) -> str | None:

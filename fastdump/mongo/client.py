@@ -6,11 +6,12 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
-from pymongo import MongoClient, WriteConcern
+from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.database import Database
 from pymongo.errors import (
     AutoReconnect,
@@ -20,6 +21,8 @@ from pymongo.errors import (
     PyMongoError,
     ServerSelectionTimeoutError,
 )
+from pymongo.read_preferences import make_read_preference, read_pref_mode_from_name
+from pymongo.uri_parser import parse_uri
 
 from fastdump.errors import ServerError, UsageError
 from fastdump.model import Connection, ServerInfo
@@ -31,6 +34,7 @@ __all__ = [
     "Database",
     "Document",
     "connect",
+    "members",
     "open_database",
     "same_server",
     "server_info",
@@ -50,6 +54,13 @@ RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument
 _REACH_SECONDS = 10
 """How long to look for a server; the driver's own 30 s make a typing mistake look like a hang."""
 
+_MONGOS = "isdbgrid"
+_TURNS = 32
+_OF_A_SET = frozenset(
+    {"replicaset", "directconnection", "loadbalanced", "readpreference", "readpreferencetags",
+     "maxstalenessseconds"}
+)  # fmt: skip
+
 _UNAUTHORIZED, _AUTHENTICATION_FAILED = 13, 18
 
 
@@ -66,12 +77,16 @@ def connect(connection: Connection) -> Client:
     if connection.username is not None:
         options["username"] = connection.username
         options["password"] = connection.password
+    options.update(connection.options)
+    where = connection.uri
+    if connection.member is not None:
+        where, options = connection.member, _for_one_member(connection, options)
     try:
         with warnings.catch_warnings():
             # PyMongo only warns of an option that it cannot read, as tls=maybe, and drops it.
             warnings.simplefilter("error", UserWarning)
             return MongoClient(
-                connection.uri,
+                where,
                 # A date beyond year 9999 is legal in a database and must not stop a catalog.
                 datetime_conversion=DatetimeConversion.DATETIME_AUTO,
                 **options,
@@ -81,6 +96,65 @@ def connect(connection: Connection) -> Client:
             f"the connection to {connection.shown} is wrongly described: "
             f"{_scrubbed(error, connection)}"
         ) from None
+
+
+def _for_one_member(connection: Connection, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of the connection string, but for those that look for other members."""
+    described = parse_uri(connection.uri)
+    of_uri = {
+        name: value for name, value in described["options"].items() if name.lower() not in _OF_A_SET
+    }
+    user = {
+        name: described[name] for name in ("username", "password") if described[name] is not None
+    }
+    return {**of_uri, **user, **options, "directConnection": True}
+
+
+def members(connection: Connection) -> tuple[Connection, ...]:
+    """The servers that may be read, by the read preference: several only of a replica set.
+
+    The driver chooses for each command anew, among all that are near enough, so it is asked often
+    enough to have named every one of them.
+
+    Raises:
+        ServerError: no server answers, or none fits.
+        UsageError: the preference is malformed, or cannot be honoured.
+    """
+    with connect(connection) as client, translated(connection):
+        preference = _preference(connection.read_preference, client)
+        if preference.mode == ReadPreference.PRIMARY.mode:
+            return (connection,)
+        hello = client.admin.command("hello", read_preference=preference)
+        if hello.get("msg") == _MONGOS:
+            raise UsageError("mongos chooses what it reads from: leave --read-preference out")
+        if "me" not in hello:
+            return (connection,)
+        found = {hello["me"]}
+        for _turn in range(_TURNS):
+            found.add(client.admin.command("hello", read_preference=preference)["me"])
+    return tuple(replace(connection, member=host) for host in sorted(found))
+
+
+def _preference(text: str | None, client: Client) -> Any:
+    if text is None:
+        return client.read_preference
+    described: dict[str, Any] = {"mode": text}
+    if text.lstrip().startswith("{"):
+        import yaml  # mongodump's help leaves the quotes out, as YAML does
+
+        try:
+            described = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UsageError(f"the read preference {text} is no JSON object") from None
+    try:
+        mode = read_pref_mode_from_name(described["mode"])
+        return make_read_preference(
+            mode,
+            described.get("tagSets"),
+            described.get("maxStalenessSeconds", -1),
+        )
+    except (KeyError, AttributeError, TypeError, ValueError, ConfigurationError) as error:
+        raise UsageError(f"the read preference {text} is none: {error}") from None
 
 
 def open_database(client: Client, name: str) -> Database[Document]:
@@ -107,7 +181,7 @@ def server_info(client: Client, connection: Connection) -> ServerInfo:
     topology = "standalone"
     if "setName" in hello:
         topology = "replica set"
-    elif hello.get("msg") == "isdbgrid":
+    elif hello.get("msg") == _MONGOS:
         topology = "sharded cluster"
     return ServerInfo(connection.shown, version, topology)
 

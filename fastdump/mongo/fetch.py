@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 from bson.max_key import MaxKey
 from bson.raw_bson import RawBSONDocument
-from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from fastdump.codec.bson import Batch, document, spans
 from fastdump.errors import ServerError
 from fastdump.model import Chunk
 from fastdump.mongo.bounds import KEY_NOT_FOUND, after_record
-from fastdump.mongo.client import Document
+from fastdump.mongo.client import Client, Document, open_database
 from fastdump.mongo.cursor import Cursor
 
 __all__ = ["fetch"]
@@ -21,15 +20,16 @@ __all__ = ["fetch"]
 _RECORD_MARK = b"\x12$recordId\0"
 
 
-def fetch(database: Database[Document], chunk: Chunk) -> Iterator[Batch]:
+def fetch(client: Client, chunk: Chunk) -> Iterator[Batch]:
     """The documents of a chunk, each exactly once.
 
     Raises:
         PyMongoError: as the driver does.
         ServerError: a reply is not what the protocol says.
     """
-    with database.client.start_session(causal_consistency=False) as session:
-        cursor = Cursor(database, session, chunk.source, chunk.document_bytes)
+    database = open_database(client, chunk.source.database)
+    with client.start_session(causal_consistency=False) as session:
+        cursor = Cursor(database, session, chunk.source.collection, chunk.document_bytes)
         try:
             if chunk.after is not None or chunk.until is not None:
                 yield from _records(cursor, chunk)
@@ -44,16 +44,21 @@ def _ids(cursor: Cursor, chunk: Chunk) -> Iterator[Batch]:
 
     Not by `$gte` and `$lt`, which compare within one BSON type and lose the documents of others.
     """
+    wanted = {} if chunk.query is None else {"filter": RawBSONDocument(chunk.query)}
     query: Document = {}
     if chunk.lower is not None:
         query["min"] = RawBSONDocument(chunk.lower)
     if chunk.upper is not None:
         query["max"] = RawBSONDocument(chunk.upper)
-    query["hint"] = {"_id": 1} if query else {"$natural": 1}
-    yield from cursor.batches(query)
+    if query:
+        query["hint"] = {"_id": 1}
+    elif chunk.natural:
+        query["hint"] = {"$natural": 1}
+    yield from cursor.batches({**query, **wanted})
     if chunk.lower is not None and chunk.upper is None:
         # min and max cannot reach it: without max, the upper bound is MaxKey, exclusive.
-        yield from cursor.batches({"filter": {"_id": MaxKey()}})
+        last = [{"_id": MaxKey()}, *wanted.values()]
+        yield from cursor.batches({"filter": {"$and": last}})
 
 
 def _records(cursor: Cursor, chunk: Chunk) -> Iterator[Batch]:

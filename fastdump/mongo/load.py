@@ -16,13 +16,15 @@ from dataclasses import dataclass, field
 
 import bson
 from bson import json_util
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
-from pymongo.database import Database
 
 from fastdump.codec.bson import Batch, Span, document, id_element, spans, split
-from fastdump.errors import ServerError
-from fastdump.model import Loaded, Rejection
-from fastdump.mongo.client import Document
+from fastdump.errors import IncompleteError, ServerError
+from fastdump.model import Loaded, LoadOptions, Namespace, Rejection
+from fastdump.mongo import timestamps
+from fastdump.mongo.client import Client, Document, open_database, write_concern
 from fastdump.mongo.cursor import Cursor
 
 __all__ = ["MAX_NAMED", "Loader", "summed"]
@@ -37,6 +39,8 @@ MAX_NAMED = 10
 """How many rejected documents a report names."""
 
 _DUPLICATE_KEY = 11000
+
+_STRICT: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 
 _ID_VALUE = 5  # after the type byte and the name, `_id` and a zero
 
@@ -54,14 +58,28 @@ class _Run(RawBSONDocument):
 
 
 class Loader:
-    """Loads documents into one collection and counts what became of them; for one thread."""
+    """Loads documents into one collection and counts what became of them; for one thread.
+
+    Args:
+        client: the server.
+        namespace: the collection.
+        how: what the user wants.
+        keeps_empty: whether the server can be told to leave timestamps of zero alone.
+    """
 
     def __init__(
-        self, database: Database[Document], collection: str, write_concern: Document
+        self, client: Client, namespace: Namespace, how: LoadOptions, *, keeps_empty: bool
     ) -> None:
-        self._database = database
-        self._collection = collection
-        self._write_concern = write_concern
+        self._database = open_database(client, namespace.database)
+        self._namespace = namespace
+        self._how = how
+        self._keeps_empty = keeps_empty
+        self._options: Document = {
+            "ordered": False,
+            "writeConcern": write_concern(client, how.write_concern),
+            **({"bypassDocumentValidation": True} if how.bypass_validation else {}),
+            **({timestamps.KEEP: True} if keeps_empty else {}),
+        }
         self._comparing = False
         self.documents = 0
         self.raw_bytes = 0
@@ -76,10 +94,11 @@ class Loader:
 
         Raises:
             FormatError: the run is not made of documents.
+            IncompleteError: a document cannot be written, and that is to be the end.
             PyMongoError: as the driver does.
             ServerError: the server does not account for every document.
         """
-        run, count = batch
+        run, count = self._checked(batch) if self._how.check_documents else batch
         if not count:
             return
         if count <= MAX_RUN_DOCUMENTS and len(run) <= MAX_RUN_BYTES:
@@ -90,18 +109,54 @@ class Loader:
 
     def reject(self, document: str, reason: str) -> None:
         """Count a document that could not be written."""
+        if self._how.stop_on_error:
+            raise IncompleteError(f"{self._namespace}: document {document}: {reason}; stopped")
         self.rejected += 1
         if len(self.rejections) < MAX_NAMED:
-            self.rejections.append(Rejection(self._collection, document, reason))
+            self.rejections.append(Rejection(self._namespace, document, reason))
+
+    def _checked(self, batch: Batch) -> Batch:
+        """Without what cannot be decoded, which is counted as rejected."""
+        try:
+            bson.decode_all(batch.data, _STRICT)
+        except BSONError:
+            return self._sorted_out(batch)
+        return batch
+
+    def _sorted_out(self, batch: Batch) -> Batch:
+        kept = []
+        for start, end in spans(batch.data):
+            document = batch.data[start:end]
+            try:
+                bson.decode(document, _STRICT)
+            except BSONError as error:
+                self.reject("that cannot be read", str(error))
+            else:
+                kept.append(document)
+        return Batch(b"".join(kept), len(kept))
 
     def _load(self, run: bytes, count: int, known: list[Span] | None) -> None:
+        self.documents += count
+        self.raw_bytes += len(run)
+        if not self._keeps_empty and timestamps.likely(run):
+            run, count = self._without_empty(run, known or spans(run))
+            known = None
+            if not count:
+                return
         if self._comparing:
             # Mostly new documents are better inserted.
             self._comparing = self._reconcile(run, known or spans(run)) > count // 2
         else:
             self._comparing = self._insert(run, count, known) > count // 2
-        self.documents += count
-        self.raw_bytes += len(run)
+
+    def _without_empty(self, run: bytes, found: list[Span]) -> Batch:
+        """Load what has a timestamp of zero, which an insert would replace; returns the others."""
+        special = [span for span in found if timestamps.has_empty(run, span)]
+        if not special:
+            return Batch(run, len(found))
+        self._reconcile(run, special)
+        others = [span for span in found if span not in set(special)]
+        return Batch(b"".join(run[start:end] for start, end in others), len(others))
 
     def _insert(self, run: bytes, count: int, known: list[Span] | None) -> int:
         """Insert documents and reconcile those that collide; returns how many did."""
@@ -139,7 +194,9 @@ class Loader:
         size = sum(end - start for start, end in found) // len(found)
         held = set[bytes]()
         with self._database.client.start_session(causal_consistency=False) as session:
-            for batch in Cursor(self._database, session, self._collection, size).batches(query):
+            for batch in Cursor(self._database, session, self._namespace.collection, size).batches(
+                query
+            ):
                 held.update(batch.data[start:end] for start, end in spans(batch.data))
         return held
 
@@ -158,22 +215,21 @@ class Loader:
     def _command(self, verb: str, field_name: str, run: bytes) -> Document:
         reply = self._database.command(
             {
-                verb: self._collection,
+                verb: self._namespace.collection,
                 field_name: [_Run(run)],
-                "ordered": False,
-                "writeConcern": self._write_concern,
+                **self._options,
             }
         )
         if concern := reply.get("writeConcernError"):
             raise ServerError(
-                f"{self._collection}: the server could not confirm a write: {concern['errmsg']}"
+                f"{self._namespace}: the server could not confirm a write: {concern['errmsg']}"
             )
         return reply
 
     def _account(self, answered: int, sent: int) -> None:
         if answered != sent:
             raise ServerError(
-                f"{self._collection}: the server answers for {answered} of {sent} documents"
+                f"{self._namespace}: the server answers for {answered} of {sent} documents"
             )
 
     def _reject(self, run: bytes, span: Span, error: Document) -> None:
@@ -191,7 +247,8 @@ def _statements(run: bytes, found: Sequence[Span]) -> Iterator[_Upserts]:
     """Update statements for those documents, in batches that fit a command.
 
     Each is `{q: {_id: {$eq: …}}, u: document, upsert: true}`, composed from the document's own
-    bytes. `$eq`, because an `_id` that is a document with names like `$ref` is no query.
+    bytes. `$eq`, because an `_id` that is a document with names like `$ref` is no query. A document
+    with a timestamp of zero is a literal of a pipeline, where the server leaves it as it is.
     """
     batch = _Upserts()
     for span in found:
@@ -235,9 +292,17 @@ def _statement(run: bytes, span: Span) -> bytes:
     equal = document(identity[:1] + b"$eq\0" + identity[_ID_VALUE:])
     return document(
         b"\x03q\0" + document(b"\x03_id\0" + equal),
-        b"\x03u\0" + run[span[0] : span[1]],
+        _replacement(run, span),
         b"\x08upsert\0\x01",
     )
+
+
+def _replacement(run: bytes, span: Span) -> bytes:
+    whole = run[span[0] : span[1]]
+    if not timestamps.has_empty(run, span):
+        return b"\x03u\0" + whole
+    stage = document(b"\x03$replaceWith\0" + document(b"\x03$literal\0" + whole))
+    return b"\x04u\0" + document(b"\x030\0" + stage)
 
 
 def _shown_id(run: bytes, span: Span) -> str:

@@ -5,16 +5,46 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from fastdump.errors import StorageError
-from fastdump.model import Backup, Catalog, Encoding, Part, StoredCollection
+from fastdump.model import Backup, Catalog, Chunk, Encoding, Namespace, Part, StoredCollection
 from fastdump.report import CollectionReport
 
-__all__ = ["BackupWriter", "Form", "Layout", "Source", "disk", "private", "sync", "write_synced"]
+__all__ = [
+    "BackupWriter",
+    "Destination",
+    "Form",
+    "Layout",
+    "Opened",
+    "Outputs",
+    "Source",
+    "disk",
+    "private",
+    "sync",
+    "write_synced",
+]
+
+
+class Outputs(Protocol):
+    """Where workers write chunks; it travels to their processes when they start."""
+
+    def opened(self, chunk: Chunk) -> AbstractContextManager[Opened]:
+        """The output for a chunk, open.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+
+
+class Opened(Protocol):
+    """An open output."""
+
+    def write(self, data: bytes, /) -> int:
+        """Write all of that; returns its place among all writes, where several processes write."""
 
 
 class BackupWriter(Protocol):
@@ -23,19 +53,22 @@ class BackupWriter(Protocol):
     path: Path
     """Where it will be found."""
     encoding: Encoding
-    """What parts must hold."""
+    """How its documents are written."""
+    compressed: bool
+    """Whether it is gzip."""
 
     @property
     def name(self) -> str:
         """What the backup will be called."""
 
-    def part_path(self, collection: str, number: int) -> Path:
-        """Where a worker writes a chunk."""
+    @property
+    def outputs(self) -> Outputs:
+        """Where workers write chunks."""
 
-    def add(self, collection: str, number: int, part: Part) -> None:
-        """Take over a finished part; those of one collection are joined by their numbers."""
+    def add(self, chunk: Chunk, part: Part) -> None:
+        """Take over a finished chunk; those of one collection are joined by their numbers."""
 
-    def report(self, collection: str) -> CollectionReport:
+    def report(self, namespace: Namespace) -> CollectionReport:
         """What the parts of a collection sum up to."""
 
     def commit(
@@ -54,11 +87,14 @@ class BackupWriter(Protocol):
 class Form(Protocol):
     """What the files of a backup are called, and what they hold."""
 
+    layout: str
+    """Its name, one of `fastdump.model.LAYOUTS`."""
     encoding: Encoding
+    compressed: bool
     latest_only: frozenset[str]
     """Collections of which only the latest copy is kept, beside the backups."""
 
-    def file_names(self, catalog: Catalog) -> dict[str, str]:
+    def file_names(self, catalog: Catalog) -> dict[Namespace, str]:
         """The file of each collection, in the backup's folder or one folder deeper."""
 
     def further_files(self, catalog: Catalog) -> dict[str, bytes]:
@@ -78,25 +114,22 @@ class Source(Protocol):
     def contents(self, backup: Backup) -> tuple[list[StoredCollection], list[str]]:
         """What a restore of the backup brings back, and what the user should know of it."""
 
-    def target(self, backup: Backup) -> str:
-        """The database that is restored into, where none is named."""
 
-
-class Layout(Source, Protocol):
-    """A place with backups, to which more can be added."""
+class Destination(Protocol):
+    """A place to which backups can be added."""
 
     def backups(self) -> list[Backup]:
-        """All complete backups, oldest first.
+        """All complete backups that may be pruned, oldest first.
 
         Raises:
             StorageError: the folder cannot be read.
         """
 
-    def begin(self, taken: datetime, catalog: Catalog) -> BackupWriter:
-        """Start a backup.
+    def begin(self, taken: datetime, catalog: Catalog, workers: int) -> BackupWriter:
+        """Start a backup, which so many workers will write.
 
         Raises:
-            StorageError: the folder cannot be written.
+            StorageError: the place cannot be written.
         """
 
     def remove(self, backup: Backup) -> None:
@@ -107,7 +140,12 @@ class Layout(Source, Protocol):
         """
 
 
+class Layout(Source, Destination, Protocol):
+    """A folder of backups."""
+
+
 _ADVICE = {
+    errno.EPIPE: "whoever read it has ended; look there for the reason",
     errno.ENOSPC: "there is no space left; free some and run the same command again",
     errno.EDQUOT: "the quota is used up; free some space and run the same command again",
     errno.EROFS: "the file system is read-only",

@@ -16,35 +16,26 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from fastdump.errors import BackupNotFoundError, FormatError
+from fastdump.errors import BackupNotFoundError, FormatError, StorageError
 from fastdump.model import (
-    DEFAULT_DATABASE,
     Backup,
     Catalog,
     CollectionKind,
-    Encoding,
-    Part,
     StoredCollection,
 )
-from fastdump.report import CollectionReport
 from fastdump.store import manifest
-from fastdump.store.base import Form, disk, sync, write_synced
-from fastdump.store.joining import JoinedFile, JoinedLines
+from fastdump.store.base import Form, disk
 from fastdump.store.names import collection_name, is_cut
+from fastdump.store.writing import MANIFEST, FolderWriter
 
-__all__ = ["MANIFEST", "DatedFolders"]
+__all__ = ["MANIFEST", "DatedFolders", "OneFolder"]
 
 _NAME_FORMAT = "%Y-%m-%d_%H-%M-%S"
 _NAME = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}")
-MANIFEST = "manifest.json"
-"""What describes a backup, in its folder."""
 _KOMODO_LATEST_ONLY = "Stats"
-_SYNC_THREADS = 16
 _CLOCK_SET_BACK = timedelta(hours=2)
 
 
@@ -92,18 +83,15 @@ class DatedFolders:
                 f"{backup.path}: without a readable {MANIFEST} only documents can be restored, "
                 "not options and indexes"
             )
-        own = {collection.name for collection in backup.collections}
+        own = {collection.namespace for collection in backup.collections}
+        known = backup.has_manifest
         beside = [
             found
             for found in DatedFolders(backup.path.parent).latest()
-            if found.name not in own
-            and (None in (found.database, backup.database) or found.database == backup.database)
+            if found.namespace not in own
+            and (not known or found.documents is None or found.database in backup.databases)
         ]
         return [*backup.collections, *beside], notes
-
-    def target(self, backup: Backup) -> str:  # noqa: ARG002 - as Komodo does
-        """Komodo's own database, whatever was backed up: a source is no target by accident."""
-        return DEFAULT_DATABASE
 
     def latest(self) -> list[StoredCollection]:
         """The collections beside the dated folders, of which there is only the latest copy.
@@ -114,7 +102,7 @@ class DatedFolders:
         with disk(self.folder):
             return _latest(self.folder)
 
-    def begin(self, taken: datetime, catalog: Catalog) -> DatedWriter:
+    def begin(self, taken: datetime, catalog: Catalog, workers: int) -> FolderWriter:  # noqa: ARG002
         """Start a backup, named after `taken`, or after the next second that is free.
 
         A clock that was set back, as at the end of summer time, does not make it older than the
@@ -134,7 +122,7 @@ class DatedFolders:
             path = self.folder / taken.strftime(_NAME_FORMAT)
             partial = path.with_name(f".{path.name}.partial")
             partial.mkdir(mode=0o700)
-            return DatedWriter(path, partial, catalog, self._form)
+            return FolderWriter(path, partial, catalog, self._form)
 
     def remove(self, backup: Backup) -> None:
         """Delete a backup; it loses its name first, so that no half of it is taken for a whole."""
@@ -169,7 +157,8 @@ def _read_backup(path: Path) -> Backup:
         taken,
         tuple(collections),
         has_manifest=True,
-        database=description.database,
+        layout=description.layout,
+        databases=description.databases,
         server_version=description.server.version,
         consistency=description.consistency,
     )
@@ -226,119 +215,38 @@ def _latest(folder: Path) -> list[StoredCollection]:
     return found
 
 
-class DatedWriter:
-    """A dated folder in the making."""
+class OneFolder:
+    """A folder of the user's choice for one backup, which no pruning ever sees.
 
-    def __init__(
-        self,
-        path: Path,
-        partial: Path,
-        catalog: Catalog,
-        form: Form,
-    ) -> None:
-        self.path = path
-        self.encoding = form.encoding
-        self._partial = partial
+    Args:
+        path: the folder; there may be an empty one already.
+        form: how the backup is written.
+    """
+
+    def __init__(self, path: Path, form: Form) -> None:
+        self._path = path
         self._form = form
-        self._joiner = ThreadPoolExecutor(1, "fastdump-join")
-        names = form.file_names(catalog)
-        joined = JoinedLines if form.encoding is Encoding.JSON else JoinedFile
-        self._files = {
-            collection.name: joined(partial / names[collection.name], collection, self._joiner)
-            for collection in catalog.collections
-        }
-        for folder in self._folders():
-            folder.mkdir(mode=0o700, exist_ok=True)
 
-    @property
-    def name(self) -> str:
-        """What the backup will be called."""
-        return self.path.name
+    def backups(self) -> list[Backup]:
+        """None that may be pruned."""
+        return []
 
-    def part_path(self, collection: str, number: int) -> Path:
-        """Where a worker writes a chunk."""
-        path = self._files[collection].path
-        return path.with_name(f"{path.name}.{number:06d}")
+    def begin(self, taken: datetime, catalog: Catalog, workers: int) -> FolderWriter:  # noqa: ARG002
+        """Start the backup.
 
-    def add(self, collection: str, number: int, part: Part) -> None:
-        """Take over a finished part; those of one collection are joined by their numbers."""
-        self._files[collection].add(number, part)
+        Raises:
+            StorageError: the folder holds something already, or cannot be written.
+        """
+        path = self._path.absolute()
+        with disk(path):
+            if path.exists() and any(path.iterdir()):
+                raise StorageError(f"{path}: there is something in it; name another with --out")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f".{path.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(mode=0o700)
+            return FolderWriter(path, partial, catalog, self._form)
 
-    def report(self, collection: str) -> CollectionReport:
-        """What the parts of a collection sum up to."""
-        return self._files[collection].report()
-
-    def commit(
-        self, catalog: Catalog, started: datetime, ended: datetime, consistency: str
-    ) -> None:
-        """Sync everything, then give it its name: the latest-only files first, the folder last."""
-        with disk(self._partial):
-            for file in self._files.values():
-                file.finish()
-            self._joiner.shutdown()
-            self._sync_files()
-            for name, content in self._form.further_files(catalog).items():
-                write_synced(self._partial / name, content)
-            own, latest = self._entries()
-
-            def describe(name: str, entries: Sequence[manifest.Entry]) -> None:
-                described = manifest.describe(catalog, started, ended, consistency, entries)
-                write_synced(self._partial / name, manifest.write(described))
-
-            describe(MANIFEST, own)
-            for stem, entry in latest.items():
-                describe(f"{stem}.{MANIFEST}", [entry])
-            for folder in self._folders():
-                sync(folder)
-            # All content is on the disk. From here on, there are only renames.
-            for stem in latest:
-                self._replace_latest(stem)
-            self._partial.rename(self.path)
-            sync(self.path.parent)
-
-    def abort(self) -> None:
-        """Remove what was written so far; what was there before is untouched."""
-        self._joiner.shutdown(cancel_futures=True)
-        shutil.rmtree(self._partial, ignore_errors=True)
-
-    def _folders(self) -> list[Path]:
-        """Every folder of the backup, the inner ones first."""
-        return [
-            *({file.path.parent for file in self._files.values()} - {self._partial}),
-            self._partial,
-        ]
-
-    def _sync_files(self) -> None:
-        paths = [file.path for file in self._files.values() if file.collection.has_data]
-        with ThreadPoolExecutor(_SYNC_THREADS, "fastdump-sync") as syncing:
-            list(syncing.map(sync, paths))
-
-    def _entries(self) -> tuple[list[manifest.Entry], dict[str, manifest.Entry]]:
-        """Those of the folder, and those kept beside it by the stem of their file."""
-        own: list[manifest.Entry] = []
-        latest: dict[str, manifest.Entry] = {}
-        for name, file in self._files.items():
-            has_data = file.collection.has_data
-            entry = manifest.entry(
-                file.collection,
-                str(file.path.relative_to(self._partial)) if has_data else None,
-                file.report(),
-                file.digest if has_data else None,
-            )
-            if has_data and name in self._form.latest_only:
-                latest[file.path.name.removesuffix(".gz")] = entry
-            else:
-                own.append(entry)
-        return own, latest
-
-    def _replace_latest(self, stem: str) -> None:
-        """Replace `Stats.gz` and its manifest so that at no moment a whole copy is missing."""
-        folder = self.path.parent
-        final = folder / f"{stem}.{MANIFEST}"
-        pending = final.with_name(f".{final.name}.next")
-        (self._partial / final.name).replace(pending)
-        sync(folder)
-        (self._partial / f"{stem}.gz").replace(folder / f"{stem}.gz")
-        sync(folder)
-        pending.replace(final)
-        sync(folder)
+    def remove(self, backup: Backup) -> None:
+        """Never called: nothing here is pruned."""
+        raise NotImplementedError

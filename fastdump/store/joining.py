@@ -15,11 +15,11 @@ from fastdump.report import CollectionReport
 
 _READ_BYTES = 1024 * 1024
 
-__all__ = ["JoinedFile", "JoinedLines", "file_digest"]
+__all__ = ["JoinedFile", "JoinedLines", "JoinedMembers", "file_digest"]
 
 
 class JoinedFile:
-    """The file of one collection, growing by its parts.
+    """The file of one collection, growing by its parts; its digest is that of the whole file.
 
     Parts may come in any order. The first becomes the file itself, by a rename, so that a
     collection of one part is never copied; the others are appended by the thread of `joiner`.
@@ -29,16 +29,17 @@ class JoinedFile:
         self.path = path
         self.collection = collection
         self._joiner = joiner
-        self._waiting: dict[int, Part] = {}
+        self._waiting: dict[int, tuple[Path, Part]] = {}
         self._joined: list[Future[None]] = []
         self._parts: list[Part] = []
+        self._hash = blake3()
 
-    def add(self, number: int, part: Part) -> None:
-        """Take over part `number` (from 0) and whatever was waiting for it."""
-        self._waiting[number] = part
+    def add(self, number: int, path: Path, part: Part) -> None:
+        """Take over part `number` (from 0), in that file, and whatever was waiting for it."""
+        self._waiting[number] = path, part
         while (following := self._waiting.pop(len(self._parts), None)) is not None:
-            self._joined.append(self._joiner.submit(_append, following.path, self.path))
-            self._parts.append(following)
+            self._joined.append(self._joiner.submit(self._append, following[0]))
+            self._parts.append(following[1])
 
     def finish(self) -> None:
         """Wait until every part is in the file.
@@ -51,19 +52,36 @@ class JoinedFile:
 
     @property
     def digest(self) -> str:
-        """The hexadecimal digest of the members of the finished file."""
-        return blake3(b"".join(part.member_digests for part in self._parts)).hexdigest()
+        """The hexadecimal digest of the finished file."""
+        return blake3(self._hash.digest()).hexdigest()
 
     def report(self) -> CollectionReport:
         """What the parts sum up to."""
         return CollectionReport(
-            self.collection.name,
+            self.collection.namespace,
             self.collection.kind,
             sum(part.documents for part in self._parts),
             sum(part.raw_bytes for part in self._parts),
             sum(part.file_bytes for part in self._parts),
             sum(part.seconds for part in self._parts),
         )
+
+    def _append(self, part: Path) -> None:
+        """In the joiner's thread, while others compress."""
+        _hash_file(part, self._hash)
+        _append(part, self.path)
+
+
+class JoinedMembers(JoinedFile):
+    """A file of members; its digest is made of theirs, which workers computed."""
+
+    @property
+    def digest(self) -> str:
+        """The hexadecimal digest of the members of the finished file."""
+        return blake3(b"".join(part.member_digests for part in self._parts)).hexdigest()
+
+    def _append(self, part: Path) -> None:
+        _append(part, self.path)
 
 
 class JoinedLines(JoinedFile):
@@ -79,11 +97,7 @@ class JoinedLines(JoinedFile):
         if end := self._end():
             with self.path.open("ab") as file:
                 file.write(end)
-
-    @property
-    def digest(self) -> str:
-        """The hexadecimal digest of the finished file's only member."""
-        return blake3(file_digest(self.path)).hexdigest()
+            self._hash.update(end)
 
     def report(self) -> CollectionReport:
         """What the parts and the end sum up to."""
@@ -103,11 +117,15 @@ def file_digest(path: Path) -> bytes:
         OSError: it cannot be read.
     """
     digest = blake3()
+    _hash_file(path, digest)
+    return digest.digest()
+
+
+def _hash_file(path: Path, digest: blake3) -> None:
     with path.open("rb") as file:
         # Not by a memory map, whose pages would count as this process's memory.
         while piece := file.read(_READ_BYTES):
             digest.update(piece)
-    return digest.digest()
 
 
 def _append(part: Path, path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastdump.model import Catalog, Encoding
+from fastdump.model import Catalog, Encoding, Namespace
 from fastdump.store.names import file_names
 
 __all__ = ["KomodoForm"]
@@ -18,14 +18,20 @@ class KomodoForm:
         encoding: BSON, or the JSON lines of Komodo's own backup.
     """
 
+    compressed = True
+
     def __init__(self, latest_only: Sequence[str], encoding: Encoding) -> None:
         self.latest_only = frozenset(latest_only)
         self.encoding = encoding
+        self.layout = "komodo-json" if encoding is Encoding.JSON else "komodo"
 
-    def file_names(self, catalog: Catalog) -> dict[str, str]:
+    def file_names(self, catalog: Catalog) -> dict[Namespace, str]:
         """The file of each collection."""
         stems = file_names(collection.name for collection in catalog.collections)
-        return {name: f"{stem}.gz" for name, stem in stems.items()}
+        return {
+            collection.namespace: f"{stems[collection.name]}.gz"
+            for collection in catalog.collections
+        }
 
     def further_files(self, catalog: Catalog) -> dict[str, bytes]:  # noqa: ARG002 - has none
         """None: all that is to be said is in the manifest."""

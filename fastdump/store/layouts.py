@@ -5,36 +5,86 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from fastdump.errors import BackupDamagedError, UsageError
 from fastdump.model import Encoding
-from fastdump.store.base import Form, Layout, Source
-from fastdump.store.dated import MANIFEST, DatedFolders
+from fastdump.store.archive import STREAM, Archive, ArchivePlace
+from fastdump.store.base import Destination, Form, Source
+from fastdump.store.dated import DatedFolders, OneFolder
 from fastdump.store.komodo import KomodoForm
-from fastdump.store.mongodump import MongodumpFolder, MongodumpForm, databases
+from fastdump.store.mongodump import MongodumpFolder, MongodumpForm
+from fastdump.store.writing import MANIFEST
 
-__all__ = ["layout", "sources"]
-
-
-def layout(name: str, folder: Path, latest_only: Sequence[str]) -> Layout:
-    """The layout of that name, one of `fastdump.model.LAYOUTS`, in that folder."""
-    return DatedFolders(folder, _form(name, latest_only))
+__all__ = ["destination", "source"]
 
 
-def _form(name: str, latest_only: Sequence[str]) -> Form:
+def destination(
+    name: str,
+    folder: Path,
+    latest_only: Sequence[str],
+    *,
+    out: str | None = None,
+    compressed: bool = True,
+    level: int = 1,
+) -> Destination:
+    """Where a backup goes.
+
+    Args:
+        name: of the layout, one of `fastdump.model.LAYOUTS`.
+        folder: the backups folder.
+        latest_only: collections of which only the latest copy is kept there.
+        out: a folder or file instead, or `-` for standard output.
+        compressed: with gzip, which Komodo's layouts always are.
+        level: of compression, for what is not documents.
+
+    Raises:
+        UsageError: these do not fit each other.
+    """
+    if name == "archive":
+        if out is None:
+            raise UsageError(
+                "the archive layout is one file: name it with --out, - is standard output"
+            )
+        return ArchivePlace(out, compressed=compressed, level=level)
+    if not compressed and name != "mongodump":
+        raise UsageError(
+            f"the {name} layout is always gzip: --no-gzip is for mongodump and archive"
+        )
+    if out == STREAM:
+        raise UsageError(
+            f"the {name} layout is many files: only an archive goes to standard output"
+        )
+    if out is not None:
+        return OneFolder(Path(out), _form(name, (), compressed=compressed))
+    return DatedFolders(folder, _form(name, latest_only, compressed=compressed))
+
+
+def _form(name: str, latest_only: Sequence[str], *, compressed: bool) -> Form:
     if name == "mongodump":
-        return MongodumpForm()
+        return MongodumpForm(compressed=compressed)
     return KomodoForm(latest_only, Encoding.JSON if name == "komodo-json" else Encoding.BSON)
 
 
-def sources(folder: Path, name: str | None) -> list[Source]:
-    """Where to read a backup from: one for each database, of which only mongodump has several.
+def source(folder: Path, name: str | None) -> Source:
+    """Where to read a backup from, told by looking.
 
     Args:
         folder: the backups folder.
-        name: the name or path of a backup; None is the most recent one of the folder.
+        name: the name or path of a backup, `-` for standard input; None is the most recent one of
+            the folder.
 
     Raises:
-        StorageError: a folder cannot be read.
+        BackupDamagedError: a file is no archive.
+        StorageError: it cannot be read.
     """
-    ours = name is None or (folder / name / MANIFEST).is_file()
-    dumped = [] if ours else databases(folder / str(name))
-    return [MongodumpFolder(path) for path in dumped] or [DatedFolders(folder)]
+    if name == STREAM:
+        return Archive(name)
+    path = folder / (name or "")
+    if name is None or (path / MANIFEST).is_file():
+        return DatedFolders(folder)
+    if path.is_file():
+        if not Archive.recognised(path):
+            raise BackupDamagedError(
+                f"{path}: this is no archive of mongodump; of other backups, name the folder"
+            )
+        return Archive(str(path))
+    return (MongodumpFolder.recognised(path) if path.is_dir() else None) or DatedFolders(folder)

@@ -14,7 +14,14 @@ from typing import Annotated
 import msgspec
 
 from fastdump.errors import FormatError
-from fastdump.model import Catalog, Collection, CollectionKind, StoredCollection
+from fastdump.model import (
+    DEFAULT_DATABASE,
+    LAYOUTS,
+    Catalog,
+    Collection,
+    CollectionKind,
+    StoredCollection,
+)
 from fastdump.report import CollectionReport
 from fastdump.version import __version__
 
@@ -52,6 +59,10 @@ class Entry(msgspec.Struct, frozen=True):
     """What `create` takes, in canonical Extended JSON."""
     indexes: list[msgspec.Raw]
     """What `createIndexes` takes, in canonical Extended JSON."""
+    database: str | None = None
+    """Where the manifest names none."""
+    uuid: str | None = None
+    """The server's own name for it, 32 hexadecimal digits."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -59,22 +70,31 @@ class Manifest(msgspec.Struct, frozen=True):
 
     format: int
     tool: str
-    database: str
+    database: str | None
+    """The one that was backed up; null where several were."""
     server: Server
     started: datetime
     ended: datetime
     consistency: str
     collections: list[Entry]
+    layout: str = LAYOUTS[0]
+
+    @property
+    def databases(self) -> tuple[str, ...]:
+        """Those that it is of, by name."""
+        names = (entry.database or self.database for entry in self.collections)
+        return tuple(sorted({name for name in (self.database, *names) if name is not None}))
 
 
 def describe(
     catalog: Catalog,
+    layout: str,
     started: datetime,
     ended: datetime,
     consistency: str,
     entries: Iterable[Entry],
 ) -> Manifest:
-    """The manifest of a backup of that database."""
+    """The manifest of a backup in that layout."""
     server = Server(catalog.server.address, catalog.server.version, catalog.server.topology)
     return Manifest(
         FORMAT,
@@ -85,6 +105,7 @@ def describe(
         ended,
         consistency,
         list(entries),
+        layout,
     )
 
 
@@ -102,6 +123,8 @@ def entry(
         digest,
         msgspec.Raw(collection.options.encode()),
         [msgspec.Raw(index.encode()) for index in collection.indexes],
+        collection.database,
+        collection.uuid,
     )
 
 
@@ -151,5 +174,6 @@ def stored(
         raw_bytes=entry.raw_bytes,
         digest=entry.digest,
         latest_only=latest_only,
-        database=manifest.database,
+        database=entry.database or manifest.database or DEFAULT_DATABASE,
+        uuid=entry.uuid,
     )

@@ -32,9 +32,6 @@ SEGMENT_BYTES = 32 * 1024 * 1024
 
 _READ_BYTES = 1024 * 1024
 
-_FOREIGN_RATIO = 5
-"""What a gzip file is guessed to hold for each of its bytes, where it does not say."""
-
 
 def check_files(collections: list[StoredCollection]) -> list[Problem]:
     """What can be known without reading: files that are missing or have another size."""
@@ -142,14 +139,14 @@ def _segment(
     collection: StoredCollection, path: Path, number: int, group: list[Member], foreign_bytes: int
 ) -> Segment:
     return Segment(
-        collection=collection.name,
-        target=collection.data_name,
+        namespace=collection.namespace,
+        target=collection.data,
         path=path,
         offset=group[0].offset if group else 0,
         file_bytes=sum(member.file_bytes for member in group) or foreign_bytes,
         members=len(group) or None,
         documents=sum(member.documents for member in group) if group else None,
-        raw_bytes=sum(member.raw_bytes for member in group) or foreign_bytes * _FOREIGN_RATIO,
+        raw_bytes=sum(member.raw_bytes for member in group) or foreign_bytes * gzip.USUAL_RATIO,
         number=number,
     )
 

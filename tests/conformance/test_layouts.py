@@ -21,6 +21,7 @@ from fastdump.model import (
     Collection,
     CollectionKind,
     Encoding,
+    Namespace,
     Segment,
     ServerInfo,
     StoredCollection,
@@ -28,6 +29,7 @@ from fastdump.model import (
 from fastdump.mongo import ejson
 from fastdump.store import layouts
 from fastdump.store.base import BackupWriter, Layout
+from fastdump.store.dated import DatedFolders
 from fastdump.store.reading import check_files, read_batches, read_lines, segments
 
 TAKEN = datetime(2026, 3, 4, 5, 6, 7)
@@ -36,16 +38,22 @@ NAMES = ["Action", "a/b", "A", "a", "Stats", "..", "日本", "n" * 220]
 MakeLayout = Callable[[Path], Layout]
 
 
+def folder_of(name: str, folder: Path, latest_only: list[str]) -> Layout:
+    found = layouts.destination(name, folder, latest_only)
+    assert isinstance(found, DatedFolders)
+    return found
+
+
 def komodo(folder: Path) -> Layout:
-    return layouts.layout("komodo", folder, ["Stats"])
+    return folder_of("komodo", folder, ["Stats"])
 
 
 def komodo_json(folder: Path) -> Layout:
-    return layouts.layout("komodo-json", folder, ["Stats"])
+    return folder_of("komodo-json", folder, ["Stats"])
 
 
 def mongodump(folder: Path) -> Layout:
-    return layouts.layout("mongodump", folder, [])
+    return folder_of("mongodump", folder, [])
 
 
 @pytest.fixture(params=[komodo, komodo_json, mongodump])
@@ -56,7 +64,7 @@ def layout(request: pytest.FixtureRequest, tmp_path: Path) -> Layout:
 
 def collection(name: str, kind: CollectionKind = CollectionKind.COLLECTION) -> Collection:
     index = '{"name": "x_1", "key": {"x": 1}}'
-    return Collection(name, kind, '{"validator": {}}', (index,), 6, 600)
+    return Collection("db", name, kind, '{"validator": {}}', (index,), 6, 600)
 
 
 def documents(name: str, number: int) -> bytes:
@@ -64,11 +72,12 @@ def documents(name: str, number: int) -> bytes:
 
 
 def write(writer: BackupWriter, name: str, number: int) -> None:
-    path = writer.part_path(name, number)
-    chunk = Chunk(name, name, number, 0, 0)
-    packing = packer(writer.encoding, 1, chunk)
-    path.write_bytes(packing.pack(Batch(documents(name, number), 3)))
-    writer.add(name, number, packing.part(path, 0.1))
+    namespace = Namespace("db", name)
+    chunk = Chunk(namespace, namespace, number, 3, 0, 0)
+    packing = packer(writer.encoding, 1 if writer.compressed else None, chunk)
+    with writer.outputs.opened(chunk) as output:
+        place = output.write(packing.pack(Batch(documents(name, number), 3)))
+    writer.add(chunk, packing.part(0.1, [place]))
 
 
 def catalog_of(names: list[str]) -> Catalog:
@@ -78,7 +87,7 @@ def catalog_of(names: list[str]) -> Catalog:
 
 def make_backup(layout: Layout, names: list[str], taken: datetime = TAKEN) -> BackupWriter:
     catalog = catalog_of(names)
-    writer = layout.begin(taken, catalog)
+    writer = layout.begin(taken, catalog, 1)
     for name in names:
         for number in (1, 0, 2):
             write(writer, name, number)
@@ -119,7 +128,7 @@ def test_what_is_written_comes_back(layout: Layout) -> None:
 def test_nothing_is_there_before_all_of_it_is(layout: Layout) -> None:
     make_backup(layout, ["c", "Stats"])
     before = layout.backups()
-    writer = layout.begin(TAKEN + timedelta(days=1), catalog_of(["c", "Stats"]))
+    writer = layout.begin(TAKEN + timedelta(days=1), catalog_of(["c", "Stats"]), 1)
     write(writer, "c", 0)
     write(writer, "Stats", 0)
     assert layout.backups() == before
@@ -131,7 +140,7 @@ def test_nothing_is_there_before_all_of_it_is(layout: Layout) -> None:
 
 
 def test_an_abort_leaves_nothing(layout: Layout, tmp_path: Path) -> None:
-    writer = layout.begin(TAKEN, catalog_of(["c"]))
+    writer = layout.begin(TAKEN, catalog_of(["c"]), 1)
     write(writer, "c", 0)
     writer.abort()
     assert list(tmp_path.iterdir()) == []

@@ -171,7 +171,8 @@ def test_three_killed_workers_of_one_chunk_fail_the_backup_and_it_is_named(
     family = psutil.Process(backup.pid).children(recursive=True)
     _out, err = backup.communicate(timeout=COMMAND_SECONDS)
     assert backup.returncode == 1
-    assert "3 worker processes were killed while they worked on part 1 of Log" in err
+    said = f"3 worker processes were killed while they worked on part 1 of 1 of {database}.Log"
+    assert said in err
     assert "Traceback" not in err
     assert content(folder) == before
     assert all_gone(family)

@@ -23,8 +23,10 @@ from tests.conftest import Server
 PIECES = 7
 
 
-def collection(documents: int) -> Collection:
-    return Collection("c", CollectionKind.COLLECTION, "{}", (), documents, documents * 500)
+def collection(database: str, documents: int) -> Collection:
+    return Collection(
+        database, "c", CollectionKind.COLLECTION, "{}", (), documents, documents * 500
+    )
 
 
 def fill(server: Server, ids: list[Any]) -> str:
@@ -38,7 +40,7 @@ def read(server: Server, database: str, chunks: list[Chunk]) -> list[bytes]:
     found = []
     with server.client() as client:
         for chunk in chunks:
-            for batch in fetch(client[database], chunk):
+            for batch in fetch(client, chunk):
                 inside = spans(batch.data)
                 assert len(inside) == batch.documents
                 found += [batch.data[start:end] for start, end in inside]
@@ -54,7 +56,7 @@ def stored(server: Server, database: str) -> list[bytes]:
 
 def bounds_of(server: Server, database: str) -> Bounds:
     with server.client() as client:
-        return BoundFinder(client[database]).find("c", PIECES)
+        return BoundFinder(client, records=True).find(collection(database, 100), PIECES)
 
 
 def check(server: Server, database: str, chunks: list[Chunk]) -> None:
@@ -65,7 +67,7 @@ def test_by_record(server: Server) -> None:
     database = fill(server, mixed_ids(random.Random(1), 4000))
     found = bounds_of(server, database)
     assert len(found.records) == PIECES - 1
-    chunks = cut(collection(4000), found)
+    chunks = cut(collection(database, 4000), found)
     check(server, database, chunks)
     sizes = [len(read(server, database, [chunk])) for chunk in chunks]
     assert max(sizes) - min(sizes) < 10
@@ -81,7 +83,7 @@ def test_by_record_where_records_are_missing(server: Server, kept: float) -> Non
         )
     found = bounds_of(server, database)
     assert len(found.records) >= PIECES - 2
-    check(server, database, cut(collection(20_000), found))
+    check(server, database, cut(collection(database, 20_000), found))
 
 
 @pytest.mark.parametrize("gone", [1, 40, 3000], ids=["the one", "40 of them", "all before"])
@@ -93,7 +95,7 @@ def test_a_bound_that_was_deleted_since_the_plan(server: Server, gone: int) -> N
             # Inserted in order into a new collection: the record id is the _id.
             doomed = {"_id": {"$gt": record - gone, "$lte": record}}
             assert client[database]["c"].delete_many(doomed).deleted_count
-    check(server, database, cut(collection(3000), found))
+    check(server, database, cut(collection(database, 3000), found))
 
 
 def test_by_id_over_all_types(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +107,7 @@ def test_by_id_over_all_types(server: Server, monkeypatch: pytest.MonkeyPatch) -
         database = fill(server, mixed_ids(random.Random(count), count))
         found = bounds_of(server, database)
         assert found.ids
-        check(server, database, cut(collection(count), found))
+        check(server, database, cut(collection(database, count), found))
 
 
 def test_a_server_that_knows_no_record_ids_is_asked_once(
@@ -120,9 +122,9 @@ def test_a_server_that_knows_no_record_ids_is_asked_once(
     monkeypatch.setattr(bounds, "_record_bounds", refused)
     database = fill(server, list(range(4000)))
     with server.client() as client:
-        finder = BoundFinder(client[database])
-        assert finder.find("c", PIECES).ids
-        assert finder.find("c", PIECES).ids
+        finder = BoundFinder(client, records=True)
+        assert finder.find(collection(database, 100), PIECES).ids
+        assert finder.find(collection(database, 100), PIECES).ids
     assert asked == ["c"]
 
 
@@ -131,7 +133,7 @@ def test_by_id_where_a_bound_is_next_to_the_ends(server: Server) -> None:
     database = fill(server, ids)
     for one in (None, 1):
         at = Bounds(ids=(bson.encode({"_id": one}),))
-        check(server, database, cut(collection(4), at))
+        check(server, database, cut(collection(database, 4), at))
 
 
 def test_a_clustered_collection_is_cut_by_id(server: Server) -> None:
@@ -142,13 +144,13 @@ def test_a_clustered_collection_is_cut_by_id(server: Server) -> None:
     found = bounds_of(server, database)
     assert found.ids
     assert not found.records
-    check(server, database, cut(collection(3000), found))
+    check(server, database, cut(collection(database, 3000), found))
 
 
 def test_an_empty_or_missing_collection_is_not_cut(server: Server) -> None:
     database = server.new_database()
     assert bounds_of(server, database) == Bounds()
-    assert read(server, database, cut(collection(0), Bounds())) == []
+    assert read(server, database, cut(collection(database, 0), Bounds())) == []
 
 
 def test_large_and_small_documents_in_one_collection(server: Server) -> None:
@@ -156,5 +158,5 @@ def test_large_and_small_documents_in_one_collection(server: Server) -> None:
     sizes = [10, 3_000_000, 10, 16_000_000, 200_000] * 3
     documents = [{"_id": n, "p": b"x" * size} for n, size in enumerate(sizes)]
     insert(server.connection, database, "c", documents)
-    check(server, database, cut(collection(15), bounds_of(server, database)))
-    check(server, database, cut(collection(15), Bounds()))
+    check(server, database, cut(collection(database, 15), bounds_of(server, database)))
+    check(server, database, cut(collection(database, 15), Bounds()))

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from fastdump.store.dated import DatedFolders
-from fastdump.store.layouts import layout as layout_of
+from fastdump.store.layouts import destination
 from tests.conformance.test_layouts import TAKEN, contents, make_backup
 
 
 def komodo(folder: Path, latest_only: Sequence[str] = ("Stats",)) -> DatedFolders:
-    layout = layout_of("komodo", folder, latest_only)
+    layout = destination("komodo", folder, latest_only)
     assert isinstance(layout, DatedFolders)
     return layout
 

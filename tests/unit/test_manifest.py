@@ -21,11 +21,13 @@ INDEX = '{"v": {"$numberInt": "2"}, "key": {"b": 1, "a": -1}, "name": "b_1"}'
 
 
 def content(**changes: Any) -> bytes:
-    collection = Collection("a/b", CollectionKind.COLLECTION, OPTIONS, (INDEX,), 5, 50)
-    report = CollectionReport("a/b", CollectionKind.COLLECTION, 5, 50, 20, 0.1)
+    collection = Collection("db", "a/b", CollectionKind.COLLECTION, OPTIONS, (INDEX,), 5, 50)
+    report = CollectionReport(collection.namespace, CollectionKind.COLLECTION, 5, 50, 20, 0.1)
     catalog = Catalog("db", ServerInfo("h:1", "6.0.5", "standalone"), (collection,))
     entry = manifest.entry(collection, "a%2Fb.gz", report, "00")
-    written = json.loads(manifest.write(manifest.describe(catalog, NOW, NOW, "none", [entry])))
+    written = json.loads(
+        manifest.write(manifest.describe(catalog, "komodo", NOW, NOW, "none", [entry]))
+    )
     written["collections"][0] |= changes.pop("collection", {})
     return json.dumps(written | changes).encode()
 

@@ -17,7 +17,7 @@ def collection(
     *,
     capped: bool = False,
 ) -> Collection:
-    return Collection(name, kind, "{}", (), raw_bytes // 1000, raw_bytes, capped)
+    return Collection("db", name, kind, "{}", (), raw_bytes // 1000, raw_bytes, capped)
 
 
 def catalog(*collections: Collection) -> Catalog:
@@ -67,7 +67,7 @@ def test_a_plan_is_longest_first_and_complete(megabytes: list[int], workers: int
     sizes = [chunk.raw_bytes for chunk in chunks]
     assert sizes == sorted(sizes, reverse=True)
     for found in collections:
-        numbers = [chunk.number for chunk in chunks if chunk.collection == found.name]
+        numbers = [chunk.number for chunk in chunks if chunk.namespace == found.namespace]
         assert numbers == list(range(len(numbers)))
         assert numbers
 
@@ -102,7 +102,9 @@ def test_a_view_has_no_chunk_and_a_time_series_is_read_from_its_buckets() -> Non
         2,
         lambda _collection, _count: Bounds(),
     )
-    assert [(chunk.collection, chunk.source) for chunk in chunks] == [("t", "system.buckets.t")]
+    assert [(str(chunk.namespace), str(chunk.source), str(chunk.target)) for chunk in chunks] == [
+        ("db.t", "db.system.buckets.t", "db.system.buckets.t")
+    ]
 
 
 def test_where_the_server_cannot_sample_a_collection_is_read_whole() -> None:

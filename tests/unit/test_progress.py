@@ -3,11 +3,13 @@ from __future__ import annotations
 import io
 import json
 
-from fastdump.model import CollectionKind
+from fastdump.model import CollectionKind, Namespace
 from fastdump.progress import Bar, JsonLines, LogLines, Reporter, Silent, reporter
 from fastdump.report import CollectionReport
 
-REPORT = CollectionReport("line\nbreak", CollectionKind.COLLECTION, 1234, 5_000_000, 10, 0.5)
+REPORT = CollectionReport(
+    Namespace("db", "line\nbreak"), CollectionKind.COLLECTION, 1234, 5_000_000, 10, 0.5
+)
 
 
 def tell(chosen: Reporter) -> None:

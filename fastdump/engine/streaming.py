@@ -1,0 +1,144 @@
+"""Loading an archive as it comes: one reader, several threads that send, little memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+from fastdump.codec.archive import Block, End
+from fastdump.engine.loading import Loading, LoadWorker, Target
+from fastdump.engine.pool import Meter
+from fastdump.errors import BackupDamagedError
+from fastdump.model import Definition, Namespace, Segment, StoredCollection
+from fastdump.mongo import schema
+from fastdump.mongo.load import Loader, summed
+from fastdump.progress import Reporter
+
+__all__ = ["StreamLoading"]
+
+_TICK_SECONDS = 0.1
+_INDEX_BUILDERS = 2
+
+
+class StreamLoading(Loading[Segment]):
+    """Loads what comes, and builds a collection's indexes when it has ended.
+
+    Args:
+        target: where documents go.
+        collections: by their names in the archive, called as on the target.
+        blocks: the archive.
+        reporter: hears how it goes.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        collections: Mapping[Namespace, StoredCollection],
+        blocks: Iterator[Block | End],
+        reporter: Reporter,
+    ) -> None:
+        super().__init__(target, list(collections.values()), (), reporter)
+        # A block names what holds the documents, which for a time series is its buckets.
+        self._collections = {
+            replace(found, database=name.database, name=name.collection).data: found
+            for name, found in collections.items()
+        }
+        self._blocks = blocks
+        self._loaders = defaultdict[Namespace, dict[int, Loader]](dict)
+        self._sent = defaultdict[Namespace, deque[Future[None]]](deque)
+        self._unbuilt = [found for found in collections.values() if found.indexes]
+
+    def _load(self, worker: LoadWorker[Segment]) -> None:
+        worker.meter = Meter([0, 0])
+        began = time.monotonic()
+        senders = max(worker.senders, 1)
+        try:
+            with (
+                ThreadPoolExecutor(_INDEX_BUILDERS, "fastdump-index") as builders,
+                ThreadPoolExecutor(senders, "fastdump-send") as threads,
+            ):
+                building = self._send_all(worker, threads, builders, 2 * senders)
+                for definition, built in building:
+                    self._built(definition, built.result())
+        finally:
+            worker.close()
+        for found in self._collections.values():
+            loaders = list(self._loaders[found.namespace].values())
+            self._loaded[found.namespace].append(summed(loaders, time.monotonic() - began))
+
+    def _send_all(
+        self,
+        worker: LoadWorker[Segment],
+        threads: ThreadPoolExecutor,
+        builders: ThreadPoolExecutor,
+        waiting: int,
+    ) -> list[tuple[Definition, Future[list[str]]]]:
+        building: list[tuple[Definition, Future[list[str]]]] = []
+
+        def build(found: StoredCollection) -> None:
+            if found in self._unbuilt and self._target.how.indexes:
+                self._unbuilt.remove(found)
+                building.append((found, builders.submit(worker.build_indexes, found)))
+
+        queue = deque[Future[None]]()
+        try:
+            for event in self._read(worker):
+                found = self._collections.get(event.namespace)
+                if isinstance(event, End):
+                    self._check(event)
+                    if found is not None:
+                        self._wait(found.namespace)
+                        build(found)
+                elif found is not None:
+                    queue.append(threads.submit(self._send, worker, found, event))
+                    self._sent[found.namespace].append(queue[-1])
+                    if _is_ordered(found, self._target) or len(queue) > waiting:
+                        queue.popleft().result()
+            for sent in queue:
+                sent.result()
+        except BaseException:
+            for sent in queue:
+                sent.cancel()
+            raise
+        # Of those that did not end, because the archive is damaged, what came is kept too.
+        for found in list(self._unbuilt):
+            build(found)
+        return building
+
+    def _read(self, worker: LoadWorker[Segment]) -> Iterator[Block | End]:
+        """The archive, as far as it can be read."""
+        ticked = time.monotonic()
+        try:
+            for event in self._blocks:
+                yield event
+                if time.monotonic() - ticked > _TICK_SECONDS and worker.meter is not None:
+                    ticked = time.monotonic()
+                    self._reporter.update(*worker.meter.total)
+        except BackupDamagedError as error:
+            self._failures.append(f"{error}; what came before that was restored")
+
+    def _send(self, worker: LoadWorker[Segment], found: StoredCollection, block: Block) -> None:
+        """Runs in a thread, each of which has its own loader for a collection."""
+        loaders = self._loaders[found.namespace]
+        me = threading.get_ident()
+        if me not in loaders:
+            (loaders[me],) = worker.loaders(found.data, 1)
+        worker.send(loaders[me], block.batch)
+
+    def _check(self, event: End) -> None:
+        if not event.intact:
+            self._failures.append(
+                f"{event.namespace}: the documents in the archive are not those that were written"
+            )
+
+    def _wait(self, namespace: Namespace) -> None:
+        for sent in self._sent.pop(namespace, ()):
+            sent.result()
+
+
+def _is_ordered(found: StoredCollection, target: Target) -> bool:
+    return target.how.in_order or bool(schema.parsed(found.options).get("capped"))

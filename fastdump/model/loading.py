@@ -1,0 +1,68 @@
+"""How documents are loaded, and what becomes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastdump.model.server import Namespace
+
+__all__ = ["LoadOptions", "Loaded", "Rejection"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """What the user wants of a restore or a copy."""
+
+    drop: bool = False
+    """Drop each collection first."""
+    indexes: bool = True
+    """Build a collection's indexes when its documents are in."""
+    keep_index_version: bool = False
+    """With the version that they had, instead of that which the server gives new ones."""
+    collection_options: bool = True
+    """Make collections with the options that they had."""
+    preserve_uuid: bool = False
+    """Make collections with the UUID that they had."""
+    bypass_validation: bool = False
+    """Write documents that a collection's validator refuses."""
+    in_order: bool = False
+    """Load a collection's documents in the order in which they were kept."""
+    stop_on_error: bool = False
+    """End with the first document that cannot be written."""
+    check_documents: bool = False
+    """Decode every document, to see that it is one, before it is sent."""
+    users_and_roles: bool = True
+    """Merge the users and roles that the backup holds into those of the target."""
+    write_concern: str | None = None
+    """A number of servers, `majority`, or a name of the server's configuration; None is that of
+    the connection string, else majority."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A document that could not be written, and why."""
+
+    namespace: Namespace
+    document: str
+    """Its `_id`, or the line of the file where it should have been."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What became of the documents of a segment or a chunk."""
+
+    documents: int
+    raw_bytes: int
+    seconds: float
+    """How long a worker was busy with it."""
+    inserted: int
+    replaced: int
+    """Documents that the target held under the same `_id` with other content."""
+    unchanged: int
+    """Documents that the target held already, byte for byte."""
+    rejected: int
+    rejections: tuple[Rejection, ...]
+    """The first few of them."""
+    damage: str | None = None
+    """Why the file could not be read to its end."""

@@ -1,0 +1,259 @@
+"""What is known of a server: how to reach it, what it holds, how that is cut into chunks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+__all__ = [
+    "BUCKETS",
+    "Bounds",
+    "Catalog",
+    "Chunk",
+    "Collection",
+    "CollectionKind",
+    "Connection",
+    "Definition",
+    "ExtendedJson",
+    "Namespace",
+    "Selection",
+    "ServerInfo",
+    "data_namespace",
+]
+
+BUCKETS = "system.buckets."
+"""What the names of collections begin with that hold the data of time series."""
+
+ExtendedJson = str
+"""The text of a JSON value in canonical Extended JSON v2: what options and indexes travel as."""
+
+
+class Namespace(NamedTuple):
+    """The full name of a collection."""
+
+    database: str
+    collection: str
+
+    def __str__(self) -> str:
+        return f"{self.database}.{self.collection}"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to reach a server. Neither its repr nor `shown` ever gives a password away."""
+
+    uri: str = field(repr=False)
+    shown: str
+    """The address as it may be printed: no user, no password, no options."""
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    app_name: str | None = None
+    """What the server's log should call this client; by default fastdump and its version."""
+    options: tuple[tuple[str, str | bool], ...] = field(default=(), repr=False)
+    """Further ones of a connection string, which win over those that are in it."""
+    read_preference: str | None = None
+    """A mode, or a JSON object with mode, tagSets and maxStalenessSeconds; None is the URI's."""
+    member: str | None = None
+    """The only host to talk to, of those that the URI leads to."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """The server that a backup was read from."""
+
+    address: str
+    version: str
+    topology: str
+    """`standalone`, `replica set` or `sharded cluster`."""
+
+
+class CollectionKind(StrEnum):
+    """What the server calls the type of a collection."""
+
+    COLLECTION = "collection"
+    VIEW = "view"
+    TIMESERIES = "timeseries"
+
+
+class Definition(Protocol):
+    """What is needed to make a collection, wherever it was described."""
+
+    @property
+    def namespace(self) -> Namespace:
+        """Its name."""
+
+    @property
+    def data(self) -> Namespace:
+        """What holds its documents on the server: for a time series, its buckets."""
+
+    @property
+    def kind(self) -> CollectionKind:
+        """What it is."""
+
+    @property
+    def options(self) -> ExtendedJson:
+        """What `create` takes."""
+
+    @property
+    def indexes(self) -> tuple[ExtendedJson, ...]:
+        """What `createIndexes` takes."""
+
+    @property
+    def uuid(self) -> str | None:
+        """The server's own name for it, 32 hexadecimal digits, where it is known."""
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of its file; 0 where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A collection as the catalog of a server describes it."""
+
+    database: str
+    name: str
+    kind: CollectionKind
+    options: ExtendedJson
+    indexes: tuple[ExtendedJson, ...]
+    """Every index but the one on `_id`, which the server makes by itself."""
+    documents: int
+    """An estimate: the server's own count may be off after a crash."""
+    raw_bytes: int
+    """An estimate of the size of all documents as BSON."""
+    capped: bool = False
+    """A capped collection's meaning is its order, so it is never cut."""
+    uuid: str | None = None
+    """The server's own name for it, 32 hexadecimal digits, where it has one."""
+    query: bytes | None = None
+    """BSON of the filter that its documents must pass; None for all."""
+    read_from: Namespace | None = None
+    """Where its documents are read, if not where they are held: a view, or the users of all."""
+
+    @property
+    def namespace(self) -> Namespace:
+        """Its full name."""
+        return Namespace(self.database, self.name)
+
+    @property
+    def file_bytes(self) -> int:
+        """A collection on a server has no file."""
+        return 0
+
+    @property
+    def has_data(self) -> bool:
+        """Whether there are documents to keep: a view has none of its own."""
+        return self.kind is not CollectionKind.VIEW
+
+    @property
+    def data(self) -> Namespace:
+        """What holds its documents on the server."""
+        return data_namespace(self.namespace, self.kind)
+
+
+def data_namespace(namespace: Namespace, kind: CollectionKind) -> Namespace:
+    """What holds the documents of a collection: a time series lives in its buckets."""
+    if kind is CollectionKind.TIMESERIES:
+        return namespace._replace(collection=f"{BUCKETS}{namespace.collection}")
+    return namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What a server holds, or one of its databases, by name."""
+
+    database: str | None
+    """The one that was asked for; None for all."""
+    server: ServerInfo
+    collections: tuple[Collection, ...]
+
+    @property
+    def raw_bytes(self) -> int:
+        """An estimate of the size of all documents as BSON."""
+        return sum(collection.raw_bytes for collection in self.collections)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What of a server is meant."""
+
+    database: str | None
+    """None is all but the server's own."""
+    collections: tuple[str, ...] = ()
+    """Patterns of the names of those that are wanted; none means all."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of those that are not."""
+    query: bytes | None = None
+    """BSON of a filter for the documents of the only collection."""
+    views_as_collections: bool = False
+    """Only views are meant, and what they show."""
+    users_and_roles: bool = False
+    """The users and roles of that database too, or of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Where to cut a collection: at record ids, or at `_id`s (BSON of `{_id: bound}`)."""
+
+    records: tuple[int, ...] = ()
+    ids: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One part of one collection, fetched by one worker in one go.
+
+    Without any bound it is the whole collection, read in storage order. With `after` or `until` it
+    is the records after the one and up to the other, in storage order. With `lower` or `upper` it
+    is the `_id`s from the one on and below the other, in the server's order of all BSON types;
+    where there is no `upper` it reaches to the end, MaxKey included.
+    """
+
+    namespace: Namespace
+    source: Namespace
+    """What is read: for a time series its buckets."""
+    number: int
+    """The place of this chunk among those of its collection, from 0."""
+    chunks: int
+    """How many its collection has."""
+    raw_bytes: int
+    """An estimate of the size of its documents."""
+    document_bytes: int
+    """An estimate of the size of one document, by which batches are sized."""
+    lower: bytes | None = None
+    """BSON of `{_id: bound}`, inclusive."""
+    upper: bytes | None = None
+    """BSON of `{_id: bound}`, exclusive."""
+    after: int | None = None
+    """A record id, exclusive."""
+    until: int | None = None
+    """A record id, inclusive."""
+    query: bytes | None = None
+    """BSON of the filter that documents must pass; None for all."""
+    natural: bool = True
+    """Whether a whole collection is read in storage order, not as the server sees fit: a view has
+    none, and a filter may have a better index."""
+
+    @property
+    def target(self) -> Namespace:
+        """What it is written as: for a time series its buckets."""
+        if self.source.collection.startswith(BUCKETS):
+            return self.namespace._replace(collection=f"{BUCKETS}{self.namespace.collection}")
+        return self.namespace
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the whole collection, uncut."""
+        bounds = (self.after, self.until, self.lower, self.upper)
+        return all(bound is None for bound in bounds)
+
+    @property
+    def how(self) -> str:
+        """How it is read, for people."""
+        if self.after is not None or self.until is not None:
+            return "by record"
+        return "whole" if self.is_whole else "by _id"
+
+    def __str__(self) -> str:
+        return f"part {self.number + 1} of {self.chunks} of {self.namespace}"

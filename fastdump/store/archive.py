@@ -1,0 +1,348 @@
+"""An archive of mongodump's, as a file or a stream: written by many processes, read by one.
+
+The format is in `fastdump.codec.archive`. Every block that a worker writes is a gzip member of its
+own, so that compression is as parallel as fetching; to any reader it is one gzip stream.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from multiprocessing import reduction
+from multiprocessing.sharedctypes import RawValue
+from multiprocessing.synchronize import Lock
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from fastdump.codec import archive, gzip
+from fastdump.codec.archive import Block, Described, End
+from fastdump.codec.bson import Batch
+from fastdump.errors import BackupDamagedError, BackupNotFoundError, FormatError
+from fastdump.model import (
+    ArchivedBlock,
+    Backup,
+    Catalog,
+    Chunk,
+    Collection,
+    CollectionKind,
+    Encoding,
+    Namespace,
+    Part,
+    StoredCollection,
+)
+from fastdump.report import CollectionReport
+from fastdump.store import metadata
+from fastdump.store.base import disk, private, sync
+from fastdump.version import __version__
+
+__all__ = ["STREAM", "Archive", "ArchivePlace"]
+
+STREAM = "-"
+"""What standard input and output are called."""
+
+_OPLOG = Namespace("", "oplog")
+
+
+class _Cell(Protocol):
+    value: int
+
+
+class _Shared:
+    """A file or pipe that several processes write to, one block after another."""
+
+    def __init__(self, descriptor: int, path: Path, lock: Lock, places: _Cell) -> None:
+        self._descriptor = descriptor
+        self._path = path
+        self._lock = lock
+        self._places = places
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Works only while a process is being started, which is when it is needed.
+        return _attached, (
+            reduction.DupFd(self._descriptor),
+            self._path,
+            self._lock,
+            self._places,
+        )
+
+    @contextmanager
+    def opened(self, chunk: Chunk) -> Iterator[_Shared]:  # noqa: ARG002 - one output for all
+        """Itself: it is open all the time."""
+        with disk(self._path):
+            yield self
+
+    def write(self, data: bytes) -> int:
+        """Write a whole block; returns its place among all."""
+        left = memoryview(data)
+        with self._lock:
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+            self._places.value += 1
+            return self._places.value
+
+
+class _Duplicate(Protocol):
+    def detach(self) -> int:
+        """The descriptor, in the process that it was sent to."""
+
+
+def _attached(duplicate: _Duplicate, path: Path, lock: Lock, places: _Cell) -> _Shared:
+    return _Shared(duplicate.detach(), path, lock, places)
+
+
+class ArchivePlace:
+    """Where one archive goes.
+
+    Args:
+        path: the file, which is replaced when the archive is whole; `-` for standard output.
+        compressed: with gzip.
+        level: of compression of what is not documents.
+    """
+
+    def __init__(self, path: str, *, compressed: bool, level: int) -> None:
+        self._path = path
+        self._compressed = compressed
+        self._level = level
+
+    def backups(self) -> list[Backup]:
+        """None that may be pruned."""
+        return []
+
+    def begin(self, taken: datetime, catalog: Catalog, workers: int) -> ArchiveWriter:  # noqa: ARG002
+        """Start the archive: its head is written at once.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        level = self._level if self._compressed else None
+        return ArchiveWriter(self._path, catalog, workers, level)
+
+    def remove(self, backup: Backup) -> None:
+        """Never called: nothing here is pruned."""
+        raise NotImplementedError
+
+
+class ArchiveWriter:
+    """An archive in the making."""
+
+    encoding = Encoding.ARCHIVE
+
+    def __init__(self, path: str, catalog: Catalog, workers: int, level: int | None) -> None:
+        self.path = Path(path) if path == STREAM else Path(path).absolute()
+        self.compressed = level is not None
+        self._level = level
+        self._partial = (
+            None if path == STREAM else self.path.with_name(f".{self.path.name}.partial")
+        )
+        self._collections = {found.namespace: found for found in catalog.collections}
+        self._done = Counter[Namespace]()
+        self._blocks: defaultdict[Namespace, list[ArchivedBlock]] = defaultdict(list)
+        self._parts: defaultdict[Namespace, list[Part]] = defaultdict(list)
+        with disk(self.path):
+            self._descriptor = self._open()
+        lock = multiprocessing.get_context("forkserver").Lock()
+        self._shared = _Shared(self._descriptor, self.path, lock, RawValue("Q", 0))
+        # So many workers can be at work on so many collections, and one more may be half done.
+        self._write(_prelude(catalog, workers + 1))
+
+    @property
+    def name(self) -> str:
+        """What the backup will be called."""
+        return "of standard output" if self._partial is None else self.path.name
+
+    @property
+    def outputs(self) -> _Shared:
+        """Where workers write chunks."""
+        return self._shared
+
+    def add(self, chunk: Chunk, part: Part) -> None:
+        """Take over a finished chunk; the last one of a collection ends it."""
+        namespace = chunk.namespace
+        self._parts[namespace].append(part)
+        self._blocks[namespace] += part.blocks
+        self._done[namespace] += 1
+        if self._done[namespace] == chunk.chunks:
+            found = sorted(self._blocks.pop(namespace), key=lambda block: block.place)
+            crc = archive.combined((block.crc, block.raw_bytes) for block in found)
+            self._write(archive.end(chunk.target, crc))
+
+    def report(self, namespace: Namespace) -> CollectionReport:
+        """What the parts of a collection sum up to."""
+        parts = self._parts[namespace]
+        return CollectionReport(
+            namespace,
+            self._collections[namespace].kind,
+            sum(part.documents for part in parts),
+            sum(part.raw_bytes for part in parts),
+            sum(part.file_bytes for part in parts),
+            sum(part.seconds for part in parts),
+        )
+
+    def commit(
+        self, catalog: Catalog, started: datetime, ended: datetime, consistency: str
+    ) -> None:
+        """Sync the file, then give it its name. A stream has ended with its last collection."""
+        del started, ended, consistency  # an archive has no place for them
+        for found in catalog.collections:
+            if found.kind is CollectionKind.VIEW:
+                # It has no documents, but mongorestore waits for its end too.
+                self._write(archive.end(found.namespace, 0))
+        if self._partial is not None:
+            with disk(self.path):
+                os.fsync(self._descriptor)
+                os.close(self._descriptor)
+                self._partial.rename(self.path)
+                sync(self.path.parent)
+
+    def abort(self) -> None:
+        """Remove what was written so far; what was there before is untouched."""
+        if self._partial is not None:
+            with disk(self.path):
+                self._partial.unlink(missing_ok=True)
+
+    def _open(self) -> int:
+        if self._partial is None:
+            return sys.stdout.fileno()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._partial.unlink(missing_ok=True)
+        return private(str(self._partial), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+
+    def _write(self, data: bytes) -> None:
+        with disk(self.path):
+            self._shared.write(
+                data if self._level is None else gzip.pack(Batch(data, 0), self._level)
+            )
+
+
+def _prelude(catalog: Catalog, concurrent: int) -> bytes:
+    return archive.prelude(
+        concurrent,
+        catalog.server.version,
+        f"fastdump {__version__}",
+        [_described(found) for found in catalog.collections],
+    )
+
+
+def _described(collection: Collection) -> Described:
+    # The users and roles of a database are documents only.
+    text = b"" if collection.name.startswith("$") else metadata.describe(collection)
+    return Described(collection.namespace, text, collection.kind)
+
+
+class Archive:
+    """An archive to read, once.
+
+    Args:
+        path: of the file; `-` for standard input.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self._file = self._opened(path)
+        start = self._file.peek(len(archive.MAGIC))  # type: ignore[attr-defined]
+        self._compressed = start[:2] == gzip.MAGIC[:2]
+        pieces = gzip.inflated(self._file) if self._compressed else _pieces(self._file)
+        self._reader = archive.Reader(pieces)
+
+    @classmethod
+    def recognised(cls, path: Path) -> bool:
+        """Whether that is a file that begins as an archive does.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        with disk(path), path.open("rb") as file:
+            start = file.read(len(archive.MAGIC))
+            if start[:2] == gzip.MAGIC[:2]:
+                file.seek(0)
+                try:
+                    start = next(gzip.inflated(file), b"")[: len(archive.MAGIC)]
+                except FormatError:
+                    return False
+            return start == archive.MAGIC
+
+    def find(self, name: str | None) -> Backup:  # noqa: ARG002 - there is only one
+        """The archive as a backup, whose files nobody can look at before they come.
+
+        Raises:
+            BackupDamagedError: this is no archive, or its head is damaged.
+            StorageError: it cannot be read.
+        """
+        with disk(self.path), self._damaged():
+            prelude = self._reader.prelude()
+            collections = tuple(self._collections(prelude.collections))
+        return Backup(
+            name="of standard input" if str(self.path) == STREAM else self.path.name,
+            path=self.path,
+            taken=datetime.now(),
+            collections=collections,
+            has_manifest=True,
+            layout="archive",
+            databases=tuple(sorted({found.database for found in collections})),
+            server_version=prelude.server_version,
+        )
+
+    def contents(self, backup: Backup) -> tuple[list[StoredCollection], list[str]]:
+        """What a restore of it brings back, and what the user should know of it."""
+        notes = []
+        if any(not found.database for found in backup.collections):
+            notes.append(f"{self.path}: its oplog is not replayed")
+        return [found for found in backup.collections if found.database], notes
+
+    @property
+    def raw_bytes(self) -> int:
+        """A guess at how much it holds; 0 for a stream, of which nothing is known."""
+        if str(self.path) == STREAM:
+            return 0
+        size = self.path.stat().st_size
+        return size * gzip.USUAL_RATIO if self._compressed else size
+
+    def blocks(self, backup: Backup) -> Iterator[Block | End]:
+        """All documents, and the end of each namespace: what holds the data, not what is described.
+
+        Raises:
+            BackupDamagedError: the archive is cut or damaged; what came before was yielded.
+            StorageError: it cannot be read.
+        """
+        known = [found.data for found in backup.collections]
+        with disk(self.path), self._damaged():
+            yield from self._reader.blocks(known)
+
+    def _collections(self, described: Iterable[Described]) -> Iterator[StoredCollection]:
+        for namespace, text, kind in described:
+            found = metadata.read(text)
+            yield StoredCollection(
+                name=namespace.collection,
+                kind=CollectionKind.TIMESERIES if kind == "timeseries" else found.kind,
+                path=None,
+                file_bytes=0,
+                options=bytes(found.options).decode(),
+                indexes=found.further_indexes,
+                database=namespace.database,
+                uuid=found.uuid,
+            )
+
+    @contextmanager
+    def _damaged(self) -> Iterator[None]:
+        try:
+            yield
+        except FormatError as error:
+            raise BackupDamagedError(f"{self.path}: {error}") from None
+
+    def _opened(self, path: str) -> BinaryIO:
+        if path == STREAM:
+            return sys.stdin.buffer
+        if not self.path.is_file():
+            raise BackupNotFoundError(f"{path}: there is no such file")
+        with disk(self.path):
+            return self.path.open("rb")
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    while piece := file.read(gzip.STREAM_BYTES):
+        yield piece

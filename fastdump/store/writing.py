@@ -1,0 +1,173 @@
+"""Writing a backup of many files: in a hidden folder, named when all of it is on the disk."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from io import BufferedWriter
+from pathlib import Path
+
+from fastdump.model import Catalog, Chunk, Encoding, Namespace, Part
+from fastdump.report import CollectionReport
+from fastdump.store import manifest
+from fastdump.store.base import Form, disk, private, sync, write_synced
+from fastdump.store.joining import JoinedFile, JoinedLines, JoinedMembers
+
+__all__ = ["MANIFEST", "FolderWriter", "PartFiles"]
+
+MANIFEST = "manifest.json"
+"""What describes a backup, in its folder."""
+_SYNC_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PartFiles:
+    """A file of its own for each chunk, beside that of its collection."""
+
+    paths: Mapping[Namespace, Path]
+
+    def path(self, chunk: Chunk) -> Path:
+        """Where a chunk is written."""
+        path = self.paths[chunk.namespace]
+        return path.with_name(f"{path.name}.{chunk.number:06d}")
+
+    @contextmanager
+    def opened(self, chunk: Chunk) -> Iterator[BufferedWriter]:
+        """The file of a chunk, new."""
+        path = self.path(chunk)
+        with disk(path), open(path, "wb", opener=private) as file:
+            yield file
+
+
+class FolderWriter:
+    """A folder in the making."""
+
+    def __init__(
+        self,
+        path: Path,
+        partial: Path,
+        catalog: Catalog,
+        form: Form,
+    ) -> None:
+        self.path = path
+        self.encoding = form.encoding
+        self.compressed = form.compressed
+        self._partial = partial
+        self._form = form
+        self._joiner = ThreadPoolExecutor(1, "fastdump-join")
+        names = form.file_names(catalog)
+        joined = _joined(form)
+        self._files = {
+            collection.namespace: joined(
+                partial / names[collection.namespace], collection, self._joiner
+            )
+            for collection in catalog.collections
+        }
+        self._parts = PartFiles({name: file.path for name, file in self._files.items()})
+        for folder in self._folders():
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    @property
+    def name(self) -> str:
+        """What the backup will be called."""
+        return self.path.name
+
+    @property
+    def outputs(self) -> PartFiles:
+        """Where workers write chunks."""
+        return self._parts
+
+    def add(self, chunk: Chunk, part: Part) -> None:
+        """Take over a finished chunk; those of one collection are joined by their numbers."""
+        self._files[chunk.namespace].add(chunk.number, self._parts.path(chunk), part)
+
+    def report(self, namespace: Namespace) -> CollectionReport:
+        """What the parts of a collection sum up to."""
+        return self._files[namespace].report()
+
+    def commit(
+        self, catalog: Catalog, started: datetime, ended: datetime, consistency: str
+    ) -> None:
+        """Sync everything, then give it its name: the latest-only files first, the folder last."""
+        with disk(self._partial):
+            for file in self._files.values():
+                file.finish()
+            self._joiner.shutdown()
+            self._sync_files()
+            for name, content in self._form.further_files(catalog).items():
+                write_synced(self._partial / name, content)
+            own, latest = self._entries()
+
+            def describe(name: str, entries: Sequence[manifest.Entry]) -> None:
+                described = manifest.describe(
+                    catalog, self._form.layout, started, ended, consistency, entries
+                )
+                write_synced(self._partial / name, manifest.write(described))
+
+            describe(MANIFEST, own)
+            for stem, entry in latest.items():
+                describe(f"{stem}.{MANIFEST}", [entry])
+            for folder in self._folders():
+                sync(folder)
+            # All content is on the disk. From here on, there are only renames.
+            for stem in latest:
+                self._replace_latest(stem)
+            self._partial.rename(self.path)
+            sync(self.path.parent)
+
+    def abort(self) -> None:
+        """Remove what was written so far; what was there before is untouched."""
+        self._joiner.shutdown(cancel_futures=True)
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+    def _folders(self) -> list[Path]:
+        """Every folder of the backup, the inner ones first."""
+        return [
+            *({file.path.parent for file in self._files.values()} - {self._partial}),
+            self._partial,
+        ]
+
+    def _sync_files(self) -> None:
+        paths = [file.path for file in self._files.values() if file.collection.has_data]
+        with ThreadPoolExecutor(_SYNC_THREADS, "fastdump-sync") as syncing:
+            list(syncing.map(sync, paths))
+
+    def _entries(self) -> tuple[list[manifest.Entry], dict[str, manifest.Entry]]:
+        """Those of the folder, and those kept beside it by the stem of their file."""
+        own: list[manifest.Entry] = []
+        latest: dict[str, manifest.Entry] = {}
+        for namespace, file in self._files.items():
+            has_data = file.collection.has_data
+            entry = manifest.entry(
+                file.collection,
+                str(file.path.relative_to(self._partial)) if has_data else None,
+                file.report(),
+                file.digest if has_data else None,
+            )
+            if has_data and namespace.collection in self._form.latest_only:
+                latest[file.path.name.removesuffix(".gz")] = entry
+            else:
+                own.append(entry)
+        return own, latest
+
+    def _replace_latest(self, stem: str) -> None:
+        """Replace `Stats.gz` and its manifest so that at no moment a whole copy is missing."""
+        folder = self.path.parent
+        final = folder / f"{stem}.{MANIFEST}"
+        pending = final.with_name(f".{final.name}.next")
+        (self._partial / final.name).replace(pending)
+        sync(folder)
+        (self._partial / f"{stem}.gz").replace(folder / f"{stem}.gz")
+        sync(folder)
+        pending.replace(final)
+        sync(folder)
+
+
+def _joined(form: Form) -> type[JoinedFile]:
+    if form.encoding is Encoding.JSON:
+        return JoinedLines
+    return JoinedMembers if form.compressed else JoinedFile
