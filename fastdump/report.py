@@ -134,7 +134,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyReport:
+class VerifyReport(_Totals):
     """What a verification read and found."""
 
     name: str

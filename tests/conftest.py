@@ -61,6 +61,12 @@ def replica_set() -> Iterator[Server]:
         yield Server(mongod.uri)
 
 
+@pytest.fixture(scope="module", params=["server", "replica_set"])
+def any_server(request: pytest.FixtureRequest) -> Server:
+    found: Server = request.getfixturevalue(request.param)
+    return found
+
+
 @pytest.fixture
 def fastdump(tmp_path: Path) -> Run:
     """Runs the command line; variables are added to an otherwise clean environment."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from struct import Struct
 from typing import BinaryIO, cast
 
-from isal import igzip, igzip_lib, isal_zlib
+from isal import igzip_lib, isal_zlib
 
 from fastdump.codec.bson import Batch
 from fastdump.errors import FormatError
@@ -196,27 +196,21 @@ def inflated(file: BinaryIO) -> Iterator[bytes]:
         FormatError: as `stream` does.
         OSError: it cannot be read.
     """
-    position = 0
-    with igzip.open(file, "rb") as packed:  # type: ignore[no-untyped-call]
-        while True:
-            data, failure = _inflated(packed)
-            if data:
-                yield data
-            position += len(data)
-            if failure is not None:
-                raise FormatError(f"after {position} inflated bytes: {failure}") from failure
-            if not data:
-                break
-
-
-def _inflated(file: igzip.IGzipFile) -> tuple[bytes, Exception | None]:
-    """About a megabyte, less at the end, and what went wrong after it."""
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        while size < STREAM_BYTES and (piece := file.read1(_READ_BYTES)):
-            pieces.append(piece)
-            size += len(piece)
-    except (EOFError, igzip.BadGzipFile, _IsalError) as error:
-        return b"".join(pieces), error
-    return b"".join(pieces), None
+    position, rest = 0, b""
+    while rest := rest or file.read(_READ_BYTES):
+        inflate = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_GZIP)
+        while not inflate.eof:
+            if inflate.needs_input and not rest:
+                rest = file.read(_READ_BYTES)
+                if not rest:
+                    raise FormatError(f"after {position} inflated bytes: the file is cut")
+            try:
+                piece = inflate.decompress(rest, STREAM_BYTES)
+            except _IsalError as error:
+                raise FormatError(f"after {position} inflated bytes: {error}") from error
+            rest = b""
+            position += len(piece)
+            if piece:
+                yield piece
+        # Zeros after a member are padding (gzip's own manual, section 8).
+        rest = inflate.unused_data.lstrip(b"\0")

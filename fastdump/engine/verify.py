@@ -204,7 +204,7 @@ class _Worker:
     ) -> Iterator[tuple[int, int]]:
         """Documents and bytes of each intact member."""
         try:
-            if segment.is_foreign and not segment.number:
+            if segment.members is None and not segment.number:
                 with disk(segment.path):
                     digests.append(file_digest(segment.path))
             if segment.encoding is Encoding.JSON:

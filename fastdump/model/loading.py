@@ -31,7 +31,7 @@ class LoadOptions:
     """End with the first document that cannot be written."""
     check_documents: bool = False
     """Decode every document, to see that it is one, before it is sent."""
-    users_and_roles: bool = True
+    users_and_roles: bool = False
     """Merge the users and roles that the backup holds into those of the target."""
     write_concern: str | None = None
     """A number of servers, `majority`, or a name of the server's configuration; None is that of

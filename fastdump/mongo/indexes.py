@@ -52,7 +52,7 @@ def converted(index: Document) -> tuple[Document, list[str]]:
     """
     changed = []
     key = {field: _direction(value) for field, value in index["key"].items()}
-    if key != index["key"]:
+    if not all(_equal(key[field], index["key"][field]) for field in key):
         changed.append(f"its key is now {key}, not {index['key']}")
     if unknown := [name for name in index if name not in _KNOWN]:
         changed.append(f"it lost the unknown options {', '.join(unknown)}")
@@ -60,10 +60,14 @@ def converted(index: Document) -> tuple[Document, list[str]]:
     changed += [
         f"{name} is now {kept[name]}, not {index[name]}"
         for name in kept
-        if name != "key"
-        and (kept[name] != index[name] or type(kept[name]) is not type(index[name]))
+        if name != "key" and not _equal(kept[name], index[name])
     ]
     return {**kept, "key": key}, changed
+
+
+def _equal(one: object, other: object) -> bool:
+    """To Python, 1 and True are equal."""
+    return type(one) is type(other) and one == other
 
 
 def _direction(value: object) -> object:

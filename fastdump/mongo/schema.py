@@ -42,7 +42,7 @@ def drop(client: Client, namespace: Namespace) -> None:
         # The only one that a server lets nobody drop.
         database.command({"delete": "system.js", "deletes": [{"q": {}, "limit": 0}]})
         return
-    missing = ["ns not found", _NAMESPACE_NOT_FOUND]
+    missing: list[str | int] = ["ns not found", _NAMESPACE_NOT_FOUND]
     database.command({"drop": namespace.collection}, allowable_errors=missing)
 
 

@@ -24,12 +24,6 @@ from tests.conftest import Server
 KOMODO_BYTES = 90_000_000
 
 
-@pytest.fixture(scope="module", params=["server", "replica_set"])
-def any_server(request: pytest.FixtureRequest) -> Server:
-    found: Server = request.getfixturevalue(request.param)
-    return found
-
-
 @pytest.fixture(scope="module")
 def komodo(any_server: Server) -> str:
     database = any_server.new_database()

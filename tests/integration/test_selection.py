@@ -1,0 +1,248 @@
+"""What of a server is read: patterns, filters, views, users and roles, members of a set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import bson
+import pytest
+from bson import Timestamp, json_util
+from bson.max_key import MaxKey
+
+import fastdump
+from benchmarks.shapes import insert
+from fastdump import LoadOptions
+from fastdump.engine import planner
+from fastdump.engine.backup import plan_backup
+from fastdump.errors import UsageError
+from fastdump.model import Selection
+from fastdump.mongo.catalog import filter_of
+from fastdump.mongo.client import Document, open_database
+from tests.conftest import Run, Server
+
+
+@pytest.fixture
+def database(server: Server) -> str:
+    name = server.new_database()
+    for collection in ("Stats", "Stack", "Server"):
+        insert(server.connection, name, collection, ({"_id": n, "n": n % 10} for n in range(100)))
+    return name
+
+
+def names(report: fastdump.BackupReport) -> list[str]:
+    return [found.name for found in report.collections]
+
+
+@pytest.mark.parametrize(
+    ("collections", "exclude", "kept"),
+    [
+        ([], [], ["Server", "Stack", "Stats"]),
+        (["Sta*"], [], ["Stack", "Stats"]),
+        (["Stats", "Server"], [], ["Server", "Stats"]),
+        ([], ["Sta*"], ["Server"]),
+        (["S*"], ["Stack"], ["Server", "Stats"]),
+    ],
+)
+def test_which_collections(
+    server: Server,
+    database: str,
+    tmp_path: Path,
+    collections: list[str],
+    exclude: list[str],
+    kept: list[str],
+) -> None:
+    report = fastdump.backup(
+        server.uri, db=database, folder=tmp_path, collections=collections, exclude=exclude
+    )
+    assert names(report) == kept
+    target = server.new_database()
+    copied = fastdump.copy(
+        server.uri,
+        server.uri,
+        db=database,
+        target_db=target,
+        collections=collections,
+        exclude=exclude,
+    )
+    assert [found.name for found in copied.collections] == kept
+
+
+def test_what_does_not_exist_is_said(fastdump: Run, server: Server, database: str) -> None:
+    source = ("--uri", server.uri, "--db", database)
+    for options, said in (
+        (["--collection", "Stat"], "no collection is called 'Stat': there are Server, Stack"),
+        (["--exclude-collection", "*"], "leave no collection"),
+        (["--query", "{}"], "is for one collection"),
+        (["--query", "{", "--collection", "Stats"], "the filter is no Extended JSON"),
+        (["--query", "{}", "--query-file", "x"], "drop one"),
+        (["--query-file", "/absent"], "cannot be read"),
+        (["--read-preference", "nowhere"], "the read preference nowhere is none"),
+        (["--read-preference", "{mode: secondary, tagSets: 5}"], "is none"),
+    ):
+        done = fastdump("backup", *source, "-f", "b", *options)
+        assert (done.code, said in done.err) == (2, True), done.err
+
+
+QUERIES: list[tuple[Document, Any]] = [
+    ({"n": {"$gte": 7}}, lambda document: document["n"] >= 7),
+    ({"_id": {"$type": "maxKey"}}, lambda document: document["_id"] == MaxKey()),
+    ({}, lambda _document: True),
+    ({"indexed": 3}, lambda document: document["indexed"] == 3),
+    ({"n": "none"}, lambda _document: False),
+]
+
+
+@pytest.mark.parametrize(("query", "wanted"), QUERIES)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_filter(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    query: Document,
+    wanted: Any,
+    workers: int,
+) -> None:
+    monkeypatch.setattr(planner, "INLINE_BYTES", 0)
+    monkeypatch.setattr(planner, "MIN_CHUNK_BYTES", 50_000)
+    name, target = server.new_database(), server.new_database()
+    documents: list[Document] = [
+        {"_id": n if n else MaxKey(), "n": n % 10, "indexed": n % 50, "p": "x" * 200}
+        for n in range(3000)
+    ]
+    insert(server.connection, name, "c", documents)
+    with server.client() as client:
+        client[name]["c"].create_index("indexed")
+    text = json_util.dumps(query)
+    report = fastdump.backup(server.uri, db=name, folder=tmp_path, query=text, workers=workers)
+    assert report.workers > 0
+    assert fastdump.restore(server.uri, target_db=target, folder=tmp_path).complete
+    with server.client() as client:
+        found = {str(document["_id"]) for document in client[target]["c"].find()}
+        assert found == {str(document["_id"]) for document in documents if wanted(document)}
+
+
+def test_a_wide_filter_is_cut_and_a_narrow_one_is_not(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "MIN_CHUNK_BYTES", 50_000)
+    name = server.new_database()
+    insert(
+        server.connection, name, "c", ({"_id": n, "n": n % 50, "p": "x" * 200} for n in range(3000))
+    )
+    with server.client() as client:
+        client[name]["c"].create_index("n")
+    for query, is_cut in (({"p": {"$ne": 1}}, True), ({"n": 1}, False), ({"n": {"$gte": 0}}, True)):
+        selection = Selection(name, query=filter_of(json.dumps(query)))
+        _catalog, chunks = plan_backup([server.connection], selection, 2)
+        assert (len(chunks) > 1) is is_cut
+        assert {chunk.how for chunk in chunks} == {"by _id" if is_cut else "whole"}
+
+
+def test_a_filter_from_a_file(fastdump: Run, server: Server, database: str, tmp_path: Path) -> None:
+    (tmp_path / "query.json").write_text('{"n": {"$numberInt": "3"}}\n')
+    done = fastdump(
+        "backup", "--uri", server.uri, "--db", database, "-f", tmp_path, "--collection", "Stack",
+        "--query-file", tmp_path / "query.json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "10" in done.out.splitlines()[2]
+
+
+def test_views_as_collections(server: Server, database: str, tmp_path: Path) -> None:
+    with server.client() as client:
+        open_database(client, database).command(
+            {"create": "odd", "viewOn": "Stack", "pipeline": [{"$match": {"n": 3}}]}
+        )
+    report = fastdump.backup(server.uri, db=database, folder=tmp_path, views_as_collections=True)
+    assert (names(report), report.documents) == (["odd"], 10)
+    target = server.new_database()
+    fastdump.restore(server.uri, target_db=target, folder=tmp_path)
+    with server.client() as client:
+        (listed,) = open_database(client, target).list_collections()
+        assert listed["type"] == "collection"
+        assert client[target]["odd"].count_documents({"n": 3}) == 10
+
+
+@pytest.mark.parametrize("layout", ["mongodump", "archive", "komodo"])
+def test_users_and_roles_of_one_database(server: Server, tmp_path: Path, layout: str) -> None:
+    database = server.new_database()
+    insert(server.connection, database, "c", [{"_id": 1}])
+    out = tmp_path / "out"
+    with server.client() as client:
+        found = open_database(client, database)
+        found.command("createRole", "reader", privileges=[], roles=["read"])
+        found.command("createUser", "ada", pwd="x", roles=["reader"])
+        before = open_database(client, "admin")["system.users"].find_one({"user": "ada"})
+        try:
+            fastdump.backup(server.uri, db=database, layout=layout, out=out, users_and_roles=True)
+            found.command("dropAllUsersFromDatabase")
+            found.command("dropAllRolesFromDatabase")
+            report = fastdump.restore(
+                server.uri, target_db=database, name=out, options=LoadOptions()
+            )
+            assert "users and roles of the backup are left out" in report.notes[0]
+            assert found.command("usersInfo")["users"] == []
+            report = fastdump.restore(
+                server.uri,
+                target_db=database,
+                name=out,
+                options=LoadOptions(users_and_roles=True),
+            )
+            assert report.complete
+            # With the password's hash, so that the user can log in.
+            admin = open_database(client, "admin")
+            assert admin["system.users"].find_one({"user": "ada"}) == before
+            assert [role["role"] for role in found.command("rolesInfo", 1)["roles"]] == ["reader"]
+            assert not {"tempusers", "temproles"} & set(admin.list_collection_names())
+        finally:
+            found.command("dropAllUsersFromDatabase")
+            found.command("dropAllRolesFromDatabase")
+
+
+def test_users_and_roles_of_all(server: Server, tmp_path: Path) -> None:
+    database = server.new_database()
+    insert(server.connection, database, "c", [{"_id": 1}])
+    with server.client() as client:
+        found = open_database(client, database)
+        found.command("createUser", "bob", pwd="x", roles=["read"])
+        try:
+            fastdump.backup(
+                server.uri, layout="archive", out=tmp_path / "all", users_and_roles=True
+            )
+            found.command("dropUser", "bob")
+            fastdump.restore(
+                server.uri,
+                name=tmp_path / "all",
+                include=["admin.system.*"],
+                options=LoadOptions(users_and_roles=True),
+            )
+            assert [user["user"] for user in found.command("usersInfo")["users"]] == ["bob"]
+        finally:
+            found.command("dropAllUsersFromDatabase")
+
+
+def test_a_preference_for_a_standalone_changes_nothing(
+    server: Server, database: str, tmp_path: Path
+) -> None:
+    report = fastdump.backup(
+        server.uri, db=database, folder=tmp_path, read_preference="secondaryPreferred"
+    )
+    assert report.documents == 300
+
+
+def test_a_filter_and_a_time_series(server: Server, tmp_path: Path) -> None:
+    database = server.new_database()
+    with server.client() as client:
+        open_database(client, database).command(
+            {"create": "series", "timeseries": {"timeField": "at"}}
+        )
+    with pytest.raises(UsageError, match="is a timeseries"):
+        fastdump.backup(server.uri, db=database, folder=tmp_path, query="{}")
+
+
+def test_timestamps_are_no_reason_to_lose_a_filter() -> None:
+    assert bson.decode(filter_of('{"t": {"$timestamp": {"t": 1, "i": 2}}}')) == {
+        "t": Timestamp(1, 2)
+    }
