@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from fastdump.errors import UsageError
 from fastdump.model import Connection
 
-__all__ = ["database_of", "described", "hidden"]
+__all__ = ["database_of", "described", "hidden", "user_without_password"]
 
 _URI = re.compile(r"mongodb(?:\+srv)?://(?:(?P<user>[^@/]*)@)?(?P<hosts>[^/?]+)(?:/(?P<db>[^?]*))?")
 
@@ -36,6 +36,13 @@ def database_of(uri: str) -> str | None:
     """The database that a URI names, if it names one."""
     matched = _URI.match(uri)
     return unquote(matched["db"]) if matched and matched["db"] else None
+
+
+def user_without_password(uri: str) -> str | None:
+    """The user that a URI names, if it has no password for it."""
+    matched = _URI.match(uri)
+    user = matched["user"] if matched else None
+    return unquote(user) if user and ":" not in user else None
 
 
 def hidden(uri: str) -> str:

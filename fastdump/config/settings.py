@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from fastdump.config import parsers
-from fastdump.config.connections import database_of, described, hidden
+from fastdump.config.connections import database_of, described, hidden, user_without_password
 from fastdump.config.files import Files
 from fastdump.config.names import CONNECTION_OPTIONS, ITEMS, OPTIONS, SOURCE, TARGET, Name, Origin
 from fastdump.errors import UsageError
@@ -132,8 +132,11 @@ class Settings:
                 raise UsageError(f"{uri.origin} and {address.origin} both name a server: drop one")
             uri = None
         if uri:
-            # Komodo ignores user and password beside a URI.
-            username, password = _only_flag(username), _only_flag(password)
+            # Komodo ignores user and password beside a URI, which mostly has both. mongodump's
+            # files have the user in the URI, and the password beside it.
+            bare = user_without_password(uri.text)
+            username = _Value(bare, uri.origin) if bare else _only_flag(username)
+            password = password if bare else _only_flag(password)
         elif not address:
             raise UsageError(
                 f"no {origin.role} server is named: give --{origin.flag}uri or "

@@ -30,6 +30,7 @@ from fastdump.version import __version__
 
 __all__ = [
     "RAW",
+    "UNAUTHORIZED",
     "Client",
     "Database",
     "Document",
@@ -61,7 +62,8 @@ _OF_A_SET = frozenset(
      "maxstalenessseconds"}
 )  # fmt: skip
 
-_UNAUTHORIZED, _AUTHENTICATION_FAILED = 13, 18
+UNAUTHORIZED = 13
+_AUTHENTICATION_FAILED = 18
 
 
 def connect(connection: Connection) -> Client:
@@ -91,7 +93,8 @@ def connect(connection: Connection) -> Client:
                 datetime_conversion=DatetimeConversion.DATETIME_AUTO,
                 **options,
             )
-    except (ConfigurationError, TypeError, UserWarning, ValueError) as error:
+    except (ConfigurationError, OSError, TypeError, UserWarning, ValueError) as error:
+        # An OSError is a certificate that cannot be read.
         raise UsageError(
             f"the connection to {connection.shown} is wrongly described: "
             f"{_scrubbed(error, connection)}"
@@ -238,7 +241,7 @@ def _explained(error: PyMongoError, connection: Connection) -> str:
                 f"{where} does not accept the user name or the password: check both, "
                 "and the authSource of the connection string"
             )
-        if error.code == _UNAUTHORIZED:
+        if error.code == UNAUTHORIZED:
             return f"the user has no right to do this on {where}: {said}"
         return f"{where} refused: {said}"
     if isinstance(error, ServerSelectionTimeoutError):

@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure
 from fastdump.errors import FormatError
 from fastdump.model import Definition, ExtendedJson, LoadOptions
 from fastdump.mongo.catalog import list_indexes, parsed
-from fastdump.mongo.client import Client, Document, open_database, write_concern
+from fastdump.mongo.client import UNAUTHORIZED, Client, Document, open_database, write_concern
 from fastdump.mongo.schema import reason
 
 __all__ = ["check", "converted", "create"]
@@ -133,9 +133,11 @@ def _present(database: Database[Document], name: str) -> list[Document]:
     try:
         return list_indexes(database, name)
     except OperationFailure as error:
-        if error.code != _NAMESPACE_NOT_FOUND:
+        # It could not be created, and nothing was inserted; or the user, as one with the role
+        # `restore`, may build indexes and not list them.
+        if error.code not in (_NAMESPACE_NOT_FOUND, UNAUTHORIZED):
             raise
-        return []  # it could not be created, and nothing was inserted
+        return []
 
 
 def _build(

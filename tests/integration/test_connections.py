@@ -1,0 +1,273 @@
+"""Servers with authentication and TLS switched on, and replica sets of several members."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from pymongo import MongoClient
+
+from benchmarks.shapes import insert
+from fastdump.config import described
+from fastdump.demo.compare import differences, state
+from fastdump.embedded import Mongod
+from fastdump.engine import planner
+from fastdump.model import Connection
+from fastdump.mongo.client import members
+from tests.conftest import Run
+
+PASSWORD = "pa:ss/wo@rd"
+AT_ONCE = {"shutdownTimeoutMillisForSignaledShutdown": "100"}
+
+
+@dataclass
+class Secured:
+    """A server that asks who you are, and its certificates."""
+
+    mongod: Mongod
+    folder: Path
+
+    @property
+    def address(self) -> str:
+        return f"localhost:{self.mongod.port}"
+
+    def root(self) -> MongoClient[dict[str, Any]]:
+        return MongoClient(self.mongod.uri, username="root", password=PASSWORD)
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    folder = tmp_path_factory.mktemp("certificates")
+    authority, stranger = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    stranger.cert_pem.write_to_path(folder / "stranger.pem")
+    authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+        folder / "server.pem"
+    )
+    authority.issue_cert(
+        "client@example.org", common_name="client"
+    ).private_key_and_cert_chain_pem.write_to_path(folder / "client.pem")
+    (folder / "password").write_text(PASSWORD + "\n")
+    arguments = [
+        "--auth",
+        "--tlsMode=preferTLS",
+        f"--tlsCAFile={folder / 'ca.pem'}",
+        f"--tlsCertificateKeyFile={folder / 'server.pem'}",
+        "--tlsAllowConnectionsWithoutCertificates",
+    ]
+    with Mongod(arguments=arguments) as mongod:
+        with MongoClient[dict[str, Any]](mongod.uri) as client:
+            # The first user may be made by nobody in particular.
+            client.admin.command("createUser", "root", pwd=PASSWORD, roles=["root"])
+        found = Secured(mongod, folder)
+        with found.root() as client:
+            make_users(client)
+        yield found
+
+
+def make_users(client: MongoClient[dict[str, Any]]) -> None:
+    client["source"]["c"].insert_many({"_id": n, "x": "y" * 100} for n in range(500))
+    client["source"]["c"].create_index("x")
+    client["people"].command(
+        "createUser", "reader", pwd=PASSWORD, roles=[{"role": "read", "db": "source"}]
+    )
+    client["people"].command(
+        "createUser", "writer", pwd=PASSWORD, roles=[{"role": "readWrite", "db": "target"}]
+    )
+    client.admin.command("createUser", "backup", pwd=PASSWORD, roles=["backup"])
+    client.admin.command("createUser", "restorer", pwd=PASSWORD, roles=["restore"])
+
+
+def tls(secured: Secured, prefix: str = "") -> list[str]:
+    return [f"--{prefix}tls", f"--{prefix}tls-ca-file", str(secured.folder / "ca.pem")]
+
+
+def login(secured: Secured, user: str, prefix: str = "", database: str = "people") -> list[str]:
+    return [
+        f"--{prefix}address", secured.address, f"--{prefix}username", user,
+        f"--{prefix}password-file", str(secured.folder / "password"),
+        f"--{prefix}auth-source", database,
+    ]  # fmt: skip
+
+
+def test_least_rights_over_tls(fastdump: Run, secured: Secured, tmp_path: Path) -> None:
+    """`read` on the source, `readWrite` on the target, a private certificate authority."""
+    done = fastdump(
+        "backup", *login(secured, "reader"), *tls(secured), "--db", "source", "-f", tmp_path
+    )
+    assert done.code == 0, done.err
+    restored = fastdump(
+        "restore", *login(secured, "writer", "target-"), *tls(secured, "target-"),
+        "--target-db", "target", "-f", tmp_path, "-y",
+    )  # fmt: skip
+    assert restored.code == 0, restored.err
+    connection = described(secured.mongod.uri, "root", PASSWORD)
+    assert differences(state(connection, "source"), state(connection, "target")) == []
+    assert PASSWORD not in done.out + done.err + restored.out + restored.err
+
+
+def test_the_roles_backup_and_restore(fastdump: Run, secured: Secured, tmp_path: Path) -> None:
+    source = login(secured, "backup", database="admin")
+    done = fastdump("backup", *source, "--layout", "archive", "-o", "all", "--users-and-roles")
+    assert done.code == 0, done.err
+    target = login(secured, "restorer", "target-", database="admin")
+    restored = fastdump(
+        "restore", *target, "-y", "--drop", tmp_path / "all", "--ns-from", "source.*", "--ns-to",
+        "copied.*", "--ns-include", "source.*",
+    )  # fmt: skip
+    assert restored.code == 0, restored.err
+    connection = described(secured.mongod.uri, "root", PASSWORD)
+    assert differences(state(connection, "source"), state(connection, "copied")) == []
+    merged = fastdump(
+        "restore", *target, "-y", tmp_path / "all", "--ns-include", "admin.*", "--users-and-roles"
+    )
+    assert merged.code == 0, merged.err
+
+
+def test_names_that_mongodump_has(fastdump: Run, secured: Secured, tmp_path: Path) -> None:
+    done = fastdump(
+        "backup", "--address", secured.address, "--username", "reader", "--password-file",
+        secured.folder / "password", "--authenticationDatabase", "people",
+        "--authenticationMechanism", "SCRAM-SHA-256", "--ssl", "--sslCAFile",
+        secured.folder / "ca.pem", "--db", "source", "-f", tmp_path,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+
+
+def test_from_the_environment_and_a_file(fastdump: Run, secured: Secured, tmp_path: Path) -> None:
+    """What mongodump's --config holds: a URI and a password."""
+    uri = f"mongodb://%s@{secured.address}/%s?authSource=people"
+    (tmp_path / "mongodump.yaml").write_text(
+        f"uri: {uri % ('reader', 'source')}\npassword: '{PASSWORD}'\n"
+    )
+    done = fastdump(
+        "backup", "--config", tmp_path / "mongodump.yaml", "-f", tmp_path,
+        FASTDUMP_TLS="true", FASTDUMP_TLS_CA_FILE=str(secured.folder / "ca.pem"),
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    (tmp_path / "mongorestore.yaml").write_text(
+        f"uri: {uri % ('writer', 'target')}\npassword: '{PASSWORD}'\n"
+    )
+    restored = fastdump("restore", "--config", tmp_path / "mongorestore.yaml", "-f", tmp_path, "-y")
+    assert restored.code == 0, restored.err
+
+
+@pytest.mark.parametrize(
+    ("authority", "options", "said"),
+    [
+        ("stranger.pem", [], "certificate verify failed"),
+        ("absent.pem", [], "wrongly described"),
+        ("stranger.pem", ["--tls-allow-invalid-certificates"], ""),
+        ("stranger.pem", ["--tlsInsecure"], ""),
+    ],
+)
+def test_an_authority_that_did_not_sign(
+    fastdump: Run, secured: Secured, tmp_path: Path, authority: str, options: list[str], said: str
+) -> None:
+    done = fastdump(
+        "backup", *login(secured, "reader"), "--tls", "--tls-ca-file", secured.folder / authority,
+        *options, "--db", "source", "-f", tmp_path,
+    )  # fmt: skip
+    assert (done.code == 0) is (said == "")
+    assert said in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_switch_that_is_none(fastdump: Run, secured: Secured) -> None:
+    done = fastdump("backup", "--uri", secured.mongod.uri, FASTDUMP_TLS="maybe")
+    assert (done.code, "FASTDUMP_TLS is 'maybe'" in done.err) == (2, True)
+
+
+@pytest.fixture(scope="module")
+def set_of_three() -> Iterator[list[Mongod]]:
+    with ExitStack() as stack:
+        found = [
+            stack.enter_context(Mongod(arguments=["--replSet", "three"], parameters=AT_ONCE))
+            for _n in range(3)
+        ]
+        hosts = [
+            {"_id": n, "host": mongod.address, "priority": 1 if n == 0 else 0,
+             "tags": {"place": f"p{n}"}}
+            for n, mongod in enumerate(found)
+        ]  # fmt: skip
+        with MongoClient[dict[str, Any]](found[0].uri) as client:
+            client.admin.command({"replSetInitiate": {"_id": "three", "members": hosts}})
+            deadline = time.monotonic() + 60
+            while True:
+                states = client.admin.command("replSetGetStatus")["members"]
+                if sorted(one["stateStr"] for one in states) == [
+                    "PRIMARY",
+                    "SECONDARY",
+                    "SECONDARY",
+                ]:
+                    break
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        yield found
+
+
+def uri_of(mongods: list[Mongod], options: str = "") -> str:
+    return f"mongodb://{','.join(one.address for one in mongods)}/?replicaSet=three{options}"
+
+
+def queries(mongod: Mongod) -> int:
+    with MongoClient[dict[str, Any]](mongod.uri) as client:
+        counters = client.admin.command("serverStatus")["opcounters"]
+        return int(counters["query"] + counters["getmore"])
+
+
+@pytest.mark.parametrize(
+    ("preference", "used"),
+    [
+        ("primary", {0}),
+        ("secondary", {1, 2}),
+        ("nearest", {0, 1, 2}),
+        ('{mode: "secondary", tagSets: [{place: "p2"}]}', {2}),
+        ('{"mode": "secondary", "maxStalenessSeconds": 120}', {1, 2}),
+    ],
+)
+def test_who_is_read(
+    set_of_three: list[Mongod],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    preference: str,
+    used: set[int],
+) -> None:
+    import fastdump as api
+
+    monkeypatch.setattr(planner, "INLINE_BYTES", 0)
+    monkeypatch.setattr(planner, "MIN_CHUNK_BYTES", 50_000)
+    connection = described(uri_of(set_of_three), read_preference=preference)
+    fill_and_wait(set_of_three)
+    chosen = [one.member for one in members(connection)]
+    addresses = {set_of_three[n].address for n in used}
+    assert set(chosen) == ({None} if used == {0} else addresses)
+    before = [queries(one) for one in set_of_three]
+    report = api.backup(
+        connection.uri, db="db", folder=tmp_path, workers=3, read_preference=preference
+    )
+    assert report.documents == 5000
+    assert api.verify(tmp_path).intact
+    read = {n for n, one in enumerate(set_of_three) if queries(one) - before[n] > 2}
+    assert read == used
+
+
+def fill_and_wait(mongods: list[Mongod]) -> None:
+    """Have documents on all three."""
+    with MongoClient[dict[str, Any]](uri_of(mongods), w=3) as client:
+        if client["db"]["c"].estimated_document_count() == 0:
+            insert(described(uri_of(mongods, "&w=3")), "db", "c", (
+                {"_id": n, "p": "x" * 300} for n in range(5000)))  # fmt: skip
+            client["db"]["done"].insert_one({"_id": 1})
+            client["db"]["done"].drop()
+
+
+def test_the_preference_of_the_uri(set_of_three: list[Mongod]) -> None:
+    connection: Connection = described(uri_of(set_of_three, "&readPreference=secondary"))
+    assert len(members(connection)) == 2
