@@ -111,11 +111,13 @@ class Bench:
         if self.tools.mongodump:
             commands = backup_commands(self.tools, self.server.uri, data, dump, others=False)
             measure(commands["mongodump --gzip"], self.server.pid)
+            archived = backup_commands(self.tools, self.server.uri, data, dump, others=True)
+            measure(archived["mongodump --gzip --archive"], self.server.pid)
         for number in self._numbers():
             commands = restore_commands(self.tools, self.server.uri, data, "restored", backup, dump)
             for tool, command in commands.items():
                 self._measure("restore", data, tool, number, command)
-                if not tool.endswith("4 workers"):
+                if "," not in tool:
                     self._measure("restore again", data, tool, number, command)
                 self._drop("restored")
 

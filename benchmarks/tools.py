@@ -39,31 +39,42 @@ def backup_commands(
 ) -> dict[str, list[str]]:
     """Each tool's command to back up a database into `out`.
 
-    With `others`, also a plain script and fastdump in the layout of Komodo's own backups.
+    With `others`, also a plain script, archives, and fastdump in its other layouts.
     """
     commands = {"fastdump": fastdump_backup(uri, database, out)}
     if tools.mongodump:
         dump = [tools.mongodump, "--quiet", "--uri", uri, "--db", database, "--out", str(out)]
         commands["mongodump"] = dump
         commands["mongodump --gzip"] = [*dump, "--gzip"]
+    if tools.mongodump and others:
+        # Into a folder, which is what is measured and removed.
+        commands["mongodump --gzip --archive"] = [
+            "/bin/sh", "-c", 'mkdir -p "$0" && exec "$@"', str(out),
+            *dump[:-2], "--gzip", f"--archive={out / 'archive'}",
+        ]  # fmt: skip
     if others:
-        commands["fastdump, komodo-json"] = fastdump_backup(
-            uri, database, out, layout="komodo-json"
-        )
+        archive = out / "archive"
+        for name, options in {
+            "fastdump, komodo-json": ["--layout", "komodo-json"],
+            "fastdump, mongodump": ["--layout", "mongodump"],
+            "fastdump, mongodump, --no-gzip": ["--layout", "mongodump", "--no-gzip"],
+            "fastdump, archive": ["--layout", "archive", "--out", str(archive)],
+            "fastdump, archive, --no-gzip": [
+                "--layout", "archive", "--no-gzip", "--out", str(archive),
+            ],
+        }.items():  # fmt: skip
+            commands[name] = [*fastdump_backup(uri, database, out), *options]
         commands["plain script"] = [
             sys.executable, "-m", "benchmarks.script", uri, database, str(out),
         ]  # fmt: skip
     return commands
 
 
-def fastdump_backup(
-    uri: str, database: str, out: Path, workers: int | None = None, layout: str = "komodo"
-) -> list[str]:
+def fastdump_backup(uri: str, database: str, out: Path, workers: int | None = None) -> list[str]:
     """Fastdump's command."""
     jobs = ["-j", str(workers)] if workers else []
     return [
-        *FASTDUMP, "backup", "-q", "-y", "--uri", uri, "--db", database, "-f", str(out),
-        "--layout", layout, *jobs,
+        *FASTDUMP, "backup", "-q", "-y", "--uri", uri, "--db", database, "-f", str(out), *jobs,
     ]  # fmt: skip
 
 
@@ -79,8 +90,14 @@ def fastdump_restore(uri: str, target: str, backup: Path, workers: int | None = 
 def restore_commands(
     tools: Tools, uri: str, database: str, target: str, backup: Path, dump: Path
 ) -> dict[str, list[str]]:
-    """Each tool's command to restore what it backed up of `database` as `target`."""
+    """Each tool's command to restore `database` as `target`: its own backup, and mongodump's."""
     commands = {"fastdump": fastdump_restore(uri, target, backup)}
+    if tools.mongodump:
+        for name, path in (("folder", dump / database), ("archive", dump / "archive")):
+            commands[f"fastdump, mongodump's {name}"] = [
+                *FASTDUMP, "restore", "-q", "-y", "--target-uri", uri, "--target-db", target,
+                str(path),
+            ]  # fmt: skip
     if tools.mongorestore:
         restore = [
             tools.mongorestore, "--quiet", "--gzip", "--uri", uri,
@@ -89,6 +106,10 @@ def restore_commands(
         commands["mongorestore --gzip"] = restore
         commands["mongorestore --gzip, 4 workers"] = [
             *restore[:-1], "--numInsertionWorkersPerCollection", "4", restore[-1],
+        ]  # fmt: skip
+        commands["mongorestore --gzip --archive, 4 workers"] = [
+            *restore[:-1], "--numInsertionWorkersPerCollection", "4",
+            f"--archive={dump / 'archive'}",
         ]  # fmt: skip
     return commands
 

@@ -64,7 +64,7 @@ STREAM_BYTES = 1024 * 1024
 
 USUAL_RATIO = 5
 """What a gzip file is guessed to hold for each of its bytes, where it does not say."""
-_READ_BYTES = 64 * 1024
+_READ_BYTES = 256 * 1024
 """The reader of a file that is cut loses what it inflated last, up to the size of one read."""
 
 # isal's type stubs call it an instance.

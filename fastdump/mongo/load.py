@@ -11,6 +11,7 @@ itself, so a restore over a target that is nearly right is nearly all reading.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -138,8 +139,8 @@ class Loader:
     def _load(self, run: bytes, count: int, known: list[Span] | None) -> None:
         self.documents += count
         self.raw_bytes += len(run)
-        if not self._keeps_empty and timestamps.likely(run):
-            run, count = self._without_empty(run, known or spans(run))
+        if not self._keeps_empty and (places := timestamps.likely(run)):
+            run, count = self._without_empty(run, known or spans(run), places)
             known = None
             if not count:
                 return
@@ -149,13 +150,16 @@ class Loader:
         else:
             self._comparing = self._insert(run, count, known) > count // 2
 
-    def _without_empty(self, run: bytes, found: list[Span]) -> Batch:
+    def _without_empty(self, run: bytes, found: list[Span], places: list[int]) -> Batch:
         """Load what has a timestamp of zero, which an insert would replace; returns the others."""
-        special = [span for span in found if timestamps.has_empty(run, span)]
+        begins = [start for start, _end in found]
+        likely = dict.fromkeys(found[bisect_right(begins, place) - 1] for place in places)
+        special = [span for span in likely if timestamps.has_empty(run, span)]
         if not special:
             return Batch(run, len(found))
         self._reconcile(run, special)
-        others = [span for span in found if span not in set(special)]
+        left_out = set(special)
+        others = [span for span in found if span not in left_out]
         return Batch(b"".join(run[start:end] for start, end in others), len(others))
 
     def _insert(self, run: bytes, count: int, known: list[Span] | None) -> int:

@@ -21,8 +21,9 @@ KEEP = "bypassEmptyTsReplacement"
 
 _TIMESTAMP = 0x11
 _EMPTY = bytes(8)
-# Also found inside of other values, so that what it finds must be looked at.
-_LIKELY = re.compile(rb"\x11[^\0]+\0" + _EMPTY)
+# Also found inside of other values, so that what it finds must be looked at. Names with control
+# characters are left out: with them, 3 % of the documents of Komodo's `Stats` look like it.
+_LIKELY = re.compile(rb"\x11[^\x00-\x1f]+\0" + _EMPTY)
 _FIRST_PATCHES = {5: 29, 6: 17, 7: 13}
 
 
@@ -45,6 +46,6 @@ def has_empty(run: bytes, span: Span) -> bool:
     )
 
 
-def likely(run: bytes) -> bool:
-    """Whether it is worth looking at the single documents of a run: 4 GB/s."""
-    return _LIKELY.search(run) is not None
+def likely(run: bytes) -> list[int]:
+    """Where in a run there may be one: 4 GB/s."""
+    return [found.start() for found in _LIKELY.finditer(run)]
