@@ -204,8 +204,6 @@ def add_users_and_roles(parser: argparse.ArgumentParser) -> None:
     """`--users-and-roles`."""
     parser.add_argument(
         "--users-and-roles",
-        "--dumpDbUsersAndRoles",
-        "--restoreDbUsersAndRoles",
         action="store_true",
         help="the users and roles of the database too, or of all",
     )
