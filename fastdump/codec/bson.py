@@ -266,26 +266,28 @@ def reframe(pieces: Iterable[bytes]) -> Iterator[Batch]:
     position = 0
     for piece in pieces:
         data = rest + piece
-        end, count = _whole(data, position)
+        end, count, wrong = _whole(data)
         if count:
             yield Batch(data[:end], count)
+        if wrong is not None:
+            raise FormatError(f"{wrong} at byte {position + end}")
         rest = data[end:]
         position += end
     if rest:
         raise FormatError(f"the document at byte {position} is cut")
 
 
-def _whole(data: bytes, position: int) -> tuple[int, int]:
-    """Where the last whole document ends, and how many there are."""
+def _whole(data: bytes) -> tuple[int, int, str | None]:
+    """Where the last whole document ends, how many there are, and what is wrong after it."""
     end = count = 0
     while len(data) - end >= MIN_DOCUMENT_BYTES:
         length = _unpack_length(data, end)[0]
         if not MIN_DOCUMENT_BYTES <= length <= MAX_DOCUMENT_BYTES:
-            raise FormatError(f"no document begins at byte {position + end}")
+            return end, count, "no document begins"
         if end + length > len(data):
             break
         if data[end + length - 1]:
-            raise FormatError(f"the document at byte {position + end} does not end with a zero")
+            return end, count, "a document does not end with a zero, begun"
         end += length
         count += 1
-    return end, count
+    return end, count, None

@@ -32,6 +32,9 @@ from fastdump.store.reading import check_files, damaged, read_batches, read_line
 
 __all__ = ["RestorePlan", "plan_restore", "restore"]
 
+_TOLD = 3
+"""How much damage of a file is told in full."""
+
 
 @dataclass(frozen=True, slots=True)
 class RestorePlan:
@@ -175,6 +178,14 @@ def restore(plan: RestorePlan, *, workers: int, reporter: Reporter) -> RestoreRe
     return run.report(partial(RestoreReport, name=backup.name, path=backup.path, notes=plan.notes))
 
 
+def _told(lost: Sequence[str]) -> str | None:
+    """What a report says of damage."""
+    if not lost:
+        return None
+    more = f"; and {len(lost) - _TOLD} more" if len(lost) > _TOLD else ""
+    return "; ".join(lost[:_TOLD]) + more
+
+
 class _Worker(LoadWorker[Segment]):
     """Loads segments."""
 
@@ -188,8 +199,9 @@ class _Worker(LoadWorker[Segment]):
             return self._load_lines(piece, began)
         senders = self._senders if piece.is_foreign and not piece.ordered else 1
         loaders = self.loaders(piece.target, senders)
-        self.send_all(loaders, read_batches(piece))
-        return summed(loaders, time.monotonic() - began)
+        lost: list[str] = []
+        self.send_all(loaders, read_batches(piece, lost))
+        return replace(summed(loaders, time.monotonic() - began), damage=_told(lost))
 
     def _load_lines(self, segment: Segment, began: float) -> Loaded:
         """The same for JSON lines: what is no document is counted, the rest is loaded."""

@@ -151,20 +151,44 @@ def _segment(
     )
 
 
-def read_batches(segment: Segment) -> Iterator[Batch]:
+def read_batches(segment: Segment, lost: list[str] | None = None) -> Iterator[Batch]:
     """The documents of a segment, about a megabyte at a time.
+
+    Args:
+        segment: what to read.
+        lost: gets what was lost to damage, so that all that is intact is read; where it is None,
+            damage is the end.
 
     Raises:
         BackupDamagedError: a member is not what was written, or these are no documents.
         StorageError: the file cannot be read.
     """
-    with disk(segment.path), damaged(segment.path):
-        if segment.members is None:
-            plain = _read_range(segment) if not segment.compressed else gzip.stream(segment.path)
-            yield from bson.reframe(plain)
-            return
-        for member, data in read_members(segment):
-            yield Batch(gzip.unpack(data, member), member.documents)
+    batches = _members(segment, lost) if segment.members is not None else _whole(segment)
+    try:
+        with disk(segment.path), damaged(segment.path):
+            yield from batches
+    except BackupDamagedError as error:
+        if lost is None:
+            raise
+        lost.append(f"{error}; what came before that was read")
+
+
+def _whole(segment: Segment) -> Iterator[Batch]:
+    """Of a file without members, or a part of a plain one."""
+    pieces = _read_range(segment) if not segment.compressed else gzip.stream(segment.path)
+    return bson.reframe(pieces)
+
+
+def _members(segment: Segment, lost: list[str] | None) -> Iterator[Batch]:
+    for member, data in read_members(segment):
+        try:
+            raw = gzip.unpack(data, member)
+        except FormatError as error:
+            if lost is None:
+                raise
+            lost.append(f"{segment.path}: {error} ({member.documents} documents lost)")
+        else:
+            yield Batch(raw, member.documents)
 
 
 def _read_range(segment: Segment) -> Iterator[bytes]:

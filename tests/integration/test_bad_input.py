@@ -160,7 +160,12 @@ def test_damage(fastdump: Run, server: Server, backed_up: Path, damage: object, 
     assert "c.gz" in verified.err
     assert "d.gz" not in verified.err
     restored = restore(fastdump, server, backed_up)
-    complains(restored, 4, "c.gz")
+    # What nobody can see before reading costs only itself; the rest is restored.
+    if damage is flip:
+        assert (restored.code, "c.gz" in restored.err) == (1, True)
+        assert "documents inserted" in restored.out
+    else:
+        complains(restored, 4, "c.gz")
     assert any(word in restored.err for word in said.split("|"))
 
 
@@ -170,7 +175,8 @@ def test_a_foreign_file_in_place_of_a_collection(
     backup = tmp_path / "2020-01-01_00-00-00"
     backup.mkdir()
     (backup / "c.gz").write_bytes(gzip.compress(bson.encode({"_id": 1})[:-3]))
-    complains(restore(fastdump, server, backup), 4, "c.gz", "cut")
+    done = restore(fastdump, server, backup)
+    assert (done.code, "c.gz: the document at byte 0 is cut" in done.err) == (1, True)
     (backup / "c.gz").write_bytes(gzip.compress(b"no BSON at all, but text"))
     done = restore(fastdump, server, backup)
     assert done.code == 1

@@ -75,7 +75,8 @@ def test_spans_are_where_the_documents_lie(found: list[dict[str, Any]]) -> None:
 def test_elements_are_those_that_a_decoder_finds(found: dict[str, Any]) -> None:
     raw = bson.encode(found)
     seen = list(elements(raw))
-    assert [one.name.decode() for one in seen] == list(found)
+    # The encoder puts an _id first.
+    assert [one.name.decode() for one in seen] == sorted(found, key=lambda name: name != "_id")
     for one in seen:
         assert bson.decode(document(raw[one.start : one.end])) == bson.decode(
             bson.encode({one.name.decode(): found[one.name.decode()]})
