@@ -38,7 +38,7 @@ def insert(connection: Connection, database: str, name: str, documents: Iterable
     """Insert documents in batches, whatever the collection is called."""
     with connect(connection) as client:
         how = LoadOptions(write_concern="1")
-        loader = Loader(client, Namespace(database, name), how, keeps_empty=False)
+        loader = Loader(client, connection, Namespace(database, name), how, keeps_empty=False)
         data: list[bytes] = []
         size = 0
         for document in documents:

@@ -13,6 +13,7 @@ Nothing is printed and nothing is asked. What is not done raises a `FastdumpErro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,6 +102,8 @@ def backup(
     views_as_collections: bool = False,
     users_and_roles: bool = False,
     read_preference: str | None = None,
+    max_rate: float | None = None,
+    mode: int = 0o600,
     username: str | None = None,
     password: str | None = None,
     reporter: Reporter | None = None,
@@ -126,6 +129,8 @@ def backup(
         query: a filter for the documents of the only collection, in Extended JSON.
         views_as_collections: only views, as collections with what they show.
         users_and_roles: the users and roles of the database too, or of all.
+        max_rate: how many megabytes of documents may be read in a second.
+        mode: permissions of the files.
         read_preference: a mode, or a JSON object with mode, tagSets and maxStalenessSeconds.
         username: where the URI names no user.
         password: of that user.
@@ -146,7 +151,7 @@ def backup(
         raise UsageError(f"level is {level}, but must be 0 to 3")
     if layout not in LAYOUTS:
         raise UsageError(f"layout is {layout!r}, but must be one of {', '.join(LAYOUTS)}")
-    connection = config.described(uri, username, password, read_preference=read_preference)
+    connection = replace(config.described(uri, username, password), read_preference=read_preference)
     named = db or config.database_of(uri)
     return run(
         connection,
@@ -165,10 +170,12 @@ def backup(
             out=None if out is None else str(out),
             compressed=gzip,
             level=level,
+            mode=mode,
         ),
         workers=_workers(workers),
         level=level,
         max_backups=max_backups,
+        max_rate=max_rate,
         reporter=reporter or Silent(),
     )
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
@@ -108,7 +109,7 @@ class Mongod:
         assert self._process is not None  # noqa: S101
         return self._process.pid
 
-    def __enter__(self) -> Mongod:
+    def __enter__(self) -> Self:
         # Another process may take the port between our look and mongod's: then look again.
         for _attempt in range(5):
             self._launch()
@@ -148,6 +149,9 @@ class Mongod:
     def _launch(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="fastdump-mongod-"))
         self.port = _free_port()
+        self._start()
+
+    def _start(self) -> None:
         command = [
             str(find_mongod()),
             f"--dbpath={self.folder}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = [
     "BackupDamagedError",
     "BackupNotFoundError",
+    "ChunkLostError",
     "FastdumpError",
     "FormatError",
     "IncompleteError",
@@ -45,6 +46,10 @@ class ServerError(FastdumpError):
     """The server cannot be reached, or it refuses what it was asked."""
 
     exit_code = 3
+
+
+class ChunkLostError(ServerError):
+    """The server went away in the middle of what can only be read from its beginning."""
 
 
 class BackupNotFoundError(FastdumpError):

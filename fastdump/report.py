@@ -8,8 +8,10 @@ from pathlib import Path
 from fastdump.model import CollectionKind, Namespace, Rejection, ServerInfo
 
 __all__ = [
+    "AgainstReport",
     "BackupReport",
     "CollectionReport",
+    "Comparison",
     "CopyReport",
     "LoadReport",
     "Problem",
@@ -78,6 +80,8 @@ class BackupReport(_Totals):
     """The names of old backups that were removed."""
     notes: tuple[str, ...] = ()
     """What the user should know of it, such as what the layout cannot carry."""
+    interruptions: int = 0
+    """How often the server went away, and reading went on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +103,8 @@ class LoadReport(_Totals):
     """The first of the documents that could not be written."""
     failures: tuple[str, ...]
     """What else could not be done: an index that cannot be built, a file that is damaged."""
+    interruptions: int = 0
+    """How often a server went away, and loading went on."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -148,6 +154,49 @@ class VerifyReport(_Totals):
     def intact(self) -> bool:
         """Whether everything is as it was written."""
         return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A collection of a backup beside that of a database."""
+
+    namespace: Namespace
+    """Its name in the database."""
+    in_backup: int | None
+    """How many documents the backup has; None where it does not say."""
+    in_database: int | None
+    """How many the database has; None where there is no such collection."""
+    different: int = 0
+    missing: int = 0
+    """Documents of the backup that the database has not."""
+    additional: int = 0
+    """Documents of the database that the backup has not."""
+    examples: tuple[str, ...] = ()
+    """The first few of those that are different or missing."""
+
+    @property
+    def equal(self) -> bool:
+        """Whether no difference was found."""
+        if self.different or self.missing or self.additional or self.in_database is None:
+            return False
+        return self.in_backup in (None, self.in_database)
+
+
+@dataclass(frozen=True, slots=True)
+class AgainstReport:
+    """What a comparison of a backup with a database found."""
+
+    name: str
+    path: Path
+    seconds: float
+    collections: tuple[Comparison, ...]
+    deep: bool
+    """Whether documents were compared, and not only counted."""
+
+    @property
+    def equal(self) -> bool:
+        """Whether no difference was found."""
+        return all(found.equal for found in self.collections)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +22,58 @@ from fastdump.model import Connection
 from fastdump.mongo.client import Client, connect
 
 COMMAND_SECONDS = 60
+AT_ONCE = {"shutdownTimeoutMillisForSignaledShutdown": "100"}
+"""Servers of a replica set end without waiting for others to take over."""
+
+
+class Mortal(Mongod):
+    """A server that can die and come back with what it held."""
+
+    def die(self) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        # Its watcher removes the folder when this pipe closes.
+        self._dead = (*getattr(self, "_dead", ()), self._process)
+
+    def client(self) -> Client:
+        return connect(described(self.uri))
+
+    def rise(self) -> None:
+        self._start()
+        assert self._answers()
+
+
+@contextmanager
+def replica_set_of(count: int, name: str) -> Iterator[list[Mortal]]:
+    """Servers of which the first is the primary, as long as it can be."""
+    with ExitStack() as stack:
+        arguments = ["--replSet", name]
+        found = [
+            stack.enter_context(Mortal(arguments=arguments, parameters=AT_ONCE))
+            for _number in range(count)
+        ]
+        members = [
+            {"_id": n, "host": one.address, "priority": 2 if n == 0 else 1,
+             "tags": {"place": f"p{n}"}}
+            for n, one in enumerate(found)
+        ]  # fmt: skip
+        settings = {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 300}
+        config = {"_id": name, "members": members, "settings": settings}
+        with found[0].client() as client:
+            client.admin.command({"replSetInitiate": config})
+            wait_for_states(client, {"PRIMARY": 1, "SECONDARY": count - 1})
+        yield found
+
+
+def wait_for_states(client: Client, wanted: dict[str, int]) -> None:
+    deadline = time.monotonic() + COMMAND_SECONDS
+    while time.monotonic() < deadline:
+        status = client.admin.command("replSetGetStatus")["members"]
+        if Counter(one["stateStr"] for one in status) == wanted:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"the set is {status}")
 
 
 @dataclass

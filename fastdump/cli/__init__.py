@@ -77,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, _interrupt)
     command, _aliases = _COMMANDS[options.command]
     try:
         _hide_password(options)
@@ -118,6 +119,12 @@ def parser() -> argparse.ArgumentParser:
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
     """End as Ctrl-C does: what was begun is tidied up on the way out."""
     raise SystemExit(EXIT_TERMINATED)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """Tidy up on the way out; a second Ctrl-C does not wait for that."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(EXIT_INTERRUPTED))
+    raise KeyboardInterrupt
 
 
 def _hide_password(options: argparse.Namespace) -> None:

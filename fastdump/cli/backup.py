@@ -10,6 +10,7 @@ from fastdump.cli.options import (
     add_folder,
     add_layout,
     add_max_backups,
+    add_retry,
     add_selection,
     add_server,
     add_users_and_roles,
@@ -20,7 +21,16 @@ from fastdump.cli.options import (
     confirm,
     selection_of,
 )
-from fastdump.cli.output import naming, notes, shown_database, shown_name, size, summary, table
+from fastdump.cli.output import (
+    interrupted,
+    naming,
+    notes,
+    shown_database,
+    shown_name,
+    size,
+    summary,
+    table,
+)
 from fastdump.config import SOURCE, Settings
 from fastdump.errors import UsageError
 from fastdump.model import DEFAULT_DATABASE, KEEPS_DATABASE, Catalog, Chunk, Connection
@@ -38,6 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
     add_users_and_roles(parser)
     add_workers(parser)
+    add_retry(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the plan and read no document")
     add_yes(parser)
 
@@ -61,6 +72,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         out=settings.text("out"),
         compressed=settings.gzip,
         level=level,
+        mode=settings.mode,
     )
     if options.dry_run:
         _show_plan(*plan_backup(members(connection), selection, workers))
@@ -77,6 +89,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         workers=workers,
         level=level,
         max_backups=max_backups,
+        max_rate=settings.max_rate,
         reporter=chosen_reporter(settings, quiet=options.quiet),
     )
     if not options.quiet:
@@ -88,6 +101,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 def _show(report: BackupReport) -> None:
     notes(report.notes)
+    interrupted(report.interruptions)
     summary(report.collections, report.seconds)
     print(f"\nbackup {report.name} is complete: {report.path}")
     if report.pruned:

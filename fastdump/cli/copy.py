@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 
 from fastdump.cli.options import (
+    add_retry,
     add_selection,
     add_server,
     add_target,
@@ -33,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
     add_target(parser)
     add_workers(parser)
+    add_retry(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="show what would be done and write nothing"
     )

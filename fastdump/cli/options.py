@@ -28,6 +28,7 @@ __all__ = [
     "add_folder",
     "add_layout",
     "add_max_backups",
+    "add_retry",
     "add_selection",
     "add_server",
     "add_target",
@@ -138,6 +139,14 @@ def add_layout(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--level", metavar="0-3", help="of compression, by default 1 (FASTDUMP_LEVEL)"
+    )
+    parser.add_argument(
+        "--mode", metavar="MODE", help="permissions of the files, by default 600 (FASTDUMP_MODE)"
+    )
+    parser.add_argument(
+        "--max-rate",
+        metavar="MB/S",
+        help="read at most so many megabytes of documents a second (FASTDUMP_MAX_RATE)",
     )
 
 
@@ -259,6 +268,7 @@ def load_options_of(settings: Settings, options: argparse.Namespace) -> LoadOpti
         in_order=options.maintain_insertion_order,
         stop_on_error=options.stop_on_error or options.maintain_insertion_order,
         check_documents=options.objcheck,
+        salvage=getattr(options, "salvage", False),
         users_and_roles=getattr(options, "users_and_roles", False),
         write_concern=settings.text("write-concern"),
     )
@@ -272,6 +282,15 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of processes, by default the smaller of 4 and the number of cores "
         "(FASTDUMP_WORKERS)",
+    )
+
+
+def add_retry(parser: argparse.ArgumentParser) -> None:
+    """`--retry-for`."""
+    parser.add_argument(
+        "--retry-for",
+        metavar="SECONDS",
+        help="how long to try again when a server goes away, by default 60 (FASTDUMP_RETRY_FOR)",
     )
 
 

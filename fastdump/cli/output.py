@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from fastdump.model import CollectionKind, Connection, Namespace
-from fastdump.report import CollectionReport, LoadReport
+from fastdump.report import AgainstReport, CollectionReport, LoadReport
 
 __all__ = [
     "about_held",
     "age",
+    "comparisons",
+    "interrupted",
     "loaded",
     "naming",
     "notes",
@@ -117,10 +119,34 @@ def _row(
     )
 
 
+def comparisons(report: AgainstReport) -> None:
+    """Print what a comparison with a database found."""
+    name_of = naming(found.namespace for found in report.collections)
+    rows = []
+    for found in report.collections:
+        counts = [
+            "?" if found.in_backup is None else f"{found.in_backup:,}",
+            "none" if found.in_database is None else f"{found.in_database:,}",
+        ]
+        deep = [f"{found.different:,}", f"{found.missing:,}", f"{found.additional:,}"]
+        rows.append((shown_name(name_of(found.namespace)), *counts, *(deep if report.deep else ())))
+    headers = ["collection", "in the backup", "in the database"]
+    headers += ["different", "missing", "additional"] if report.deep else []
+    table(headers, rows, right=range(1, len(headers)))
+    for found in report.collections:
+        notes(f"{found.namespace}: document {example}" for example in found.examples)
+
+
 def notes(messages: Iterable[str]) -> None:
     """Print what the user should know, to standard error."""
     for message in messages:
         print(f"note: {message}", file=sys.stderr)
+
+
+def interrupted(times: int) -> None:
+    """Say that a server went away, if it did."""
+    if times:
+        notes([f"the server went away {times} times; what it held up was done again"])
 
 
 def shown_database(connection: Connection, *databases: str | None) -> str:
@@ -145,6 +171,7 @@ def about_held(held: int, *, drop: bool) -> Iterator[str]:
 def loaded(report: LoadReport, verb: str, *, quiet: bool) -> int:
     """Print what a restore or a copy did, and what it could not do; returns the exit code."""
     if not quiet:
+        interrupted(report.interruptions)
         summary(report.collections, report.seconds)
         print(
             f"\n{report.inserted:,} documents inserted, {report.replaced:,} replaced, "

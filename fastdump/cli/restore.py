@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fastdump.cli.options import (
     add_folder,
+    add_retry,
     add_server,
     add_target,
     add_users_and_roles,
@@ -41,6 +42,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
     add_users_and_roles(parser)
     add_workers(parser)
+    add_retry(parser)
+    parser.add_argument(
+        "--salvage",
+        action="store_true",
+        help="restore what is intact of a damaged backup, and say what is lost",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="show what would be done and write nothing"
     )

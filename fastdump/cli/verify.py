@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fastdump.cli.options import add_folder, add_workers, chosen_reporter
-from fastdump.cli.output import notes, summary
+from fastdump.cli.options import (
+    add_folder,
+    add_server,
+    add_workers,
+    asked_connection,
+    chosen_reporter,
+)
+from fastdump.cli.output import comparisons, notes, summary
 from fastdump.cli.restore import add_which, chosen_backup
-from fastdump.config import Settings
-from fastdump.errors import BackupDamagedError
+from fastdump.config import SOURCE, Settings
+from fastdump.errors import BackupDamagedError, IncompleteError, UsageError
 from fastdump.report import VerifyReport
 
 __all__ = ["add_options", "run"]
@@ -20,6 +26,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
     add_which(parser)
     add_workers(parser)
+    parser.add_argument(
+        "--against",
+        action="store_true",
+        help="compare with a live database instead, which is only read",
+    )
+    parser.add_argument(
+        "--deep", action="store_true", help="with --against, every document and not only counts"
+    )
+    add_server(parser, SOURCE)
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
@@ -28,6 +43,10 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     from fastdump.store.layouts import source
 
     which = chosen_backup(options)
+    if options.against:
+        return _compare(settings, options, which)
+    if options.deep:
+        raise UsageError("--deep says how to compare: it needs --against")
     report = verify(
         source(settings.folder, which),
         which,
@@ -38,6 +57,29 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if not report.intact:
         problems = len(report.problems)
         raise BackupDamagedError(f"backup {report.name} is damaged: {problems} problems")
+    return 0
+
+
+def _compare(settings: Settings, options: argparse.Namespace, which: str | None) -> int:
+    from fastdump.engine.against import compare
+    from fastdump.store.layouts import source
+
+    report = compare(
+        asked_connection(settings, SOURCE),
+        settings.named_database(SOURCE),
+        source(settings.folder, which),
+        which,
+        deep=options.deep,
+        workers=settings.workers,
+        reporter=chosen_reporter(settings, quiet=options.quiet),
+    )
+    if not options.quiet:
+        comparisons(report)
+    if not report.equal:
+        differing = [str(found.namespace) for found in report.collections if not found.equal]
+        raise IncompleteError(
+            f"backup {report.name} and the database differ: {', '.join(differing)}"
+        )
     return 0
 
 

@@ -124,12 +124,18 @@ def cuts(data: bytes | memoryview | mmap, max_bytes: int) -> Iterator[tuple[int,
     Each is at most `max_bytes` long, unless it is a single larger document.
 
     Raises:
-        FormatError: a length is impossible, or the last document is cut.
+        FormatError: a length is impossible, or the last document is cut; what is before that was
+            yielded.
     """
     start = position = count = 0
     size = len(data)
     while position < size:
-        length = _length(data, position, size)
+        try:
+            length = _length(data, position, size)
+        except FormatError:
+            if count:
+                yield start, position, count
+            raise
         if count and position + length - start > max_bytes:
             yield start, position, count
             start, count = position, 0

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from struct import Struct
 from typing import BinaryIO, cast
@@ -35,6 +36,7 @@ __all__ = [
     "has_members",
     "header",
     "inflated",
+    "intact_members",
     "members",
     "pack",
     "piece",
@@ -150,6 +152,29 @@ def members(descriptor: int, offset: int, end: int) -> Iterator[Member]:
             raise FormatError(f"the member at byte {offset} is cut")
         yield member
         offset += member.file_bytes
+
+
+def intact_members(descriptor: int, size: int, lost: list[str]) -> Iterator[Member]:
+    """The members of an open file that is damaged: after what is none, the next is looked for.
+
+    Args:
+        descriptor: the file.
+        size: its length in bytes.
+        lost: gets what was passed over.
+    """
+    offset = 0
+    with mmap(descriptor, 0, access=ACCESS_READ) as data:
+        while offset < size:
+            try:
+                member = next(members(descriptor, offset, size))
+            except FormatError as error:
+                following = data.find(_CONSTANT, offset + 1)
+                end = following if following >= 0 else size
+                lost.append(f"{error} ({end - offset} bytes of the file lost)")
+                offset = end
+            else:
+                yield member
+                offset += member.file_bytes
 
 
 def unpack(data: bytes, member: Member) -> bytes:

@@ -18,8 +18,6 @@ def described(
     username: str | None = None,
     password: str | None = None,
     app_name: str | None = None,
-    options: tuple[tuple[str, str | bool], ...] = (),
-    read_preference: str | None = None,
 ) -> Connection:
     """The connection for a URI, with the address as it may be shown.
 
@@ -29,7 +27,7 @@ def described(
     matched = _URI.match(uri)
     if matched is None:
         raise UsageError("the URI of the server must look like mongodb://host:port/database")
-    return Connection(uri, matched["hosts"], username, password, app_name, options, read_preference)
+    return Connection(uri, matched["hosts"], username, password, app_name)
 
 
 def database_of(uri: str) -> str | None:

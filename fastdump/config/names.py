@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from fastdump.model import DEFAULT_RETRY_SECONDS
+
 __all__ = [
     "CONNECTION_OPTIONS",
     "DEFAULT_FOLDER",
@@ -180,6 +182,9 @@ OPTIONS: dict[str, tuple[Name, str]] = {
     "workers": (_option("workers"), f"{default_workers()}"),
     "level": (_option("level"), f"{DEFAULT_LEVEL}"),
     "write-concern": (_option("write-concern"), ""),
+    "retry-for": (_option("retry-for"), f"{DEFAULT_RETRY_SECONDS:.0f}"),
+    "max-rate": (_option("max-rate"), ""),
+    "mode": (_option("mode"), "600"),
     "out": (_option("out"), ""),
     "gzip": (_option("gzip"), "true"),
     "collection": (_option("collection"), ""),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-__all__ = ["names", "one_of", "switch", "whole_number"]
+__all__ = ["mode", "names", "one_of", "positive", "switch", "whole_number"]
 
 
 def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
@@ -30,6 +30,22 @@ def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
         raise ValueError(f"one of {', '.join(choices)}")
 
     return parse
+
+
+def mode(text: str) -> int:
+    """Permissions of files, octal; their owner can read and write them in any case."""
+    if re.fullmatch(r"0?[0-7]{3}", text.strip()) and int(text, 8) & 0o600 == 0o600:
+        return int(text, 8)
+    raise ValueError("permissions of files such as 600 or 640")
+
+
+def positive(text: str) -> float | None:
+    """A number above zero; nothing is no limit."""
+    if not text:
+        return None
+    if re.fullmatch(r"\d{1,6}(\.\d{1,3})?", text.strip(), re.ASCII) and float(text) > 0:
+        return float(text)
+    raise ValueError("a number above zero")
 
 
 def switch(text: str) -> bool:

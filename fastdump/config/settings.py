@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -109,6 +110,16 @@ class Settings:
         return self.parsed("gzip", parsers.switch)
 
     @property
+    def mode(self) -> int:
+        """The permissions of a backup's files."""
+        return self.parsed("mode", parsers.mode)
+
+    @property
+    def max_rate(self) -> float | None:
+        """How many megabytes of documents may be read in a second; None is no limit."""
+        return self.parsed("max-rate", parsers.positive)
+
+    @property
     def latest_only(self) -> tuple[str, ...]:
         """The collections of which only the latest copy is kept."""
         return self.parsed("latest-only", parsers.names)
@@ -143,13 +154,12 @@ class Settings:
                 f"--{origin.flag}address, or set {origin.variable}URI or {origin.variable}ADDRESS"
             )
         text = uri.text if uri else _as_uri(address)
-        return described(
-            text,
-            _text(username),
-            _text(password),
-            _text(app_name),
-            tuple(self._connection_options(origin)),
-            self.text("read-preference") if origin is SOURCE else None,
+        found = described(text, _text(username), _text(password), _text(app_name))
+        return replace(
+            found,
+            options=tuple(self._connection_options(origin)),
+            read_preference=self.text("read-preference") if origin is SOURCE else None,
+            retry_seconds=self.parsed("retry-for", parsers.whole_number(0)),
         )
 
     def _connection_options(self, origin: Origin) -> Iterator[tuple[str, str | bool]]:

@@ -267,18 +267,18 @@ def generate(
     return sum(counts.values())
 
 
-_target: tuple[Client, str] | None = None
+_target: tuple[Client, Connection, str] | None = None
 
 
 def _connect(connection: Connection, database: str) -> None:
     """Runs first in every process, which then keeps its connection."""
     global _target
-    _target = connect(connection), database
+    _target = connect(connection), connection, database
 
 
 def _insert(name: str, first: int, count: int, seed: int) -> None:
     assert _target is not None  # noqa: S101 - _connect ran before
-    client, database = _target
+    client, connection, database = _target
     how = LoadOptions(write_concern="1")
-    loader = Loader(client, Namespace(database, name), how, keeps_empty=False)
+    loader = Loader(client, connection, Namespace(database, name), how, keeps_empty=False)
     loader.load(documents(name, first, count, seed))

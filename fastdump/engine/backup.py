@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from fastdump.codec.bson import Batch
@@ -14,11 +15,12 @@ from fastdump.engine.packing import describe_losses, packer
 from fastdump.engine.pool import WorkerPool, warm_up
 from fastdump.engine.prune import prune
 from fastdump.engine.worker import ServerWorker, ahead
-from fastdump.errors import IncompleteError, StorageError
+from fastdump.errors import ChunkLostError, IncompleteError, StorageError
 from fastdump.model import Catalog, Chunk, Connection, Encoding, Losses, Namespace, Part, Selection
 from fastdump.mongo.bounds import BoundFinder
-from fastdump.mongo.catalog import read_catalog
-from fastdump.mongo.client import connect, members, translated
+from fastdump.mongo.catalog import read_catalog, read_names
+from fastdump.mongo.client import connect, has_own_records, members, translated
+from fastdump.mongo.retry import retrying
 from fastdump.progress import Reporter
 from fastdump.report import BackupReport
 from fastdump.store.base import BackupWriter, Destination
@@ -27,6 +29,9 @@ __all__ = ["backup", "plan_backup"]
 
 CONSISTENCY = "none"
 """Writes that happen during the backup may or may not be in it."""
+
+_RESTARTS = 3
+"""How often a chunk is read again from its beginning, where nothing else is possible."""
 
 
 def backup(
@@ -37,6 +42,7 @@ def backup(
     workers: int,
     level: int,
     max_backups: int,
+    max_rate: float | None = None,
     reporter: Reporter,
 ) -> BackupReport:
     """Back up a database, or all, then remove surplus old backups.
@@ -48,6 +54,7 @@ def backup(
         workers: number of processes.
         level: of compression, one of `fastdump.codec.gzip.LEVELS`.
         max_backups: how many to keep; 0 keeps all.
+        max_rate: how many megabytes of documents may be read in a second.
         reporter: hears how it goes.
 
     Raises:
@@ -61,18 +68,24 @@ def backup(
     catalog, chunks = plan_backup(readers, selection, workers)
     writer = destination.begin(started.astimezone().replace(tzinfo=None), catalog, workers)
     losses: defaultdict[Namespace, list[Losses]] = defaultdict(list)
+    interruptions = Counter[Namespace]()
     try:
         worker = _Worker(
             readers,
             writer,
             level,
             fetch_ahead=workers < len(os.sched_getaffinity(0)),
+            max_rate=max_rate and max_rate * 1e6 / max(1, min(workers, len(chunks))),
         )
-        used = _fetch_all(worker, catalog, chunks, writer, workers, reporter, losses)
+        used = _fetch_all(worker, catalog, chunks, writer, workers, reporter, losses, interruptions)
+        notes = _changes(readers[0], selection, catalog)
         writer.commit(catalog, started, datetime.now(UTC), CONSISTENCY)
     except BaseException:
         writer.abort()
         raise
+    if writer.encoding is Encoding.JSON:
+        notes += describe_losses(catalog, losses)
+    notes += (f"{path}: a killed backup left it behind" for _begun, path in destination.stale())
     return BackupReport(
         name=writer.name,
         path=writer.path,
@@ -82,9 +95,35 @@ def backup(
         workers=used,
         seconds=time.monotonic() - clock,
         collections=tuple(writer.report(found.namespace) for found in catalog.collections),
+        interruptions=interruptions.total(),
         pruned=_prune(destination, max_backups, writer.name),
-        notes=tuple(describe_losses(catalog, losses)) if writer.encoding is Encoding.JSON else (),
+        notes=tuple(notes),
     )
+
+
+def _changes(connection: Connection, selection: Selection, before: Catalog) -> list[str]:
+    """Which collections came and went while they were read."""
+    with connect(connection) as client, translated(connection):
+        for attempt in retrying(connection, lambda _error: None):
+            with attempt:
+                new = read_names(client, selection)
+    old = {found.namespace: found.uuid for found in before.collections if "$" not in found.name}
+    names = {uuid: name for name, uuid in new.items() if uuid is not None}
+    notes = []
+    for name, uuid in old.items():
+        if name in new and new[name] == uuid:
+            continue
+        if uuid in names:
+            what = f"renamed to {names[uuid]}"
+        else:
+            what = "dropped and made again" if name in new else "dropped"
+        notes.append(f"{name} was {what} during the backup, which may hold only a part of it")
+    notes += [
+        f"{name} was made during the backup and is not in it"
+        for name, uuid in new.items()
+        if name not in old and uuid not in old.values()
+    ]
+    return notes
 
 
 def plan_backup(
@@ -105,7 +144,7 @@ def plan_backup(
         catalog = read_catalog(client, readers[0], selection)
         if planner.use_processes(catalog.raw_bytes):
             warm_up()
-        finder = BoundFinder(client, records=len(readers) == 1)
+        finder = BoundFinder(client, records=len(readers) == 1 and has_own_records(client))
         chunks = planner.plan(catalog, workers, finder.find)
     return catalog, chunks
 
@@ -118,6 +157,7 @@ def _fetch_all(
     workers: int,
     reporter: Reporter,
     losses: defaultdict[Namespace, list[Losses]],
+    interruptions: Counter[Namespace],
 ) -> int:
     """Have every chunk written; returns how many processes that took, 0 for this one alone."""
     documents = sum(found.documents for found in catalog.collections)
@@ -132,6 +172,7 @@ def _fetch_all(
             for chunk, part in pool.results():
                 name = chunk.namespace
                 writer.add(chunk, part)
+                interruptions[name] += part.interruptions
                 if part.losses is not None:
                     losses[name].append(part.losses)
                 left[name] -= 1
@@ -161,8 +202,10 @@ class _Worker(ServerWorker):
         level: int,
         *,
         fetch_ahead: bool,
+        max_rate: float | None,
     ) -> None:
         super().__init__(*readers)
+        self._max_rate = max_rate
         self._outputs = writer.outputs
         self._encoding = writer.encoding
         self._level = level if writer.compressed else None
@@ -175,14 +218,31 @@ class _Worker(ServerWorker):
             ServerError: the server cannot be reached or refuses.
             StorageError: the disk refuses.
         """
-        began = time.monotonic()
+        for _attempt in range(_RESTARTS if self._outputs.can_restart else 0):
+            before = self.meter.total if self.meter else (0, 0)
+            try:
+                return self._fetch(chunk)
+            except ChunkLostError:
+                if self.meter is not None:
+                    self.meter.reset(before)
+        return self._fetch(chunk)
+
+    def _fetch(self, chunk: Chunk) -> Part:
+        began, interruptions = time.monotonic(), self.interruptions
         packing = packer(self._encoding, self._level, chunk)
         places = []
         with self._outputs.opened(chunk) as output:
             for batch in self._at_least_one(chunk):
                 places.append(output.write(packing.pack(batch)))
                 self.done(batch.documents, len(batch.data))
-        return packing.part(time.monotonic() - began, places)
+                self._wait(began, packing.raw_bytes)
+        part = packing.part(time.monotonic() - began, places)
+        return replace(part, interruptions=self.interruptions - interruptions)
+
+    def _wait(self, began: float, raw_bytes: int) -> None:
+        """Be no faster than this worker's share of the rate allows."""
+        if self._max_rate:
+            time.sleep(max(0.0, began + raw_bytes / self._max_rate - time.monotonic()))
 
     def _at_least_one(self, chunk: Chunk) -> Iterator[Batch]:
         """The chunk's batches; an empty collection is one empty batch, for a valid gzip file."""

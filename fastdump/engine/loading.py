@@ -23,8 +23,9 @@ from fastdump.errors import UsageError
 from fastdump.model import CollectionKind, Connection, Definition, Loaded, LoadOptions, Namespace
 from fastdump.mongo import authorization, indexes, schema, timestamps
 from fastdump.mongo.authorization import Authorization
-from fastdump.mongo.client import connect, server_info, translated, write_concern
+from fastdump.mongo.client import Client, connect, server_info, translated, write_concern
 from fastdump.mongo.load import MAX_NAMED, Loader
+from fastdump.mongo.retry import retrying
 from fastdump.progress import Reporter
 from fastdump.report import CollectionReport, LoadReport
 
@@ -119,7 +120,8 @@ class Loading(Generic[P]):
         self._pieces = pieces
         self._reporter = reporter
         self._loaded: defaultdict[Namespace, list[Loaded]] = defaultdict(list)
-        self._failures: list[str] = []
+        self.failures: list[str] = []
+        """What could not be done, documents aside."""
         self._indexes = 0
         self._workers = 0
         self._seconds = 0.0
@@ -168,31 +170,43 @@ class Loading(Generic[P]):
             indexes=self._indexes,
             rejected=sum(result.rejected for result in loaded),
             rejections=tuple(rejections[:MAX_NAMED]),
-            failures=tuple(self._failures),
+            failures=tuple(self.failures),
+            interruptions=sum(result.interruptions for result in loaded),
         )
 
     def _create(self) -> None:
         """Make the collections, so that documents arrive in what they were taken from."""
         target = self._target
-        with connect(target.connection) as client, translated(target.connection):
+
+        def create(client: Client) -> None:
             if target.authorization is not None:
                 authorization.clear(client)
             if target.how.drop:
                 for name in self._definitions:
                     schema.drop(client, name)
-            for definition in self._definitions.values():
-                if definition.kind is not CollectionKind.VIEW:
-                    self._failures += schema.create(client, definition, target.how)
+            self._make(client, views=False)
+
+        self._on_target(create)
 
     def _create_views(self) -> None:
         """Make the views, when what they look at is there."""
-        target = self._target
-        views = [one for one in self._definitions.values() if one.kind is CollectionKind.VIEW]
-        if not views:
-            return
-        with connect(target.connection) as client, translated(target.connection):
-            for view in views:
-                self._failures += schema.create(client, view, target.how)
+        if any(one.kind is CollectionKind.VIEW for one in self._definitions.values()):
+            self._on_target(lambda client: self._make(client, views=True))
+
+    def _make(self, client: Client, *, views: bool) -> None:
+        failures = []
+        for definition in self._definitions.values():
+            if (definition.kind is CollectionKind.VIEW) is views:
+                failures += schema.create(client, definition, self._target.how)
+        self.failures += failures
+
+    def _on_target(self, work: Callable[[Client], None]) -> None:
+        """Have something done by a server that may go away meanwhile, so it must bear repeating."""
+        connection = self._target.connection
+        with connect(connection) as client, translated(connection):
+            for attempt in retrying(connection, lambda _error: None):
+                with attempt:
+                    work(client)
 
     def _merge_authorization(self) -> None:
         target = self._target
@@ -214,11 +228,15 @@ class Loading(Generic[P]):
         ) as pool:
             for piece in self._pieces:
                 pool.submit(LoadWorker[P].do, piece)
+            for name, definition in self._definitions.items():
+                # Without any document, as where its file is lost.
+                if name not in left and definition.indexes and self._target.how.indexes:
+                    pool.submit(LoadWorker[P].do, _IndexJob(definition))
             for job, result in pool.results():
                 if isinstance(result, Loaded):
                     self._loaded[job.namespace].append(result)
                     if result.damage is not None:
-                        self._failures.append(result.damage)
+                        self.failures.append(result.damage)
                     left[job.namespace] -= 1
                     if left[job.namespace]:
                         continue
@@ -231,7 +249,7 @@ class Loading(Generic[P]):
 
     def _built(self, definition: Definition, failures: list[str]) -> None:
         self._indexes += len(definition.indexes) - len(failures)
-        self._failures += failures
+        self.failures += failures
 
     def _collection_report(self, name: Namespace) -> CollectionReport:
         definition, results = self._definitions[name], self._loaded[name]
@@ -299,7 +317,10 @@ class LoadWorker(ServerWorker, Generic[P]):
             ServerError: the server cannot be reached or refuses.
         """
         with translated(self.connection):
-            return indexes.create(self.client, definition, self._how)
+            for attempt in retrying(self.connection, lambda _error: None):
+                with attempt:
+                    failures = indexes.create(self.client, definition, self._how)
+        return failures
 
     @property
     def senders(self) -> int:
@@ -309,7 +330,13 @@ class LoadWorker(ServerWorker, Generic[P]):
     def loaders(self, namespace: Namespace, count: int) -> list[Loader]:
         """Loaders for a collection, one for each thread that sends."""
         return [
-            Loader(self.client, namespace, self._how, keeps_empty=self._keeps_empty)
+            Loader(
+                self.client,
+                self.connection,
+                namespace,
+                self._how,
+                keeps_empty=self._keeps_empty,
+            )
             for _sender in range(count)
         ]
 

@@ -13,16 +13,17 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, MutableSequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.sharedctypes import RawArray
-from types import ModuleType, TracebackType
-from typing import Generic, Protocol, TypeVar
+from types import FrameType, ModuleType, TracebackType
+from typing import Generic, NoReturn, Protocol, TypeVar
 
 from fastdump.errors import IncompleteError
 
@@ -31,6 +32,8 @@ __all__ = ["Meter", "Worker", "WorkerPool", "warm_up"]
 _TICK_SECONDS = 0.1
 _MAX_DEATHS = 3
 _START_SECONDS = 5
+_END_SECONDS = 1.5
+"""How long an interrupted worker may take to close its cursors."""
 
 # With these, glibc keeps the memory of one batch for the next instead of giving it back to the
 # kernel, which would zero it again: a third of a dump's time otherwise. See docs/performance.md.
@@ -96,11 +99,24 @@ class _Process:
             # The process starts at the first job.
             self._pid = self.executor.submit(os.getpid)
 
-    def kill(self) -> None:
-        """End it at once, whatever it does."""
+    def interrupt(self) -> None:
+        """Have it leave its job: cursors are closed on the way out."""
+        self._signal(signal.SIGTERM)
+
+    def end(self, deadline: float) -> None:
+        """Wait for its end until that moment of the monotonic clock, then kill it."""
+        self.executor.shutdown(wait=False, cancel_futures=True)
+        while self._signal(0) and time.monotonic() < deadline:
+            time.sleep(_TICK_SECONDS / 10)
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> bool:
+        """Send a signal; returns whether there was a process to send it to."""
         # One that is still starting could not be told otherwise to leave its first job.
-        with suppress(BrokenProcessPool, ProcessLookupError, TimeoutError):
-            os.kill(self._pid.result(_START_SECONDS), signal.SIGTERM)
+        with suppress(BrokenProcessPool, CancelledError, ProcessLookupError, TimeoutError):
+            os.kill(self._pid.result(_START_SECONDS), number)
+            return True
+        return False
 
 
 class WorkerPool(Generic[W, Job, Result]):
@@ -133,9 +149,13 @@ class WorkerPool(Generic[W, Job, Result]):
         trace: TracebackType | None,
     ) -> None:
         self._worker.close()
+        if error is not None:
+            for process in self._processes:
+                process.interrupt()
+            deadline = time.monotonic() + _END_SECONDS
+            for process in self._processes:
+                process.end(deadline)
         for process in self._processes:
-            if error is not None:
-                process.kill()
             process.executor.shutdown(wait=True, cancel_futures=True)
 
     def submit(self, work: Callable[[W, Job], Result], job: Job) -> None:
@@ -228,9 +248,16 @@ def _begin(worker: Worker, cells: MutableSequence[int]) -> None:
     """Runs first in every worker process."""
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
+    signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_follow_parent, daemon=True).start()
     worker.meter = Meter(cells)
     _worker = worker
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """The coordinator wants this process to end."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(1)
 
 
 def _follow_parent() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from fastdump.report import PruneReport
 from fastdump.store.base import Destination
 
@@ -11,7 +13,8 @@ __all__ = ["prune"]
 def prune(destination: Destination, max_backups: int, *, dry_run: bool = False) -> PruneReport:
     """Remove the oldest complete backups until `max_backups` remain; 0 removes none.
 
-    What is not named like a backup is neither counted nor touched.
+    What killed runs left behind goes too, where it is older than the oldest that is kept. What is
+    not named like a backup is neither counted nor touched.
 
     Raises:
         StorageError: a backup cannot be removed.
@@ -21,5 +24,8 @@ def prune(destination: Destination, max_backups: int, *, dry_run: bool = False) 
     if not dry_run:
         for backup in backups[:surplus]:
             destination.remove(backup)
+        for begun, path in destination.stale() if max_backups else ():
+            if surplus < len(backups) and begun < backups[surplus].taken:
+                shutil.rmtree(path, ignore_errors=True)
     names = [backup.name for backup in backups]
     return PruneReport(tuple(names[:surplus]), tuple(names[surplus:]))

@@ -51,6 +51,8 @@ class RestorePlan:
     how: LoadOptions
     held: int
     """About how many documents the target already has in these collections."""
+    lost: tuple[str, ...]
+    """What is known to be damaged, and is left out."""
     notes: tuple[str, ...]
 
     @property
@@ -96,13 +98,14 @@ def plan_restore(
     found, notes = source.contents(backup)
     chosen = choose(backup, found, filters, how)
     collections = list(chosen.collections.values())
+    lost: list[str] = []
     if problems := check_files(collections):
-        raise BackupDamagedError(
-            "; ".join(f"{problem.path}: {problem.message}" for problem in problems)
-        )
+        lost = [f"{problem.path}: {problem.message}" for problem in problems]
+        if not how.salvage:
+            raise BackupDamagedError(f"{'; '.join(lost)}; --salvage restores what is intact")
     with damaged(backup.path):
         notes += _legacy_indexes(collections) if how.indexes else []
-        cut = list(_cut(collections, workers, how))
+        cut = list(_cut(collections, workers, how, lost))
     held, differing = look_at(connection, collections, how)
     return RestorePlan(
         connection,
@@ -113,16 +116,21 @@ def plan_restore(
         source if isinstance(source, Archive) else None,
         how,
         held,
+        tuple(lost),
         (*notes, *chosen.notes, *differing),
     )
 
 
 def _cut(
-    collections: Sequence[StoredCollection], workers: int, how: LoadOptions
+    collections: Sequence[StoredCollection], workers: int, how: LoadOptions, lost: list[str]
 ) -> Iterator[Segment]:
     for collection in sorted(collections, key=_index_work, reverse=True):
+        if collection.path is not None and not collection.path.exists():
+            continue  # only where what is intact is wanted
         capped = bool(schema.parsed(collection.options).get("capped"))
-        yield from segments(collection, workers, whole=capped or how.in_order)
+        whole = capped or how.in_order
+        salvaged = lost if how.salvage else None
+        yield from segments(collection, workers, whole=whole, lost=salvaged)
 
 
 def _index_work(collection: StoredCollection) -> tuple[int, int]:
@@ -172,6 +180,7 @@ def restore(plan: RestorePlan, *, workers: int, reporter: Reporter) -> RestoreRe
         run: Loading[Segment] = Loading(target, definitions, plan.segments, reporter)
     else:
         run = StreamLoading(target, plan.collections, plan.archive.blocks(plan.backup), reporter)
+    run.failures += plan.lost
     documents = sum(segment.documents or 0 for segment in plan.segments)
     run.run("restore", documents, plan.raw_bytes, workers, worker)
     backup = plan.backup

@@ -119,7 +119,7 @@ class StreamLoading(Loading[Segment]):
                     ticked = time.monotonic()
                     self._reporter.update(*worker.meter.total)
         except BackupDamagedError as error:
-            self._failures.append(f"{error}; what came before that was restored")
+            self.failures.append(f"{error}; what came before that was restored")
 
     def _send(self, worker: LoadWorker[Segment], found: StoredCollection, block: Block) -> None:
         """Runs in a thread, each of which has its own loader for a collection."""
@@ -131,7 +131,7 @@ class StreamLoading(Loading[Segment]):
 
     def _check(self, event: End) -> None:
         if not event.intact:
-            self._failures.append(
+            self.failures.append(
                 f"{event.namespace}: the documents in the archive are not those that were written"
             )
 

@@ -65,7 +65,7 @@ def verify(source: Source, name: str | None, *, workers: int, reporter: Reporter
         backup.path,
         time.monotonic() - clock,
         tuple(run.reports()),
-        tuple(problems + run.problems),
+        tuple(problems + run.problems + source.problems(backup)),
         tuple(notes),
     )
 

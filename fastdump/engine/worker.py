@@ -45,6 +45,8 @@ class ServerWorker:
         self.connection = connections[0]
         self._connections = connections
         self._clients: dict[Connection, Client] = {}
+        self.interruptions = 0
+        """How often a server went away, and reading went on."""
         self.meter: Meter | None = None
 
     @property
@@ -67,7 +69,10 @@ class ServerWorker:
         place = chunk.number + len(chunk.namespace.collection)
         connection = self._connections[place % len(self._connections)]
         with translated(connection):
-            yield from fetch(self._client(connection), chunk)
+            yield from fetch(self._client(connection), connection, chunk, self._interrupted)
+
+    def _interrupted(self, _error: Exception) -> None:
+        self.interruptions += 1
 
     def done(self, documents: int, raw_bytes: int) -> None:
         """Let the coordinator know that so much more is done."""

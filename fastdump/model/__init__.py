@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastdump.model.loading import Loaded, LoadOptions, Rejection
-from fastdump.model.names import DEFAULT_DATABASE, KEEPS_DATABASE, LAYOUTS
+from fastdump.model.names import DEFAULT_DATABASE, DEFAULT_RETRY_SECONDS, KEEPS_DATABASE, LAYOUTS
 from fastdump.model.server import (
     BUCKETS,
     Bounds,
@@ -32,6 +32,7 @@ from fastdump.model.stored import (
 __all__ = [
     "BUCKETS",
     "DEFAULT_DATABASE",
+    "DEFAULT_RETRY_SECONDS",
     "KEEPS_DATABASE",
     "LAYOUTS",
     "ArchivedBlock",

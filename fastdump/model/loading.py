@@ -31,6 +31,8 @@ class LoadOptions:
     """End with the first document that cannot be written."""
     check_documents: bool = False
     """Decode every document, to see that it is one, before it is sent."""
+    salvage: bool = False
+    """Restore what is intact of a backup that is damaged."""
     users_and_roles: bool = False
     """Merge the users and roles that the backup holds into those of the target."""
     write_concern: str | None = None
@@ -64,5 +66,7 @@ class Loaded:
     rejected: int
     rejections: tuple[Rejection, ...]
     """The first few of them."""
+    interruptions: int = 0
+    """How often a server went away meanwhile."""
     damage: str | None = None
     """Why the file could not be read to its end."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from fastdump.model.names import DEFAULT_RETRY_SECONDS
+
 __all__ = [
     "BUCKETS",
     "Bounds",
@@ -56,6 +58,8 @@ class Connection:
     """A mode, or a JSON object with mode, tagSets and maxStalenessSeconds; None is the URI's."""
     member: str | None = None
     """The only host to talk to, of those that the URI leads to."""
+    retry_seconds: float = DEFAULT_RETRY_SECONDS
+    """For how long to try again when the server goes away."""
 
 
 @dataclass(frozen=True, slots=True)

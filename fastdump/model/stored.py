@@ -73,6 +73,8 @@ class Part:
     losses: Losses | None = None
     blocks: tuple[ArchivedBlock, ...] = ()
     """Those that it became in an archive."""
+    interruptions: int = 0
+    """How often the server went away meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

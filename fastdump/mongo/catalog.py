@@ -30,7 +30,7 @@ from fastdump.mongo.client import (
 )
 from fastdump.patterns import Patterns
 
-__all__ = ["extended", "filter_of", "list_indexes", "parsed", "read_catalog"]
+__all__ = ["extended", "filter_of", "list_indexes", "parsed", "read_catalog", "read_names"]
 
 _DATA_IN_SYSTEM = frozenset({"system.js"})
 """The only collection under `system.` that holds data of the user's, not of the server's."""
@@ -85,13 +85,7 @@ def read_catalog(client: Client, connection: Connection, selection: Selection) -
         open_database(client, selection.database)  # a name that none can have needs no server
     server = server_info(client, connection)
     with translated(connection):
-        names = [selection.database] if selection.database else _databases(client)
-        listed = [
-            (database, dict(entry))
-            for database in (open_database(client, name) for name in names)
-            for entry in database.list_collections()
-            if _is_data(entry["name"])
-        ]
+        listed = _listed(client, selection)
         if not listed:
             raise UsageError(_nothing(client, selection.database, connection))
         found = [_describe(database, entry) for database, entry in _wanted(listed, selection)]
@@ -100,7 +94,33 @@ def read_catalog(client: Client, connection: Connection, selection: Selection) -
     return Catalog(selection.database, server, tuple(sorted(found, key=lambda one: one.namespace)))
 
 
+def read_names(client: Client, selection: Selection) -> dict[Namespace, str | None]:
+    """What there is now of what is wanted, each with the server's own name for it.
+
+    Raises:
+        PyMongoError: as the driver does.
+    """
+    try:
+        kept = _wanted(_listed(client, selection), selection)
+    except UsageError:
+        return {}  # nothing of it is left
+    return {
+        Namespace(database.name, entry["name"]): _uuid(entry.get("info", {}).get("uuid"))
+        for database, entry in kept
+    }
+
+
 _Listed = list[tuple[Database[Document], Document]]
+
+
+def _listed(client: Client, selection: Selection) -> _Listed:
+    names = [selection.database] if selection.database else _databases(client)
+    return [
+        (database, dict(entry))
+        for database in (open_database(client, name) for name in names)
+        for entry in database.list_collections()
+        if _is_data(entry["name"])
+    ]
 
 
 def _databases(client: Client) -> list[str]:

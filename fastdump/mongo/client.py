@@ -35,6 +35,7 @@ __all__ = [
     "Database",
     "Document",
     "connect",
+    "has_own_records",
     "members",
     "open_database",
     "same_server",
@@ -187,6 +188,18 @@ def server_info(client: Client, connection: Connection) -> ServerInfo:
     elif hello.get("msg") == _MONGOS:
         topology = "sharded cluster"
     return ServerInfo(connection.shown, version, topology)
+
+
+def has_own_records(client: Client) -> bool:
+    """Whether record ids will mean the same for as long as this server is read.
+
+    Each member of a replica set has its own, so that after a failover they mean other documents.
+
+    Raises:
+        PyMongoError: the server does not answer.
+    """
+    hello = client.admin.command("hello")
+    return len(hello.get("hosts", ())) + len(hello.get("passives", ())) <= 1
 
 
 def same_server(

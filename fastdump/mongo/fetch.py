@@ -2,31 +2,137 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 
 from bson.max_key import MaxKey
 from bson.raw_bson import RawBSONDocument
-from pymongo.errors import OperationFailure
+from pymongo.errors import OperationFailure, PyMongoError
 
-from fastdump.codec.bson import Batch, document, spans
-from fastdump.errors import ServerError
-from fastdump.model import Chunk
+from fastdump.codec.bson import Batch, document, id_element, spans
+from fastdump.errors import ChunkLostError, ServerError
+from fastdump.model import Chunk, Connection
 from fastdump.mongo.bounds import KEY_NOT_FOUND, after_record
 from fastdump.mongo.client import Client, Document, open_database
 from fastdump.mongo.cursor import Cursor
+from fastdump.mongo.retry import retrying
 
 __all__ = ["fetch"]
 
 _RECORD_MARK = b"\x12$recordId\0"
 
 
-def fetch(client: Client, chunk: Chunk) -> Iterator[Batch]:
-    """The documents of a chunk, each exactly once.
+_MAX_KEY = 0x7F
+
+Found = tuple[Batch, int | None]
+"""Some documents, and the record id up to which that is all, in a scan by record ids."""
+
+
+def fetch(
+    client: Client, connection: Connection, chunk: Chunk, lost: Callable[[PyMongoError], None]
+) -> Iterator[Batch]:
+    """The documents of a chunk, each exactly once, also when the server goes away meanwhile.
+
+    Reading then goes on after the last whole batch, for as long as the connection says.
+
+    Args:
+        client: the server.
+        connection: how it is reached.
+        chunk: what to read.
+        lost: hears of each time that the server went away.
 
     Raises:
+        ChunkLostError: the server went away in the middle of what cannot be entered there.
         PyMongoError: as the driver does.
         ServerError: a reply is not what the protocol says.
     """
+    reading = _Reading(client, chunk)
+    try:
+        while True:
+            for attempt in retrying(connection, lost):
+                with attempt:
+                    batch = reading.next()
+            if batch is None:
+                return
+            yield batch
+    finally:
+        reading.close()
+
+
+class _Reading:
+    """Where reading a chunk has come to."""
+
+    def __init__(self, client: Client, chunk: Chunk) -> None:
+        self._client = client
+        self._chunk = chunk
+        self._source: Generator[Found] | None = None
+        self._last = Batch(b"", 0)
+        self._reached: int | None = None
+        self._known: bytes | None = None
+        """The `_id` that was the last before the server went away: it is read again."""
+
+    def next(self) -> Batch | None:
+        """The next documents; None where there are no more."""
+        if self._source is None:
+            if self._is_over():
+                return None
+            self._source = _found(self._client, self._rest())
+        try:
+            found = next(self._source, None)
+        except PyMongoError:
+            self._source = None
+            raise
+        if found is None:
+            return None
+        batch, self._reached = found
+        if batch.documents:
+            self._last = batch
+        return self._without_known(batch)
+
+    def close(self) -> None:
+        """End the cursor."""
+        if self._source is not None:
+            self._source.close()
+
+    def _rest(self) -> Chunk:
+        """What is still to be read."""
+        chunk = self._chunk
+        if self._reached is not None:
+            return replace(chunk, after=self._reached)
+        if not self._last.documents:
+            return chunk
+        if chunk.is_whole:
+            raise ChunkLostError(
+                f"the server went away while {chunk.namespace} was read, which can only be read "
+                "from its beginning; run the same command again"
+            )
+        self._known = self._last_id()
+        return replace(chunk, lower=document(self._known))
+
+    def _is_over(self) -> bool:
+        """Whether the document that only the last query finds was the last one."""
+        if not self._last.documents or self._chunk.is_whole or self._reached is not None:
+            return False
+        return self._last_id()[0] == _MAX_KEY
+
+    def _last_id(self) -> bytes:
+        identity = id_element(self._last.data, spans(self._last.data)[-1])
+        if identity is None:
+            raise ServerError(f"{self._chunk.namespace} holds a document without _id")
+        return identity
+
+    def _without_known(self, batch: Batch) -> Batch:
+        """Without the first document, if it was read before."""
+        known, self._known = self._known, None
+        if known is None or not batch.documents:
+            return batch
+        first = spans(batch.data)[0]
+        if id_element(batch.data, first) != known:
+            return batch  # it was deleted meanwhile
+        return Batch(batch.data[first[1] :], batch.documents - 1)
+
+
+def _found(client: Client, chunk: Chunk) -> Generator[Found]:
     database = open_database(client, chunk.source.database)
     with client.start_session(causal_consistency=False) as session:
         cursor = Cursor(database, session, chunk.source.collection, chunk.document_bytes)
@@ -34,7 +140,7 @@ def fetch(client: Client, chunk: Chunk) -> Iterator[Batch]:
             if chunk.after is not None or chunk.until is not None:
                 yield from _records(cursor, chunk)
             else:
-                yield from _ids(cursor, chunk)
+                yield from ((batch, None) for batch in _ids(cursor, chunk))
         finally:
             cursor.close()
 
@@ -61,7 +167,7 @@ def _ids(cursor: Cursor, chunk: Chunk) -> Iterator[Batch]:
         yield from cursor.batches({"filter": {"$and": last}})
 
 
-def _records(cursor: Cursor, chunk: Chunk) -> Iterator[Batch]:
+def _records(cursor: Cursor, chunk: Chunk) -> Iterator[Found]:
     """By ranges of record ids, in storage order."""
     reached = chunk.after
     try:
@@ -70,7 +176,7 @@ def _records(cursor: Cursor, chunk: Chunk) -> Iterator[Batch]:
                 # Records are missing in between, so that the batch reaches beyond the end.
                 yield from _marked(cursor, chunk, reached)
                 return
-            yield batch
+            yield batch, cursor.reached
             reached = cursor.reached
             if reached == chunk.until:
                 return
@@ -80,7 +186,7 @@ def _records(cursor: Cursor, chunk: Chunk) -> Iterator[Batch]:
         yield from _from_before(cursor, chunk)
 
 
-def _from_before(cursor: Cursor, chunk: Chunk) -> Iterator[Batch]:
+def _from_before(cursor: Cursor, chunk: Chunk) -> Iterator[Found]:
     """The record to begin after was deleted since the plan: begin at an earlier one."""
     assert chunk.after is not None  # noqa: S101 - a scan from the beginning finds its beginning
     distance = 1
@@ -96,11 +202,12 @@ def _from_before(cursor: Cursor, chunk: Chunk) -> Iterator[Batch]:
     yield from _marked(cursor, chunk, None)
 
 
-def _marked(cursor: Cursor, chunk: Chunk, start: int | None) -> Iterator[Batch]:
+def _marked(cursor: Cursor, chunk: Chunk, start: int | None) -> Iterator[Found]:
     """The records of the chunk after `start`, told apart one by one.
 
     The server then adds `$recordId` as the last element of each document; it is taken off again.
     """
+    last = chunk.after
     for batch in cursor.batches({**after_record(start), "showRecordId": True}):
         kept = []
         for begin, end in spans(batch.data):
@@ -112,6 +219,7 @@ def _marked(cursor: Cursor, chunk: Chunk, start: int | None) -> Iterator[Batch]:
                 chunk.until is None or record <= chunk.until
             ):
                 kept.append(document(batch.data[begin + 4 : mark]))
-        yield Batch(b"".join(kept), len(kept))
+                last = record
+        yield Batch(b"".join(kept), len(kept)), last
         if chunk.until is not None and cursor.reached >= chunk.until:
             return

@@ -12,6 +12,7 @@ from fastdump.errors import FormatError
 from fastdump.model import Definition, ExtendedJson, LoadOptions
 from fastdump.mongo.catalog import list_indexes, parsed
 from fastdump.mongo.client import UNAUTHORIZED, Client, Document, open_database, write_concern
+from fastdump.mongo.retry import passes
 from fastdump.mongo.schema import reason
 
 __all__ = ["check", "converted", "create"]
@@ -103,13 +104,18 @@ def create(client: Client, definition: Definition, how: LoadOptions) -> list[str
     """
     database = open_database(client, definition.namespace.database)
     name = definition.namespace.collection
-    concern = write_concern(client, how.write_concern)
+    options: Document = {"writeConcern": write_concern(client, how.write_concern)}
+    if "setName" in client.admin.command("hello"):
+        # By default a member that is down holds up the building of indexes until it is back.
+        options["commitQuorum"] = "majority"
     present = [_portable(index, definition, how) for index in _present(database, name)]
     wanted = [_portable(converted(parsed(i))[0], definition, how) for i in definition.indexes]
     indexes = [index for index in wanted if not any(_same(index, one) for one in present)]
     try:
-        _build(database, name, indexes, concern)
+        _build(database, name, indexes, options)
     except OperationFailure as error:
+        if passes(error):
+            raise
         if len(indexes) == 1:
             return [f"{definition.namespace}: index {indexes[0]['name']}: {reason(error)}"]
     else:
@@ -118,8 +124,10 @@ def create(client: Client, definition: Definition, how: LoadOptions) -> list[str
     failures = []
     for index in indexes:
         try:
-            _build(database, name, [index], concern)
+            _build(database, name, [index], options)
         except OperationFailure as error:
+            if passes(error):
+                raise
             failures.append(f"{definition.namespace}: index {index['name']}: {reason(error)}")
     return failures
 
@@ -144,10 +152,10 @@ def _build(
     database: Database[Document],
     name: str,
     indexes: Sequence[Document],
-    concern: Mapping[str, object],
+    options: Mapping[str, object],
 ) -> None:
     if indexes:
-        database.command({"createIndexes": name, "indexes": list(indexes), "writeConcern": concern})
+        database.command({"createIndexes": name, "indexes": list(indexes), **options})
 
 
 def _portable(index: Document, definition: Definition, how: LoadOptions) -> Document:

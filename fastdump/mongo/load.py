@@ -5,8 +5,8 @@ An insert of a run costs the client nothing per document: in an OP_MSG the docum
 collides is compared with what the target holds, and replaced where it differs. A loader that sees
 mostly collisions stops inserting and compares from the start; the outcome is the same.
 
-Reading a document by its `_id` costs the server a fifth of what replacing it does, also by
-itself, so a restore over a target that is nearly right is nearly all reading.
+Reading costs the server a fifth of what replacing does, also by itself, so a restore over a target
+that is nearly right is nearly all reading.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ from bson import json_util
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
+from pymongo.errors import AutoReconnect
 
 from fastdump.codec.bson import Batch, Span, document, id_element, spans, split
 from fastdump.errors import IncompleteError, ServerError
-from fastdump.model import Loaded, LoadOptions, Namespace, Rejection
+from fastdump.model import Connection, Loaded, LoadOptions, Namespace, Rejection
 from fastdump.mongo import timestamps
 from fastdump.mongo.client import Client, Document, open_database, write_concern
-from fastdump.mongo.cursor import Cursor
+from fastdump.mongo.held import ID_VALUE, identity, read_held
+from fastdump.mongo.retry import WILL_PASS, retrying
 
-__all__ = ["MAX_NAMED", "Loader", "summed"]
+__all__ = ["MAX_NAMED", "MAX_RUN_DOCUMENTS", "Loader", "shown_id", "summed"]
 
 MAX_RUN_BYTES = 8 * 1024 * 1024
 """No command is larger, unless one document alone is: PyMongo's limit for a command is 16 MiB."""
@@ -42,8 +44,6 @@ MAX_NAMED = 10
 _DUPLICATE_KEY = 11000
 
 _STRICT: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
-
-_ID_VALUE = 5  # after the type byte and the name, `_id` and a zero
 
 
 class _Run(RawBSONDocument):
@@ -63,14 +63,22 @@ class Loader:
 
     Args:
         client: the server.
+        connection: how it is reached.
         namespace: the collection.
         how: what the user wants.
         keeps_empty: whether the server can be told to leave timestamps of zero alone.
     """
 
     def __init__(
-        self, client: Client, namespace: Namespace, how: LoadOptions, *, keeps_empty: bool
+        self,
+        client: Client,
+        connection: Connection,
+        namespace: Namespace,
+        how: LoadOptions,
+        *,
+        keeps_empty: bool,
     ) -> None:
+        self._connection = connection
         self._database = open_database(client, namespace.database)
         self._namespace = namespace
         self._how = how
@@ -88,6 +96,7 @@ class Loader:
         self.replaced = 0
         self.unchanged = 0
         self.rejected = 0
+        self.interruptions = 0
         self.rejections: list[Rejection] = []
 
     def load(self, batch: Batch) -> None:
@@ -194,14 +203,9 @@ class Loader:
 
     def _held(self, run: bytes, found: Sequence[Span]) -> set[bytes]:
         """The documents that the target has under the same `_id`s, whole."""
-        query = {"filter": RawBSONDocument(_any_of(run, found)), "hint": {"_id": 1}}
-        size = sum(end - start for start, end in found) // len(found)
-        held = set[bytes]()
-        with self._database.client.start_session(causal_consistency=False) as session:
-            for batch in Cursor(self._database, session, self._namespace.collection, size).batches(
-                query
-            ):
-                held.update(batch.data[start:end] for start, end in spans(batch.data))
+        for attempt in retrying(self._connection, self._interrupted):
+            with attempt:
+                held = read_held(self._database, self._namespace.collection, run, found)
         return held
 
     def _upsert(self, run: bytes, found: Sequence[Span]) -> None:
@@ -217,18 +221,22 @@ class Loader:
                 self._reject(run, batch.spans[error["index"]], error)
 
     def _command(self, verb: str, field_name: str, run: bytes) -> Document:
-        reply = self._database.command(
-            {
-                verb: self._namespace.collection,
-                field_name: [_Run(run)],
-                **self._options,
-            }
-        )
-        if concern := reply.get("writeConcernError"):
+        command = {verb: self._namespace.collection, field_name: [_Run(run)], **self._options}
+        # To send it again is harmless: what is there already is compared.
+        for attempt in retrying(self._connection, self._interrupted):
+            with attempt:
+                reply = self._database.command(command)
+                concern = reply.get("writeConcernError")
+                if concern and concern.get("code") in WILL_PASS:
+                    raise AutoReconnect(concern["errmsg"])
+        if concern:
             raise ServerError(
                 f"{self._namespace}: the server could not confirm a write: {concern['errmsg']}"
             )
         return reply
+
+    def _interrupted(self, _error: Exception) -> None:
+        self.interruptions += 1
 
     def _account(self, answered: int, sent: int) -> None:
         if answered != sent:
@@ -237,7 +245,7 @@ class Loader:
             )
 
     def _reject(self, run: bytes, span: Span, error: Document) -> None:
-        self.reject(_shown_id(run, span), error.get("errmsg", "no reason"))
+        self.reject(shown_id(run, span), error.get("errmsg", "no reason"))
 
 
 @dataclass
@@ -270,30 +278,9 @@ def _statements(run: bytes, found: Sequence[Span]) -> Iterator[_Upserts]:
         yield batch
 
 
-def _any_of(run: bytes, found: Sequence[Span]) -> bytes:
-    """The query `{_id: {$in: […]}}` for those documents, composed from their own bytes."""
-    identities = (_identity(run, span) for span in found)
-    listed = document(
-        *(
-            b"%c%d\0%b" % (identity[0], number, identity[_ID_VALUE:])
-            for number, identity in enumerate(identities)
-        )
-    )
-    return document(b"\x03_id\0" + document(b"\x04$in\0" + listed))
-
-
-def _identity(run: bytes, span: Span) -> bytes:
-    identity = id_element(run, span)
-    if identity is None:
-        raise ServerError(
-            "a document without _id cannot be restored twice: leave its collection out"
-        )
-    return identity
-
-
 def _statement(run: bytes, span: Span) -> bytes:
-    identity = _identity(run, span)
-    equal = document(identity[:1] + b"$eq\0" + identity[_ID_VALUE:])
+    own = identity(run, span)
+    equal = document(own[:1] + b"$eq\0" + own[ID_VALUE:])
     return document(
         b"\x03q\0" + document(b"\x03_id\0" + equal),
         _replacement(run, span),
@@ -309,11 +296,12 @@ def _replacement(run: bytes, span: Span) -> bytes:
     return b"\x04u\0" + document(b"\x030\0" + stage)
 
 
-def _shown_id(run: bytes, span: Span) -> str:
-    identity = id_element(run, span)
-    if identity is None:
+def shown_id(run: bytes, span: Span) -> str:
+    """The `_id` of a document, for people."""
+    found = id_element(run, span)
+    if found is None:
         return "(none)"
-    return json_util.dumps(bson.decode(document(identity))["_id"])
+    return json_util.dumps(bson.decode(document(found))["_id"])
 
 
 def summed(loaders: Sequence[Loader], seconds: float) -> Loaded:
@@ -328,4 +316,5 @@ def summed(loaders: Sequence[Loader], seconds: float) -> Loaded:
         unchanged=sum(loader.unchanged for loader in loaders),
         rejected=sum(loader.rejected for loader in loaders),
         rejections=tuple(rejections[:MAX_NAMED]),
+        interruptions=sum(loader.interruptions for loader in loaders),
     )

@@ -11,6 +11,7 @@ from pymongo.errors import OperationFailure
 from fastdump.model import CollectionKind, Definition, ExtendedJson, LoadOptions, Namespace
 from fastdump.mongo.catalog import extended, parsed
 from fastdump.mongo.client import Client, Document, open_database
+from fastdump.mongo.retry import passes
 
 __all__ = ["count", "create", "drop", "existing", "parsed", "reason"]
 
@@ -67,6 +68,8 @@ def create(client: Client, definition: Definition, how: LoadOptions) -> list[str
         else:
             open_database(client, definition.namespace.database).command(command)
     except OperationFailure as error:
+        if passes(error):
+            raise
         if error.code != _NAMESPACE_EXISTS:
             return [f"{definition.namespace}: cannot be created: {reason(error)}"]
     return []

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from datetime import datetime
 from multiprocessing import reduction
 from multiprocessing.sharedctypes import RawValue
-from multiprocessing.synchronize import Lock
+from multiprocessing.synchronize import Lock as Turns
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, ClassVar, Protocol
 
 from fastdump.codec import archive, gzip
 from fastdump.codec.archive import Block, Described, End
@@ -35,9 +35,10 @@ from fastdump.model import (
     Part,
     StoredCollection,
 )
-from fastdump.report import CollectionReport
+from fastdump.report import CollectionReport, Problem
 from fastdump.store import metadata
 from fastdump.store.base import disk, private, sync
+from fastdump.store.locking import Lock
 from fastdump.version import __version__
 
 __all__ = ["STREAM", "Archive", "ArchivePlace"]
@@ -55,7 +56,9 @@ class _Cell(Protocol):
 class _Shared:
     """A file or pipe that several processes write to, one block after another."""
 
-    def __init__(self, descriptor: int, path: Path, lock: Lock, places: _Cell) -> None:
+    can_restart: ClassVar[bool] = False
+
+    def __init__(self, descriptor: int, path: Path, lock: Turns, places: _Cell) -> None:
         self._descriptor = descriptor
         self._path = path
         self._lock = lock
@@ -91,7 +94,7 @@ class _Duplicate(Protocol):
         """The descriptor, in the process that it was sent to."""
 
 
-def _attached(duplicate: _Duplicate, path: Path, lock: Lock, places: _Cell) -> _Shared:
+def _attached(duplicate: _Duplicate, path: Path, lock: Turns, places: _Cell) -> _Shared:
     return _Shared(duplicate.detach(), path, lock, places)
 
 
@@ -102,15 +105,21 @@ class ArchivePlace:
         path: the file, which is replaced when the archive is whole; `-` for standard output.
         compressed: with gzip.
         level: of compression of what is not documents.
+        mode: of the file.
     """
 
-    def __init__(self, path: str, *, compressed: bool, level: int) -> None:
+    def __init__(self, path: str, *, compressed: bool, level: int, mode: int) -> None:
         self._path = path
+        self._mode = mode
         self._compressed = compressed
         self._level = level
 
     def backups(self) -> list[Backup]:
         """None that may be pruned."""
+        return []
+
+    def stale(self) -> list[tuple[datetime, Path]]:
+        """None: what an earlier run left is replaced by the next."""
         return []
 
     def begin(self, taken: datetime, catalog: Catalog, workers: int) -> ArchiveWriter:  # noqa: ARG002
@@ -120,7 +129,7 @@ class ArchivePlace:
             StorageError: the file cannot be written.
         """
         level = self._level if self._compressed else None
-        return ArchiveWriter(self._path, catalog, workers, level)
+        return ArchiveWriter(self._path, catalog, workers, level, self._mode)
 
     def remove(self, backup: Backup) -> None:
         """Never called: nothing here is pruned."""
@@ -132,7 +141,10 @@ class ArchiveWriter:
 
     encoding = Encoding.ARCHIVE
 
-    def __init__(self, path: str, catalog: Catalog, workers: int, level: int | None) -> None:
+    def __init__(
+        self, path: str, catalog: Catalog, workers: int, level: int | None, mode: int
+    ) -> None:
+        self._mode = mode
         self.path = Path(path) if path == STREAM else Path(path).absolute()
         self.compressed = level is not None
         self._level = level
@@ -143,6 +155,7 @@ class ArchiveWriter:
         self._done = Counter[Namespace]()
         self._blocks: defaultdict[Namespace, list[ArchivedBlock]] = defaultdict(list)
         self._parts: defaultdict[Namespace, list[Part]] = defaultdict(list)
+        self._lock: Lock | None = None
         with disk(self.path):
             self._descriptor = self._open()
         lock = multiprocessing.get_context("forkserver").Lock()
@@ -194,21 +207,29 @@ class ArchiveWriter:
                 self._write(archive.end(found.namespace, 0))
         if self._partial is not None:
             with disk(self.path):
+                os.fchmod(self._descriptor, self._mode)
                 os.fsync(self._descriptor)
                 os.close(self._descriptor)
                 self._partial.rename(self.path)
                 sync(self.path.parent)
+            self._unlock()
 
     def abort(self) -> None:
         """Remove what was written so far; what was there before is untouched."""
         if self._partial is not None:
             with disk(self.path):
                 self._partial.unlink(missing_ok=True)
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     def _open(self) -> int:
         if self._partial is None:
             return sys.stdout.fileno()
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = Lock(self.path.with_name(f".{self.path.name}.lock"), self.path)
         self._partial.unlink(missing_ok=True)
         return private(str(self._partial), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
 
@@ -293,6 +314,10 @@ class Archive:
         if any(not found.database for found in backup.collections):
             notes.append(f"{self.path}: its oplog is not replayed")
         return [found for found in backup.collections if found.database], notes
+
+    def problems(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
+        """None that anybody could know: what mongodump writes makes no promises."""
+        return []
 
     @property
     def raw_bytes(self) -> int:

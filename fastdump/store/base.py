@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from fastdump.errors import StorageError
 from fastdump.model import Backup, Catalog, Chunk, Encoding, Namespace, Part, StoredCollection
-from fastdump.report import CollectionReport
+from fastdump.report import CollectionReport, Problem
 
 __all__ = [
+    "PRIVATE",
     "BackupWriter",
     "Destination",
     "Form",
@@ -24,6 +25,7 @@ __all__ = [
     "Source",
     "disk",
     "private",
+    "set_mode",
     "sync",
     "write_synced",
 ]
@@ -31,6 +33,9 @@ __all__ = [
 
 class Outputs(Protocol):
     """Where workers write chunks; it travels to their processes when they start."""
+
+    can_restart: ClassVar[bool]
+    """Whether what was written of a chunk can be taken back by opening it again."""
 
     def opened(self, chunk: Chunk) -> AbstractContextManager[Opened]:
         """The output for a chunk, open.
@@ -114,12 +119,26 @@ class Source(Protocol):
     def contents(self, backup: Backup) -> tuple[list[StoredCollection], list[str]]:
         """What a restore of the backup brings back, and what the user should know of it."""
 
+    def problems(self, backup: Backup) -> list[Problem]:
+        """What is wrong with the backup's files, documents aside.
+
+        Raises:
+            StorageError: a file cannot be read.
+        """
+
 
 class Destination(Protocol):
     """A place to which backups can be added."""
 
     def backups(self) -> list[Backup]:
         """All complete backups that may be pruned, oldest first.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+
+    def stale(self) -> list[tuple[datetime, Path]]:
+        """What runs left behind that were killed, oldest first, with when they began.
 
         Raises:
             StorageError: the folder cannot be read.
@@ -143,6 +162,9 @@ class Destination(Protocol):
 class Layout(Source, Destination, Protocol):
     """A folder of backups."""
 
+
+PRIVATE = 0o600
+"""The mode of files that only their owner can read: backups hold secrets."""
 
 _ADVICE = {
     errno.EPIPE: "whoever read it has ended; look there for the reason",
@@ -185,7 +207,18 @@ def write_synced(path: Path, content: bytes) -> None:
 
 def private(path: str, flags: int) -> int:
     """An opener for `open` whose files only their owner can read: backups hold secrets."""
-    return os.open(path, flags, 0o600)
+    return os.open(path, flags, PRIVATE)
+
+
+def set_mode(path: Path, mode: int) -> None:
+    """Give a folder and all that is in it a mode; who may read a folder may also enter it.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    for inner in (path, *path.rglob("*")):
+        may_enter = (mode & 0o444) >> 2 if inner.is_dir() else 0
+        inner.chmod(mode | may_enter)
 
 
 def sync(path: Path) -> None:

@@ -26,8 +26,11 @@ from fastdump.model import (
     CollectionKind,
     StoredCollection,
 )
+from fastdump.report import Problem
 from fastdump.store import manifest
-from fastdump.store.base import Form, disk
+from fastdump.store.base import PRIVATE, Form, disk
+from fastdump.store.checking import check_folder
+from fastdump.store.locking import Lock
 from fastdump.store.names import collection_name, is_cut
 from fastdump.store.writing import MANIFEST, FolderWriter
 
@@ -36,6 +39,7 @@ __all__ = ["MANIFEST", "DatedFolders", "OneFolder"]
 _NAME_FORMAT = "%Y-%m-%d_%H-%M-%S"
 _NAME = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}")
 _KOMODO_LATEST_ONLY = "Stats"
+_PARTIAL, _REMOVED = ".partial", ".removed"
 _CLOCK_SET_BACK = timedelta(hours=2)
 
 
@@ -45,10 +49,12 @@ class DatedFolders:
     Args:
         folder: the backups folder.
         form: how a new backup is written; every form is read.
+        mode: of the files of a new one.
     """
 
-    def __init__(self, folder: Path, form: Form | None = None) -> None:
+    def __init__(self, folder: Path, form: Form | None = None, mode: int = PRIVATE) -> None:
         self.folder = folder
+        self._mode = mode
         self._form = form
 
     def backups(self) -> list[Backup]:
@@ -93,6 +99,10 @@ class DatedFolders:
         ]
         return [*backup.collections, *beside], notes
 
+    def problems(self, backup: Backup) -> list[Problem]:
+        """What is wrong with its manifests, and what should not be in its folder."""
+        return check_folder(backup, self.contents(backup)[0])
+
     def latest(self) -> list[StoredCollection]:
         """The collections beside the dated folders, of which there is only the latest copy.
 
@@ -112,21 +122,51 @@ class DatedFolders:
         taken = taken.replace(microsecond=0)
         with disk(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            ahead = [
-                backup.taken
-                for backup in self.backups()
-                if taken <= backup.taken < taken + _CLOCK_SET_BACK
-            ]
-            if ahead:
-                taken = max(ahead) + timedelta(seconds=1)
+            lock = Lock(self.folder / ".lock", self.folder)
+            try:
+                path = self._free(taken)
+                partial = path.with_name(f".{path.name}{_PARTIAL}")
+                partial.mkdir(mode=0o700)
+                return FolderWriter(path, partial, catalog, self._form, lock, self._mode)
+            except BaseException:
+                lock.release()
+                raise
+
+    def _free(self, taken: datetime) -> Path:
+        """Where a backup of that time goes."""
+        found = [backup.taken for backup in self.backups()]
+        ahead = [other for other in found if taken <= other < taken + _CLOCK_SET_BACK]
+        if ahead:
+            taken = max(ahead) + timedelta(seconds=1)
+        path = self.folder / taken.strftime(_NAME_FORMAT)
+        while path.with_name(f".{path.name}{_PARTIAL}").exists():
+            taken += timedelta(seconds=1)
             path = self.folder / taken.strftime(_NAME_FORMAT)
-            partial = path.with_name(f".{path.name}.partial")
-            partial.mkdir(mode=0o700)
-            return FolderWriter(path, partial, catalog, self._form)
+        return path
+
+    def stale(self) -> list[tuple[datetime, Path]]:
+        """What runs left behind that were killed, oldest first, with when they began.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+        found = []
+        with disk(self.folder):
+            for entry in os.scandir(self.folder):
+                name, ending = entry.name[1:20], entry.name[20:]
+                begun = _taken(name)
+                if (
+                    entry.name.startswith(".")
+                    and ending in (_PARTIAL, _REMOVED)
+                    and begun is not None
+                    and entry.is_dir(follow_symlinks=False)
+                ):
+                    found.append((begun, Path(entry.path)))
+        return sorted(found)
 
     def remove(self, backup: Backup) -> None:
         """Delete a backup; it loses its name first, so that no half of it is taken for a whole."""
-        doomed = backup.path.with_name(f".{backup.path.name}.removed")
+        doomed = backup.path.with_name(f".{backup.path.name}{_REMOVED}")
         with disk(backup.path):
             backup.path.rename(doomed)
             shutil.rmtree(doomed)
@@ -221,14 +261,20 @@ class OneFolder:
     Args:
         path: the folder; there may be an empty one already.
         form: how the backup is written.
+        mode: of its files.
     """
 
-    def __init__(self, path: Path, form: Form) -> None:
+    def __init__(self, path: Path, form: Form, mode: int = PRIVATE) -> None:
         self._path = path
+        self._mode = mode
         self._form = form
 
     def backups(self) -> list[Backup]:
         """None that may be pruned."""
+        return []
+
+    def stale(self) -> list[tuple[datetime, Path]]:
+        """None: what an earlier run left is replaced by the next."""
         return []
 
     def begin(self, taken: datetime, catalog: Catalog, workers: int) -> FolderWriter:  # noqa: ARG002
@@ -242,10 +288,16 @@ class OneFolder:
             if path.exists() and any(path.iterdir()):
                 raise StorageError(f"{path}: there is something in it; name another with --out")
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f".{path.name}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(mode=0o700)
-            return FolderWriter(path, partial, catalog, self._form)
+            lock = Lock(path.with_name(f".{path.name}.lock"), path)
+            try:
+                partial = path.with_name(f".{path.name}{_PARTIAL}")
+                if partial.exists():
+                    shutil.rmtree(partial)
+                partial.mkdir(mode=0o700)
+                return FolderWriter(path, partial, catalog, self._form, lock, self._mode)
+            except BaseException:
+                lock.release()
+                raise
 
     def remove(self, backup: Backup) -> None:
         """Never called: nothing here is pruned."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from fastdump.errors import BackupDamagedError, UsageError
 from fastdump.model import Encoding
 from fastdump.store.archive import STREAM, Archive, ArchivePlace
-from fastdump.store.base import Destination, Form, Source
+from fastdump.store.base import PRIVATE, Destination, Form, Source
 from fastdump.store.dated import DatedFolders, OneFolder
 from fastdump.store.komodo import KomodoForm
 from fastdump.store.mongodump import MongodumpFolder, MongodumpForm
@@ -25,6 +25,7 @@ def destination(
     out: str | None = None,
     compressed: bool = True,
     level: int = 1,
+    mode: int = PRIVATE,
 ) -> Destination:
     """Where a backup goes.
 
@@ -35,6 +36,7 @@ def destination(
         out: a folder or file instead, or `-` for standard output.
         compressed: with gzip, which Komodo's layouts always are.
         level: of compression, for what is not documents.
+        mode: of the files.
 
     Raises:
         UsageError: these do not fit each other.
@@ -44,7 +46,7 @@ def destination(
             raise UsageError(
                 "the archive layout is one file: name it with --out, - is standard output"
             )
-        return ArchivePlace(out, compressed=compressed, level=level)
+        return ArchivePlace(out, compressed=compressed, level=level, mode=mode)
     if not compressed and name != "mongodump":
         raise UsageError(
             f"the {name} layout is always gzip: --no-gzip is for mongodump and archive"
@@ -54,8 +56,8 @@ def destination(
             f"the {name} layout is many files: only an archive goes to standard output"
         )
     if out is not None:
-        return OneFolder(Path(out), _form(name, (), compressed=compressed))
-    return DatedFolders(folder, _form(name, latest_only, compressed=compressed))
+        return OneFolder(Path(out), _form(name, (), compressed=compressed), mode)
+    return DatedFolders(folder, _form(name, latest_only, compressed=compressed), mode)
 
 
 def _form(name: str, latest_only: Sequence[str], *, compressed: bool) -> Form:

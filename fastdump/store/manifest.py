@@ -6,12 +6,13 @@ says is compared with the files beside it before anybody relies on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
+from blake3 import blake3
 
 from fastdump.errors import FormatError
 from fastdump.model import (
@@ -25,12 +26,24 @@ from fastdump.model import (
 from fastdump.report import CollectionReport
 from fastdump.version import __version__
 
-__all__ = ["FORMAT", "Entry", "Manifest", "describe", "entry", "read", "stored", "write"]
+__all__ = [
+    "FORMAT",
+    "Entry",
+    "Manifest",
+    "describe",
+    "entry",
+    "is_unchanged",
+    "read",
+    "stored",
+    "write",
+]
 
 _DEEPEST = 2  # a file in the folder of its database, as mongodump has it
 
 FORMAT = 1
 """A reader refuses a higher number: it could not know what it would miss."""
+
+_NO_CHECKSUM = "0" * 64
 
 _Size = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 
@@ -78,6 +91,10 @@ class Manifest(msgspec.Struct, frozen=True):
     consistency: str
     collections: list[Entry]
     layout: str = LAYOUTS[0]
+    others: dict[str, str] = {}
+    """Further files of the backup, each with the hexadecimal BLAKE3 of its content."""
+    checksum: str = ""
+    """Hexadecimal BLAKE3 of the manifest itself, with zeros in this place."""
 
     @property
     def databases(self) -> tuple[str, ...]:
@@ -93,6 +110,7 @@ def describe(
     ended: datetime,
     consistency: str,
     entries: Iterable[Entry],
+    others: Mapping[str, bytes] | None = None,
 ) -> Manifest:
     """The manifest of a backup in that layout."""
     server = Server(catalog.server.address, catalog.server.version, catalog.server.topology)
@@ -106,6 +124,8 @@ def describe(
         consistency,
         list(entries),
         layout,
+        {name: blake3(content).hexdigest() for name, content in (others or {}).items()},
+        _NO_CHECKSUM,
     )
 
 
@@ -130,7 +150,21 @@ def entry(
 
 def write(manifest: Manifest) -> bytes:
     """The manifest as a file's content."""
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    content = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    field = b'"checksum": "%b"'
+    empty = field % _NO_CHECKSUM.encode()
+    return content.replace(empty, field % blake3(content).hexdigest().encode())
+
+
+def is_unchanged(content: bytes) -> bool:
+    """Whether a manifest is, byte for byte, what was written.
+
+    Raises:
+        FormatError: it is none.
+    """
+    checksum = read(content).checksum
+    original = content.replace(checksum.encode(), _NO_CHECKSUM.encode())
+    return checksum != "" and blake3(original).hexdigest() == checksum
 
 
 def read(content: bytes) -> Manifest:

@@ -27,6 +27,7 @@ from fastdump.model import (
     Namespace,
     StoredCollection,
 )
+from fastdump.report import Problem
 from fastdump.store import metadata
 from fastdump.store.base import disk
 from fastdump.version import __version__
@@ -38,6 +39,8 @@ _DATA = ".bson"
 _CUT_BYTES = 238
 _KEPT_BYTES = 208
 _CUT = "%24"
+_TOOL = "fastdump"
+_MANIFEST = "manifest.json"
 _BUCKETS = "system.buckets."
 _MAX_METADATA_BYTES = 64 * 1024 * 1024
 
@@ -73,7 +76,7 @@ class MongodumpForm:
         }
         prelude = {
             "ServerVersion": catalog.server.version,
-            "ToolVersion": f"fastdump {__version__}",
+            "ToolVersion": f"{_TOOL} {__version__}",
         }
         for database in {collection.database for collection in catalog.collections}:
             files[f"{database}/prelude.json"] = msgspec.json.encode(prelude)
@@ -150,11 +153,28 @@ class MongodumpFolder:
             )
         return list(backup.collections), notes
 
+    def problems(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
+        """Whether it is one of ours that lost its manifest; mongodump's makes no promises."""
+        return [
+            Problem(self._path / _MANIFEST, "the file is missing")
+            for prelude in (*self._path.glob("prelude.json*"), *self._path.glob("*/prelude.json*"))
+            if _is_ours(prelude)
+            and not any((place / _MANIFEST).exists() for place in (self._path, self._path.parent))
+        ][:1]
+
     def _databases(self) -> list[Path]:
         if _is_database(self._path):
             return [self._path]
         inner = sorted(path for path in self._path.iterdir() if path.is_dir())
         return [path for path in inner if _is_database(path)]
+
+
+def _is_ours(prelude: Path) -> bool:
+    try:
+        with gzip.open(prelude, "rb") if prelude.suffix == ".gz" else prelude.open("rb") as file:
+            return _TOOL.encode() in file.read(_MAX_METADATA_BYTES)
+    except (OSError, EOFError, zlib.error):
+        return False
 
 
 def _is_database(path: Path) -> bool:

@@ -52,12 +52,17 @@ def check_files(collections: list[StoredCollection]) -> list[Problem]:
 
 
 def segments(
-    collection: StoredCollection, readers: int = 1, *, whole: bool = False
+    collection: StoredCollection,
+    readers: int = 1,
+    *,
+    whole: bool = False,
+    lost: list[str] | None = None,
 ) -> list[Segment]:
     """Cut a collection's file at its members; `whole` keeps it in one, so that order is kept.
 
     A gzip file that is not made of members is one segment too, unless it holds JSON lines: those
     are shared by so many readers, for each of whom parsing them is the larger part of the work.
+    With `lost`, which gets what is damaged, a file is cut as far as it is intact.
 
     Raises:
         BackupDamagedError: it is no gzip file, or a member is cut.
@@ -71,9 +76,9 @@ def segments(
         size = os.fstat(descriptor).st_size
         start = os.pread(descriptor, gzip.HEADER_BYTES, 0)
         if path.suffix == ".bson":
-            cut = _plain_segments(collection, path, descriptor, size, whole=whole)
+            cut = _plain_segments(collection, path, descriptor, size, whole=whole, lost=lost)
         elif gzip.has_members(start):
-            found = list(gzip.members(descriptor, 0, size))
+            found = list(_found_members(path, descriptor, size, lost))
             groups = enumerate([found] if whole else _grouped(found))
             cut = [_segment(collection, path, number, group, 0) for number, group in groups]
         elif start[:2] == gzip.MAGIC[: len(start[:2])]:
@@ -83,15 +88,39 @@ def segments(
     return [replace(segment, ordered=whole) for segment in cut]
 
 
+def _found_members(
+    path: Path, descriptor: int, size: int, lost: list[str] | None
+) -> Iterator[Member]:
+    if lost is None:
+        yield from gzip.members(descriptor, 0, size)
+        return
+    damages: list[str] = []
+    yield from gzip.intact_members(descriptor, size, damages)
+    lost += [f"{path}: {damage}" for damage in damages]
+
+
 def _plain_segments(
-    collection: StoredCollection, path: Path, descriptor: int, size: int, *, whole: bool
+    collection: StoredCollection,
+    path: Path,
+    descriptor: int,
+    size: int,
+    *,
+    whole: bool,
+    lost: list[str] | None,
 ) -> list[Segment]:
     """Those of a file that is nothing but documents."""
     one = replace(_segment(collection, path, 0, [], size), compressed=False)
     if not size:
         return [replace(one, documents=0, raw_bytes=0)]
+    found = []
     with mmap(descriptor, 0, access=ACCESS_READ) as data:
-        found = list(bson.cuts(data, size if whole else SEGMENT_BYTES))
+        try:
+            for part in bson.cuts(data, size if whole else SEGMENT_BYTES):
+                found.append(part)
+        except FormatError as error:
+            if lost is None:
+                raise
+            lost.append(f"{path}: {error}; what came before that can be read")
     return [
         replace(
             one,
@@ -127,7 +156,8 @@ def _grouped(members: list[Member]) -> Iterator[list[Member]]:
     group: list[Member] = []
     raw_bytes = 0
     for member in members:
-        if group and raw_bytes + member.raw_bytes > SEGMENT_BYTES:
+        is_apart = group and group[-1].offset + group[-1].file_bytes != member.offset
+        if is_apart or (group and raw_bytes + member.raw_bytes > SEGMENT_BYTES):
             yield group
             group, raw_bytes = [], 0
         group.append(member)

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from io import BufferedWriter
 from pathlib import Path
+from typing import ClassVar
 
 from fastdump.model import Catalog, Chunk, Encoding, Namespace, Part
 from fastdump.report import CollectionReport
 from fastdump.store import manifest
-from fastdump.store.base import Form, disk, private, sync, write_synced
+from fastdump.store.base import Form, disk, private, set_mode, sync, write_synced
 from fastdump.store.joining import JoinedFile, JoinedLines, JoinedMembers
+from fastdump.store.locking import Lock
 
 __all__ = ["MANIFEST", "FolderWriter", "PartFiles"]
 
@@ -28,6 +30,7 @@ _SYNC_THREADS = 16
 class PartFiles:
     """A file of its own for each chunk, beside that of its collection."""
 
+    can_restart: ClassVar[bool] = True
     paths: Mapping[Namespace, Path]
 
     def path(self, chunk: Chunk) -> Path:
@@ -52,8 +55,12 @@ class FolderWriter:
         partial: Path,
         catalog: Catalog,
         form: Form,
+        lock: Lock,
+        mode: int,
     ) -> None:
         self.path = path
+        self._mode = mode
+        self._lock = lock
         self.encoding = form.encoding
         self.compressed = form.compressed
         self._partial = partial
@@ -98,19 +105,23 @@ class FolderWriter:
                 file.finish()
             self._joiner.shutdown()
             self._sync_files()
-            for name, content in self._form.further_files(catalog).items():
+            further = self._form.further_files(catalog)
+            for name, content in further.items():
                 write_synced(self._partial / name, content)
             own, latest = self._entries()
 
-            def describe(name: str, entries: Sequence[manifest.Entry]) -> None:
+            def describe(
+                name: str, entries: Sequence[manifest.Entry], others: Mapping[str, bytes]
+            ) -> None:
                 described = manifest.describe(
-                    catalog, self._form.layout, started, ended, consistency, entries
+                    catalog, self._form.layout, started, ended, consistency, entries, others
                 )
                 write_synced(self._partial / name, manifest.write(described))
 
-            describe(MANIFEST, own)
+            describe(MANIFEST, own, further)
             for stem, entry in latest.items():
-                describe(f"{stem}.{MANIFEST}", [entry])
+                describe(f"{stem}.{MANIFEST}", [entry], {})
+            set_mode(self._partial, self._mode)
             for folder in self._folders():
                 sync(folder)
             # All content is on the disk. From here on, there are only renames.
@@ -118,11 +129,13 @@ class FolderWriter:
                 self._replace_latest(stem)
             self._partial.rename(self.path)
             sync(self.path.parent)
+            self._lock.release()
 
     def abort(self) -> None:
         """Remove what was written so far; what was there before is untouched."""
         self._joiner.shutdown(cancel_futures=True)
         shutil.rmtree(self._partial, ignore_errors=True)
+        self._lock.release()
 
     def _folders(self) -> list[Path]:
         """Every folder of the backup, the inner ones first."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,9 @@ from fastdump.embedded import Mongod
 from fastdump.engine import planner
 from fastdump.model import Connection
 from fastdump.mongo.client import members
-from tests.conftest import Run
+from tests.conftest import Mortal, Run, replica_set_of
 
 PASSWORD = "pa:ss/wo@rd"
-AT_ONCE = {"shutdownTimeoutMillisForSignaledShutdown": "100"}
 
 
 @dataclass
@@ -185,34 +182,12 @@ def test_a_switch_that_is_none(fastdump: Run, secured: Secured) -> None:
 
 
 @pytest.fixture(scope="module")
-def set_of_three() -> Iterator[list[Mongod]]:
-    with ExitStack() as stack:
-        found = [
-            stack.enter_context(Mongod(arguments=["--replSet", "three"], parameters=AT_ONCE))
-            for _n in range(3)
-        ]
-        hosts = [
-            {"_id": n, "host": mongod.address, "priority": 1 if n == 0 else 0,
-             "tags": {"place": f"p{n}"}}
-            for n, mongod in enumerate(found)
-        ]  # fmt: skip
-        with MongoClient[dict[str, Any]](found[0].uri) as client:
-            client.admin.command({"replSetInitiate": {"_id": "three", "members": hosts}})
-            deadline = time.monotonic() + 60
-            while True:
-                states = client.admin.command("replSetGetStatus")["members"]
-                if sorted(one["stateStr"] for one in states) == [
-                    "PRIMARY",
-                    "SECONDARY",
-                    "SECONDARY",
-                ]:
-                    break
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+def set_of_three() -> Iterator[list[Mortal]]:
+    with replica_set_of(3, "three") as found:
         yield found
 
 
-def uri_of(mongods: list[Mongod], options: str = "") -> str:
+def uri_of(mongods: list[Mortal], options: str = "") -> str:
     return f"mongodb://{','.join(one.address for one in mongods)}/?replicaSet=three{options}"
 
 
@@ -233,7 +208,7 @@ def queries(mongod: Mongod) -> int:
     ],
 )
 def test_who_is_read(
-    set_of_three: list[Mongod],
+    set_of_three: list[Mortal],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     preference: str,
@@ -243,7 +218,7 @@ def test_who_is_read(
 
     monkeypatch.setattr(planner, "INLINE_BYTES", 0)
     monkeypatch.setattr(planner, "MIN_CHUNK_BYTES", 50_000)
-    connection = described(uri_of(set_of_three), read_preference=preference)
+    connection = replace(described(uri_of(set_of_three)), read_preference=preference)
     fill_and_wait(set_of_three)
     chosen = [one.member for one in members(connection)]
     addresses = {set_of_three[n].address for n in used}
@@ -258,7 +233,7 @@ def test_who_is_read(
     assert read == used
 
 
-def fill_and_wait(mongods: list[Mongod]) -> None:
+def fill_and_wait(mongods: list[Mortal]) -> None:
     """Have documents on all three."""
     with MongoClient[dict[str, Any]](uri_of(mongods), w=3) as client:
         if client["db"]["c"].estimated_document_count() == 0:
@@ -268,6 +243,6 @@ def fill_and_wait(mongods: list[Mongod]) -> None:
             client["db"]["done"].drop()
 
 
-def test_the_preference_of_the_uri(set_of_three: list[Mongod]) -> None:
+def test_the_preference_of_the_uri(set_of_three: list[Mortal]) -> None:
     connection: Connection = described(uri_of(set_of_three, "&readPreference=secondary"))
     assert len(members(connection)) == 2

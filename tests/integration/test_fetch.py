@@ -40,7 +40,7 @@ def read(server: Server, database: str, chunks: list[Chunk]) -> list[bytes]:
     found = []
     with server.client() as client:
         for chunk in chunks:
-            for batch in fetch(client, chunk):
+            for batch in fetch(client, server.connection, chunk, lambda _error: None):
                 inside = spans(batch.data)
                 assert len(inside) == batch.documents
                 found += [batch.data[start:end] for start, end in inside]

@@ -1,0 +1,64 @@
+"""Documents that a server holds under the `_id`s of others, as bytes.
+
+A query is composed from the bytes of the documents themselves: `{_id: {$in: […]}}`. Reading a
+document by its `_id` costs a server a fifth of what replacing it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bson.raw_bson import RawBSONDocument
+from pymongo.database import Database
+
+from fastdump.codec.bson import Span, document, id_element, spans
+from fastdump.errors import ServerError
+from fastdump.mongo.client import Document
+from fastdump.mongo.cursor import Cursor
+
+__all__ = ["ID_VALUE", "identity", "read_held"]
+
+ID_VALUE = 5
+"""Where the value of an `_id` element begins: after its type, the name `_id` and a zero."""
+
+
+def identity(run: bytes, span: Span) -> bytes:
+    """The bytes of a document's `_id` element.
+
+    Raises:
+        ServerError: it has none.
+    """
+    found = id_element(run, span)
+    if found is None:
+        raise ServerError(
+            "a document without _id cannot be restored twice: leave its collection out"
+        )
+    return found
+
+
+def read_held(
+    database: Database[Document], collection: str, run: bytes, found: Sequence[Span]
+) -> set[bytes]:
+    """The documents of the collection that have the same `_id`s as those of the run, whole.
+
+    Raises:
+        PyMongoError: as the driver does.
+        ServerError: a document of the run has no `_id`.
+    """
+    query = {"filter": RawBSONDocument(_any_of(run, found)), "hint": {"_id": 1}}
+    size = sum(end - start for start, end in found) // len(found)
+    held = set[bytes]()
+    with database.client.start_session(causal_consistency=False) as session:
+        for batch in Cursor(database, session, collection, size).batches(query):
+            held.update(batch.data[start:end] for start, end in spans(batch.data))
+    return held
+
+
+def _any_of(run: bytes, found: Sequence[Span]) -> bytes:
+    listed = document(
+        *(
+            b"%c%d\0%b" % (one[0], number, one[ID_VALUE:])
+            for number, one in enumerate(identity(run, span) for span in found)
+        )
+    )
+    return document(b"\x03_id\0" + document(b"\x04$in\0" + listed))

@@ -1,0 +1,75 @@
+"""What is tried again when a server goes away, and for how long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
+
+from fastdump.model import Connection
+
+__all__ = ["WILL_PASS", "passes", "retrying"]
+
+WILL_PASS = frozenset(
+    {
+        6,  # HostUnreachable
+        7,  # HostNotFound
+        43,  # CursorNotFound
+        89,  # NetworkTimeout
+        91,  # ShutdownInProgress
+        134,  # ReadConcernMajorityNotAvailableYet
+        136,  # CappedPositionLost
+        175,  # QueryPlanKilled
+        189,  # PrimarySteppedDown
+        237,  # CursorKilled
+        262,  # ExceededTimeLimit
+        9001,  # SocketException
+        10107,  # NotWritablePrimary
+        11600,  # InterruptedAtShutdown
+        11602,  # InterruptedDueToReplStateChange
+        13435,  # NotPrimaryNoSecondaryOk
+        13436,  # NotPrimaryOrSecondary
+    }
+)
+"""Codes of the server's that say nothing of the request. Sources: the server's error_codes.yml, and
+the drivers' specification of retryable reads, to which 43, 136, 175 and 237 are added: the cursor
+is gone, and another can be opened."""
+
+_LONGEST_PAUSE = 5.0
+
+
+def passes(error: BaseException) -> bool:
+    """Whether the same request may succeed later."""
+    if isinstance(error, AutoReconnect):
+        return True
+    return isinstance(error, OperationFailure) and error.code in WILL_PASS
+
+
+def retrying(connection: Connection, between: Callable[[PyMongoError], None]) -> Retrying:
+    """Attempts with growing pauses, for as long as the connection says, from the first failure on.
+
+    Args:
+        connection: says for how many seconds.
+        between: called with what failed, before each pause.
+    """
+    failed: list[float] = []
+
+    def too_long(_state: RetryCallState) -> bool:
+        # Not since the first attempt: that may have run for an hour.
+        failed.append(time.monotonic())
+        return failed[-1] - failed[0] >= connection.retry_seconds
+
+    def note(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, PyMongoError):
+            between(error)
+
+    return Retrying(
+        retry=retry_if_exception(passes),
+        stop=too_long,
+        wait=wait_random_exponential(multiplier=0.2, max=_LONGEST_PAUSE),
+        before_sleep=note,
+        reraise=True,
+    )

@@ -1,0 +1,89 @@
+"""Whether the files of a backup beside its documents are those that were written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from blake3 import blake3
+
+from fastdump.codec import gzip
+from fastdump.errors import FormatError
+from fastdump.model import Backup, StoredCollection
+from fastdump.report import Problem
+from fastdump.store import manifest
+from fastdump.store.base import disk
+from fastdump.store.writing import MANIFEST
+
+__all__ = ["check_folder"]
+
+
+def check_folder(backup: Backup, collections: list[StoredCollection]) -> list[Problem]:
+    """What is wrong with the manifests of a dated backup, and what should not be in its folder.
+
+    Args:
+        backup: the backup.
+        collections: those in its folder and beside it.
+
+    Raises:
+        StorageError: a file cannot be read.
+    """
+    with disk(backup.path):
+        own = {found.path for found in collections if found.path is not None}
+        problems = list(_check_own(backup, own))
+        for found in collections:
+            if found.latest_only and found.path is not None:
+                problems += _check_latest(found.path)
+    return problems
+
+
+def _check_latest(path: Path) -> Iterator[Problem]:
+    """The manifest of a file beside the dated folders."""
+    described = path.with_name(f"{path.name.removesuffix('.gz')}.{MANIFEST}")
+    # A run that was killed between two renames leaves the new one under this name.
+    pending = described.with_name(f".{described.name}.next")
+    if described.exists() or not pending.exists():
+        if described.exists() or _is_ours(path):
+            yield from _check_manifest(described)
+    else:
+        yield from _check_manifest(pending)
+
+
+def _check_own(backup: Backup, own: set[Path]) -> Iterator[Problem]:
+    path = backup.path / MANIFEST
+    if not path.exists():
+        if any(_is_ours(file) for file in own if file.parent == backup.path):
+            yield Problem(path, "the file is missing")
+        return
+    yield from _check_manifest(path)
+    if not backup.has_manifest:
+        return
+    others = manifest.read(path.read_bytes()).others
+    for name, digest in others.items():
+        yield from _check_other(backup.path / name, digest)
+    known = {path, *own, *(backup.path / name for name in others)}
+    for file in sorted(backup.path.rglob("*")):
+        if file not in known and not file.is_dir():
+            yield Problem(file, "is no part of the backup")
+
+
+def _is_ours(path: Path) -> bool:
+    with path.open("rb") as file:
+        return gzip.has_members(file.read(gzip.HEADER_BYTES))
+
+
+def _check_manifest(path: Path) -> Iterator[Problem]:
+    try:
+        if not manifest.is_unchanged(path.read_bytes()):
+            yield Problem(path, "is not what was written")
+    except FileNotFoundError:
+        yield Problem(path, "the file is missing")
+    except FormatError as error:
+        yield Problem(path, str(error))
+
+
+def _check_other(path: Path, digest: str) -> Iterator[Problem]:
+    if not path.is_file():
+        yield Problem(path, "the file is missing")
+    elif blake3(path.read_bytes()).hexdigest() != digest:
+        yield Problem(path, "is not what was written")

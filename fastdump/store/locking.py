@@ -1,0 +1,72 @@
+"""One backup at a time into one place."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from fastdump.errors import StorageError
+from fastdump.store.base import disk, private
+
+__all__ = ["Lock"]
+
+
+class Lock:
+    """A file that is locked as long as the process lives that made it.
+
+    The kernel lets go of the lock however the process ends, so that none is ever stale; what the
+    file says of its owner is for people.
+
+    Args:
+        path: the file, which is there only while it is locked.
+        place: what is locked, for messages.
+
+    Raises:
+        StorageError: another process has it, or the file cannot be written.
+    """
+
+    def __init__(self, path: Path, place: Path) -> None:
+        self._path = path
+        with disk(path):
+            self._descriptor = self._take(place)
+            os.ftruncate(self._descriptor, 0)
+            os.write(self._descriptor, f"{os.getpid()} {time.time():.0f}\n".encode())
+
+    def release(self) -> None:
+        """Let others in; to do it again does nothing."""
+        if self._descriptor >= 0:
+            self._path.unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _take(self, place: Path) -> int:
+        while True:
+            descriptor = private(str(self._path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                owner = os.pread(descriptor, 100, 0).decode(errors="replace").split()
+                os.close(descriptor)
+                raise StorageError(f"{place}: {_busy(owner)}") from None
+            if self._is_current(descriptor):
+                return descriptor
+            os.close(descriptor)  # its owner removed it between our two steps
+
+    def _is_current(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+
+def _busy(owner: list[str]) -> str:
+    match owner:
+        case [pid, since] if pid.isdecimal() and since.isdecimal():
+            seconds = max(0, time.time() - int(since))
+            return (
+                f"another backup is being written there, by process {pid} for {seconds:.0f} s; "
+                "wait for it, or end it"
+            )
+    return "another backup is being written there; wait for it, or end it"

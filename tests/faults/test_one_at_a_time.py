@@ -1,0 +1,222 @@
+"""Two backups at once, what killed ones leave behind, and what changes while one runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import fastdump
+from benchmarks.shapes import insert
+from fastdump.errors import FastdumpError, StorageError
+from fastdump.mongo.client import open_database
+from fastdump.store.locking import Lock
+from tests.conftest import COMMAND_SECONDS, Run, Server, command, environment
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def database(server: Server) -> str:
+    name = server.new_database()
+    for collection in ("one", "two"):
+        insert(
+            server.connection, name, collection, ({"_id": n, "x": "y" * 900} for n in range(5000))
+        )
+    return name
+
+
+def slow(server: Server, database: str, folder: Path, *more: str) -> subprocess.Popen[str]:
+    """A backup that takes about five seconds."""
+    arguments = ("--uri", server.uri, "--db", database, "-f", folder, "-y", "--max-rate", "2")
+    backup = subprocess.Popen(
+        command("backup", *arguments, *more), env=environment(), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + COMMAND_SECONDS
+    while not any(folder.glob(".*.partial/*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return backup
+
+
+def test_the_second_is_refused(
+    fastdump: Run, server: Server, database: str, tmp_path: Path
+) -> None:
+    first = slow(server, database, tmp_path)
+    second = fastdump("backup", "--uri", server.uri, "--db", database, "-f", tmp_path)
+    assert second.code == 1
+    assert re.search(rf"another backup is being written there, by process {first.pid} for \d+ s",
+                     second.err)  # fmt: skip
+    _out, err = first.communicate(timeout=COMMAND_SECONDS)
+    assert first.returncode == 0, err
+    assert fastdump("verify", "-f", tmp_path).code == 0
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_killed_one_blocks_nobody_and_is_pruned_in_time(
+    fastdump: Run, server: Server, database: str, tmp_path: Path
+) -> None:
+    first = slow(server, database, tmp_path)
+    first.kill()
+    first.communicate(timeout=COMMAND_SECONDS)
+    (left,) = tmp_path.glob(".*.partial")
+    arguments = ("backup", "--uri", server.uri, "--db", database, "-f", tmp_path)
+    second = fastdump(*arguments)
+    assert second.code == 0, second.err
+    assert f"{left}: a killed backup left it behind" in second.err
+    assert left.exists()
+    third = fastdump(*arguments, "--max-backups", "1")
+    assert third.code == 0, third.err
+    assert not left.exists()
+    assert len(list(tmp_path.glob("2*"))) == 1
+
+
+def test_a_lock_is_let_go_and_taken_again(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    lock = Lock(path, tmp_path)
+    with pytest.raises(StorageError, match=f"by process {os.getpid()}"):
+        Lock(path, tmp_path)
+    lock.release()
+    lock.release()
+    assert not path.exists()
+    path.write_text("999999 1\n")  # what a killed process leaves
+    Lock(path, tmp_path).release()
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError):
+        Lock(path, tmp_path)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_collections_that_come_and_go_are_said(server: Server, tmp_path: Path) -> None:
+    name = server.new_database()
+    for collection in ("dropped", "renamed", "remade", "stays"):
+        insert(
+            server.connection, name, collection, ({"_id": n, "x": "y" * 900} for n in range(2500))
+        )
+    backup = slow(server, name, tmp_path)
+    with server.client() as client:
+        found = open_database(client, name)
+        found["dropped"].drop()
+        found["renamed"].rename("new name")
+        found["remade"].drop()
+        found["remade"].insert_one({"_id": 1})
+        found["made"].insert_one({"_id": 1})
+    _out, err = backup.communicate(timeout=COMMAND_SECONDS)
+    assert backup.returncode == 0, err
+    for said in (
+        f"{name}.dropped was dropped during the backup",
+        f"{name}.renamed was renamed to {name}.new name during the backup",
+        f"{name}.remade was dropped and made again during the backup",
+        f"{name}.made was made during the backup and is not in it",
+    ):
+        assert said in err
+    assert f"{name}.stays was" not in err
+    verified = fastdump.verify(tmp_path)
+    assert verified.intact
+    assert {one.name: one.documents for one in verified.collections}["stays"] == 2500
+
+
+def cursors(server: Server) -> int:
+    with server.client() as client:
+        return int(client.admin.command("serverStatus")["metrics"]["cursor"]["open"]["total"])
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_one_closes_its_cursors(
+    server: Server, tmp_path: Path, signal_number: signal.Signals
+) -> None:
+    name = server.new_database()
+    insert(server.connection, name, "c", ({"_id": n, "x": os.urandom(1000)} for n in range(90_000)))
+    before = cursors(server)
+    backup = slow(server, name, tmp_path, "-j", "2")
+    deadline = time.monotonic() + 20
+    while cursors(server) < before + 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert cursors(server) >= before + 2
+    family = psutil.Process(backup.pid).children(recursive=True)
+    began = time.monotonic()
+    backup.send_signal(signal_number)
+    _out, err = backup.communicate(timeout=COMMAND_SECONDS)
+    assert time.monotonic() - began < 4
+    assert backup.returncode == 128 + signal_number
+    assert "Traceback" not in err
+    _gone, alive = psutil.wait_procs(family, 2)
+    assert alive == []
+    assert cursors(server) <= before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_interrupt_ends_at_once(server: Server, database: str, tmp_path: Path) -> None:
+    backup = slow(server, database, tmp_path)
+    backup.send_signal(signal.SIGINT)
+    backup.send_signal(signal.SIGINT)
+    backup.communicate(timeout=5)
+    assert backup.returncode == 130
+
+
+@pytest.mark.parametrize(
+    ("mode", "files", "folders"), [("600", 0o600, 0o700), ("640", 0o640, 0o750)]
+)
+def test_who_may_read(
+    fastdump: Run, server: Server, tmp_path: Path, mode: str, files: int, folders: int
+) -> None:
+    name = server.new_database()
+    insert(server.connection, name, "c", [{"_id": 1}])
+    insert(server.connection, name, "Stats", [{"_id": 1}])
+    arguments = ("backup", "--uri", server.uri, "--db", name, "--mode", mode, "-y")
+    assert fastdump(*arguments, "-f", tmp_path / "b").code == 0
+    assert fastdump(*arguments, "--layout", "archive", "-o", tmp_path / "b/archive").code == 0
+    for path in (tmp_path / "b").rglob("*"):
+        expected = folders if path.is_dir() else files
+        assert stat.S_IMODE(path.stat().st_mode) == expected, path
+
+
+def test_modes_that_are_none(fastdump: Run, server: Server) -> None:
+    for mode in ("700x", "9", "044", "1777"):
+        done = fastdump("backup", "--uri", server.uri, "--mode", mode)
+        assert (done.code, "--mode is" in done.err) == (2, True)
+
+
+def test_links_are_never_followed_out_of_the_folder(server: Server, tmp_path: Path) -> None:
+    name = server.new_database()
+    insert(server.connection, name, "c", [{"_id": 1}])
+    insert(server.connection, name, "Stats", [{"_id": 1}])
+    folder, outside = tmp_path / "backups", tmp_path / "outside"
+    folder.mkdir()
+    outside.mkdir()
+    (outside / "precious").write_text("kept")
+    (outside / "Stats.gz").write_text("kept")
+    (folder / "2020-01-01_00-00-00").symlink_to(outside)
+    (folder / ".2020-01-01_00-00-00.partial").symlink_to(outside)
+    (folder / "Stats.gz").symlink_to(outside / "Stats.gz")
+    for _turn in range(2):
+        fastdump.backup(server.uri, db=name, folder=folder, max_backups=1)
+    assert {path.name: path.read_text() for path in outside.iterdir()} == {
+        "precious": "kept", "Stats.gz": "kept"
+    }  # fmt: skip
+    assert not (folder / "Stats.gz").is_symlink()
+    assert fastdump.verify(folder).intact
+
+
+def test_a_rate_is_kept(server: Server, database: str, tmp_path: Path) -> None:
+    """About nine megabytes of documents."""
+    began = time.monotonic()
+    report = fastdump.backup(server.uri, db=database, folder=tmp_path, max_rate=4)
+    assert time.monotonic() - began > 0.8 * report.raw_bytes / 4e6
+
+
+def test_an_archive_is_locked_too(server: Server, database: str, tmp_path: Path) -> None:
+    lock = Lock(tmp_path / ".it.lock", tmp_path / "it")
+    for layout in ("archive", "mongodump"):
+        with pytest.raises(FastdumpError, match="another backup"):
+            fastdump.backup(server.uri, db=database, layout=layout, out=tmp_path / "it")
+    lock.release()
+    fastdump.backup(server.uri, db=database, layout="archive", out=tmp_path / "it")
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
