@@ -343,7 +343,10 @@ class LoadWorker(ServerWorker, Generic[P]):
     @cached_property
     def _keeps_empty(self) -> bool:
         with translated(self.connection):
-            return timestamps.can_be_kept(self.client.server_info()["versionArray"])
+            for attempt in retrying(self.connection, lambda _error: None):
+                with attempt:
+                    version = self.client.server_info()["versionArray"]
+        return timestamps.can_be_kept(version)
 
     def send_all(self, loaders: Sequence[Loader], batches: Iterator[Batch]) -> None:
         """Send batches, by as many threads as there are loaders where there are several.

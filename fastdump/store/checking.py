@@ -31,6 +31,9 @@ def check_folder(backup: Backup, collections: list[StoredCollection]) -> list[Pr
     with disk(backup.path):
         own = {found.path for found in collections if found.path is not None}
         problems = list(_check_own(backup, own))
+        # All that are there: in a damaged one, the database may be another.
+        for path in sorted(backup.path.parent.glob(f"?*.{MANIFEST}")):
+            problems += _check_manifest(path)
         for found in collections:
             if found.latest_only and found.path is not None:
                 problems += _check_latest(found.path)
@@ -38,15 +41,14 @@ def check_folder(backup: Backup, collections: list[StoredCollection]) -> list[Pr
 
 
 def _check_latest(path: Path) -> Iterator[Problem]:
-    """The manifest of a file beside the dated folders."""
+    """Whether a file beside the dated folders has a manifest."""
     described = path.with_name(f"{path.name.removesuffix('.gz')}.{MANIFEST}")
     # A run that was killed between two renames leaves the new one under this name.
     pending = described.with_name(f".{described.name}.next")
-    if described.exists() or not pending.exists():
-        if described.exists() or _is_ours(path):
-            yield from _check_manifest(described)
-    else:
+    if pending.exists():
         yield from _check_manifest(pending)
+    elif not described.exists() and path.exists() and _is_ours(path):
+        yield Problem(described, "the file is missing")
 
 
 def _check_own(backup: Backup, own: set[Path]) -> Iterator[Problem]:

@@ -235,9 +235,12 @@ def _bare(path: Path, *, latest_only: bool) -> StoredCollection:
 def _latest(folder: Path) -> list[StoredCollection]:
     """The collections beside the dated folders, of which there is only the latest copy."""
     found = []
-    for path in sorted(folder.glob("*.gz")):
-        stem = path.name.removesuffix(".gz")
-        size = path.stat().st_size
+    stems = {path.name.removesuffix(".gz") for path in folder.glob("*.gz")}
+    # Also those of which only the description is left: then the file is missing.
+    stems |= {path.name.removesuffix(f".{MANIFEST}") for path in folder.glob(f"?*.{MANIFEST}")}
+    for stem in sorted(stems):
+        path = folder / f"{stem}.gz"
+        size = path.stat().st_size if path.exists() else -1
         # The second is there when a run was killed between its two renames.
         candidates = (folder / f"{stem}.{MANIFEST}", folder / f".{stem}.{MANIFEST}.next")
         described = [
@@ -250,7 +253,7 @@ def _latest(folder: Path) -> list[StoredCollection]:
         if described:
             fitting = [collection for collection in described if collection.file_bytes == size]
             found.append((fitting or described)[0])
-        elif stem == _KOMODO_LATEST_ONLY:
+        elif stem == _KOMODO_LATEST_ONLY and path.exists():
             found.append(_bare(path, latest_only=True))
     return found
 

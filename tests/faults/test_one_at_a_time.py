@@ -63,11 +63,12 @@ def test_the_second_is_refused(
 def test_a_killed_one_blocks_nobody_and_is_pruned_in_time(
     fastdump: Run, server: Server, database: str, tmp_path: Path
 ) -> None:
+    arguments = ("backup", "--uri", server.uri, "--db", database, "-f", tmp_path)
+    assert fastdump(*arguments).code == 0
     first = slow(server, database, tmp_path)
     first.kill()
     first.communicate(timeout=COMMAND_SECONDS)
     (left,) = tmp_path.glob(".*.partial")
-    arguments = ("backup", "--uri", server.uri, "--db", database, "-f", tmp_path)
     second = fastdump(*arguments)
     assert second.code == 0, second.err
     assert f"{left}: a killed backup left it behind" in second.err
