@@ -104,6 +104,7 @@ def backup(
     read_preference: str | None = None,
     max_rate: float | None = None,
     mode: int = 0o600,
+    resume: bool = False,
     username: str | None = None,
     password: str | None = None,
     reporter: Reporter | None = None,
@@ -131,6 +132,8 @@ def backup(
         users_and_roles: the users and roles of the database too, or of all.
         max_rate: how many megabytes of documents may be read in a second.
         mode: permissions of the files.
+        resume: go on with what an earlier run of the same settings left behind, and leave it behind
+            for a later one.
         read_preference: a mode, or a JSON object with mode, tagSets and maxStalenessSeconds.
         username: where the URI names no user.
         password: of that user.
@@ -176,6 +179,7 @@ def backup(
         level=level,
         max_backups=max_backups,
         max_rate=max_rate,
+        resume=resume,
         reporter=reporter or Silent(),
     )
 

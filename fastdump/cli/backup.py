@@ -49,6 +49,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_users_and_roles(parser)
     add_workers(parser)
     add_retry(parser)
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the newest backup of the same settings that did not come to its end; "
+        "and if this one does not either, leave it for the next",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show the plan and read no document")
     add_yes(parser)
 
@@ -90,6 +96,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         level=level,
         max_backups=max_backups,
         max_rate=settings.max_rate,
+        resume=options.resume,
         reporter=chosen_reporter(settings, quiet=options.quiet),
     )
     if not options.quiet:

@@ -9,13 +9,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from blake3 import blake3
+
 from fastdump.codec.bson import Batch
 from fastdump.engine import planner
 from fastdump.engine.packing import describe_losses, packer
 from fastdump.engine.pool import WorkerPool, warm_up
 from fastdump.engine.prune import prune
 from fastdump.engine.worker import ServerWorker, ahead
-from fastdump.errors import ChunkLostError, IncompleteError, StorageError
+from fastdump.errors import ChunkLostError, IncompleteError, StorageError, UsageError
 from fastdump.model import Catalog, Chunk, Connection, Encoding, Losses, Namespace, Part, Selection
 from fastdump.mongo.bounds import BoundFinder
 from fastdump.mongo.catalog import read_catalog, read_names
@@ -24,6 +26,9 @@ from fastdump.mongo.retry import retrying
 from fastdump.progress import Reporter
 from fastdump.report import BackupReport
 from fastdump.store.base import BackupWriter, Destination
+from fastdump.store.dated import DatedFolders
+from fastdump.store.journal import Planned
+from fastdump.store.writing import FolderWriter
 
 __all__ = ["backup", "plan_backup"]
 
@@ -43,6 +48,7 @@ def backup(
     level: int,
     max_backups: int,
     max_rate: float | None = None,
+    resume: bool = False,
     reporter: Reporter,
 ) -> BackupReport:
     """Back up a database, or all, then remove surplus old backups.
@@ -55,6 +61,7 @@ def backup(
         level: of compression, one of `fastdump.codec.gzip.LEVELS`.
         max_backups: how many to keep; 0 keeps all.
         max_rate: how many megabytes of documents may be read in a second.
+        resume: go on with what an earlier run left behind, and leave it behind for a later one.
         reporter: hears how it goes.
 
     Raises:
@@ -65,8 +72,13 @@ def backup(
     """
     started, clock = datetime.now(UTC), time.monotonic()
     readers = members(connection)
-    catalog, chunks = plan_backup(readers, selection, workers)
-    writer = destination.begin(started.astimezone().replace(tzinfo=None), catalog, workers)
+    writer: BackupWriter
+    if resume:
+        writer, planned, left = _go_on(destination, readers, selection, workers, level)
+        started, catalog, chunks = planned.started, planned.catalog, left
+    else:
+        catalog, chunks = plan_backup(readers, selection, workers)
+        writer = destination.begin(started.astimezone().replace(tzinfo=None), catalog, workers)
     losses: defaultdict[Namespace, list[Losses]] = defaultdict(list)
     interruptions = Counter[Namespace]()
     try:
@@ -99,6 +111,43 @@ def backup(
         pruned=_prune(destination, max_backups, writer.name),
         notes=tuple(notes),
     )
+
+
+def _go_on(
+    destination: Destination,
+    readers: Sequence[Connection],
+    selection: Selection,
+    workers: int,
+    level: int,
+) -> tuple[FolderWriter, Planned, list[Chunk]]:
+    """The newest unfinished backup of the same settings with what is left to do, or a new one."""
+    if not isinstance(destination, DatedFolders):
+        raise UsageError("--resume is for dated backups: leave --out out")
+    settings = blake3(f"{readers[0].shown} {selection} {level}".encode()).hexdigest()
+    if found := destination.resume(settings):
+        writer, planned, finished = found
+        try:
+            if _is_same(readers[0], selection, planned.catalog):
+                done = writer.resume(planned, finished)
+                writer.keep_journal(planned)
+                return writer, planned, [chunk for chunk in planned.chunks if chunk not in done]
+        except BaseException:
+            writer.abandon()
+            raise
+        writer.abandon()
+    started = datetime.now(UTC)
+    catalog, chunks = plan_backup(readers, selection, workers)
+    writer = destination.begin(started.astimezone().replace(tzinfo=None), catalog, workers)
+    planned = Planned(settings, started, catalog, tuple(chunks))
+    writer.keep_journal(planned)
+    return writer, planned, chunks
+
+
+def _is_same(connection: Connection, selection: Selection, before: Catalog) -> bool:
+    """Whether the collections are still those that were planned, and not others of their names."""
+    with connect(connection) as client, translated(connection):
+        now = read_names(client, selection)
+    return all(now.get(found.namespace, found.uuid) == found.uuid for found in before.collections)
 
 
 def _changes(connection: Connection, selection: Selection, before: Catalog) -> list[str]:

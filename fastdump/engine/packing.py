@@ -67,7 +67,25 @@ class _Members(Packer):
         return member
 
 
-class _Plain(Packer):
+class _Hashed(Packer):
+    """What is not made of members has one digest."""
+
+    def __init__(self, level: int | None) -> None:
+        super().__init__(level)
+        self._hash = blake3()
+
+    def pack(self, batch: Batch) -> bytes:
+        """What is to be written for that batch."""
+        packed = super().pack(batch)
+        self._hash.update(packed)
+        return packed
+
+    def part(self, seconds: float, places: Sequence[int]) -> Part:
+        """What was packed so far."""
+        return replace(super().part(seconds, places), digest=self._hash.hexdigest())
+
+
+class _Plain(_Hashed):
     """Documents stay as they are."""
 
     def _packed(self, batch: Batch) -> bytes:
@@ -97,7 +115,7 @@ class _Blocks(Packer):
         return gzip.pack(Batch(block, batch.documents), self._level)
 
 
-class _Lines(Packer):
+class _Lines(_Hashed):
     """Each batch becomes a piece of the one gzip member of JSON lines that a collection has."""
 
     def __init__(self, level: int, *, first: bool) -> None:

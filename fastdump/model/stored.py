@@ -73,6 +73,8 @@ class Part:
     losses: Losses | None = None
     blocks: tuple[ArchivedBlock, ...] = ()
     """Those that it became in an archive."""
+    digest: str = ""
+    """The hexadecimal BLAKE3 of what was written, where it is not made of members."""
     interruptions: int = 0
     """How often the server went away meanwhile."""
 

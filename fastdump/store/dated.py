@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from fastdump.report import Problem
 from fastdump.store import manifest
 from fastdump.store.base import PRIVATE, Form, disk
 from fastdump.store.checking import check_folder
+from fastdump.store.journal import Finished, Planned, read_journal
 from fastdump.store.locking import Lock
 from fastdump.store.names import collection_name, is_cut
 from fastdump.store.writing import MANIFEST, FolderWriter
@@ -131,6 +133,30 @@ class DatedFolders:
             except BaseException:
                 lock.release()
                 raise
+
+    def resume(self, settings: str) -> tuple[FolderWriter, Planned, Sequence[Finished]] | None:
+        """The newest backup that was begun with the same settings and did not come to its end.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        assert self._form is not None, "this folder was opened for reading"  # noqa: S101
+        with disk(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = Lock(self.folder / ".lock", self.folder)
+            try:
+                for _begun, partial in reversed(self.stale()):
+                    found = read_journal(partial)
+                    if found is not None and found[0].settings == settings:
+                        path = partial.with_name(partial.name[1:].removesuffix(_PARTIAL))
+                        catalog = found[0].catalog
+                        writer = FolderWriter(path, partial, catalog, self._form, lock, self._mode)
+                        return writer, *found
+            except BaseException:
+                lock.release()
+                raise
+            lock.release()
+        return None
 
     def _free(self, taken: datetime) -> Path:
         """Where a backup of that time goes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from fastdump.codec import gzip
+from fastdump.errors import FormatError
 from fastdump.model import Collection, Part
 from fastdump.report import CollectionReport
 
@@ -40,6 +42,45 @@ class JoinedFile:
         while (following := self._waiting.pop(len(self._parts), None)) is not None:
             self._joined.append(self._joiner.submit(self._append, following[0]))
             self._parts.append(following[1])
+
+    def resume(self, parts: Mapping[int, Part], paths: Mapping[int, Path]) -> set[int]:
+        """Take over what an earlier run wrote, as far as it is whole.
+
+        Args:
+            parts: what it noted as written, by number.
+            paths: the file that each part was written to, where it is not in the file of all yet.
+
+        Returns:
+            The numbers of those that need not be written again.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        size = self.path.stat().st_size if self.path.exists() else 0
+        end = number = 0
+        while (part := parts.get(number)) and end + part.file_bytes <= size:
+            if not is_part(self.path, end, part):
+                break
+            paths[number].unlink(missing_ok=True)
+            self._parts.append(part)
+            end, number = end + part.file_bytes, number + 1
+        if number:
+            os.truncate(self.path, end)
+            self._rehash()
+        else:
+            self.path.unlink(missing_ok=True)
+        taken = set(range(number))
+        for later, part in sorted(parts.items()):
+            path = paths[later]
+            if later < number or not path.exists():
+                continue
+            if path.stat().st_size == part.file_bytes and is_part(path, 0, part):
+                taken.add(later)
+                self.add(later, path, part)
+        return taken
+
+    def _rehash(self) -> None:
+        _hash_file(self.path, self._hash)
 
     def finish(self) -> None:
         """Wait until every part is in the file.
@@ -108,6 +149,26 @@ class JoinedLines(JoinedFile):
         if not self._parts:
             return b""  # a view has no file
         return gzip.stream_end((part.text_crc, part.text_bytes) for part in self._parts)
+
+
+def is_part(path: Path, offset: int, part: Part) -> bool:
+    """Whether a file holds that part at that place, by its digests.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        descriptor, end = file.fileno(), offset + part.file_bytes
+        if not part.member_digests:
+            return blake3(os.pread(descriptor, part.file_bytes, offset)).hexdigest() == part.digest
+        try:
+            found = b"".join(
+                blake3(os.pread(descriptor, member.file_bytes, member.offset)).digest()
+                for member in gzip.members(descriptor, offset, end)
+            )
+        except FormatError:
+            return False
+    return found == part.member_digests
 
 
 def file_digest(path: Path) -> bytes:

@@ -174,6 +174,7 @@ def read(content: bytes) -> Manifest:
         FormatError: it is none, or one of a later version.
     """
     try:
+        content.decode()  # what stays raw is not looked at otherwise
         version = msgspec.json.decode(content, type=_Version).format
         if version > FORMAT:
             raise FormatError(f"format {version} needs a newer fastdump than {__version__}")

@@ -71,6 +71,7 @@ def read(content: bytes) -> Metadata:
         FormatError: it is none.
     """
     try:
+        content.decode()  # what stays raw is not looked at otherwise
         found = msgspec.json.decode(content, type=Metadata) if content.strip() else Metadata()
         # Both are looked at only when asked for.
         _ = found.kind, found.further_indexes

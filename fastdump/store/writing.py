@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from fastdump.report import CollectionReport
 from fastdump.store import manifest
 from fastdump.store.base import Form, disk, private, set_mode, sync, write_synced
 from fastdump.store.joining import JoinedFile, JoinedLines, JoinedMembers
+from fastdump.store.journal import Finished, Journal, Planned
 from fastdump.store.locking import Lock
 
 __all__ = ["MANIFEST", "FolderWriter", "PartFiles"]
@@ -59,6 +61,7 @@ class FolderWriter:
         mode: int,
     ) -> None:
         self.path = path
+        self._journal: Journal | None = None
         self._mode = mode
         self._lock = lock
         self.encoding = form.encoding
@@ -90,7 +93,41 @@ class FolderWriter:
 
     def add(self, chunk: Chunk, part: Part) -> None:
         """Take over a finished chunk; those of one collection are joined by their numbers."""
+        if self._journal is not None:
+            with disk(self._journal.path):
+                self._journal.add(chunk, part)
         self._files[chunk.namespace].add(chunk.number, self._parts.path(chunk), part)
+
+    def keep_journal(self, planned: Planned) -> None:
+        """Let another run go on where this one ends, should it not come to its end.
+
+        Raises:
+            StorageError: the journal cannot be written.
+        """
+        with disk(self._partial):
+            self._journal = Journal(self._partial, planned)
+
+    def resume(self, planned: Planned, finished: Sequence[Finished]) -> set[Chunk]:
+        """Take over what an earlier run wrote into the same folder, as far as it is whole.
+
+        Returns:
+            The chunks that need not be read again.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        parts: defaultdict[Namespace, dict[int, Part]] = defaultdict(dict)
+        for entry in finished:
+            chunk = planned.chunks[entry.chunk]
+            parts[chunk.namespace][chunk.number] = entry.part
+        done = set()
+        with disk(self._partial):
+            for namespace, own in parts.items():
+                chunks = {one.number: one for one in planned.chunks if one.namespace == namespace}
+                paths = {number: self._parts.path(one) for number, one in chunks.items()}
+                taken = self._files[namespace].resume(own, paths)
+                done |= {chunks[number] for number in taken}
+        return done
 
     def report(self, namespace: Namespace) -> CollectionReport:
         """What the parts of a collection sum up to."""
@@ -105,6 +142,8 @@ class FolderWriter:
                 file.finish()
             self._joiner.shutdown()
             self._sync_files()
+            if self._journal is not None:
+                self._journal.remove()
             further = self._form.further_files(catalog)
             for name, content in further.items():
                 write_synced(self._partial / name, content)
@@ -132,9 +171,20 @@ class FolderWriter:
             self._lock.release()
 
     def abort(self) -> None:
-        """Remove what was written so far; what was there before is untouched."""
+        """Remove what was written so far, unless a journal keeps it for another run.
+
+        What was there before is untouched.
+        """
         self._joiner.shutdown(cancel_futures=True)
-        shutil.rmtree(self._partial, ignore_errors=True)
+        if self._journal is None:
+            shutil.rmtree(self._partial, ignore_errors=True)
+        else:
+            self._journal.close()
+        self._lock.release()
+
+    def abandon(self) -> None:
+        """Leave everything as it is, and let others in."""
+        self._joiner.shutdown()
         self._lock.release()
 
     def _folders(self) -> list[Path]:

@@ -1,0 +1,164 @@
+"""A backup that goes on where a killed one ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+import fastdump
+from benchmarks.shapes import hurtful
+from fastdump.demo.compare import differences, state
+from fastdump.demo.komodo import generate
+from fastdump.engine import planner
+from fastdump.errors import FastdumpError
+from fastdump.mongo.client import open_database
+from tests.conftest import COMMAND_SECONDS, Mortal, Run, Server, command, environment
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def database(server: Server) -> str:
+    name = server.new_database()
+    generate(server.connection, name, 150_000_000)
+    return name
+
+
+def kill_half_way(server: Server, database: str, folder: Path, *more: str) -> Path:
+    """What a killed backup left behind, with some chunks finished."""
+    arguments = ("--uri", server.uri, "--db", database, "-f", folder, "-y", "--resume",
+                 "--max-rate", "40", "-j", "2", *more)  # fmt: skip
+    backup = subprocess.Popen(
+        command("backup", *arguments), env=environment(), stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + COMMAND_SECONDS
+    while time.monotonic() < deadline:
+        journals = list(folder.glob(".*.partial/journal"))
+        if journals and journals[0].read_bytes().count(b"\n") > 4:
+            break
+        time.sleep(0.02)
+    os.kill(backup.pid, signal.SIGKILL)
+    backup.wait()
+    (left,) = folder.glob(".*.partial")
+    return left
+
+
+def check(server: Server, database: str, folder: Path) -> None:
+    assert fastdump.verify(folder).problems == ()
+    target = server.new_database()
+    assert fastdump.restore(server.uri, target_db=target, folder=folder).complete
+    assert differences(state(server.connection, database), state(server.connection, target)) == []
+    with server.client() as client:
+        client.drop_database(target)
+
+
+@pytest.mark.parametrize(
+    "layout", [["komodo"], ["komodo-json"], ["mongodump"], ["mongodump", "--no-gzip"]]
+)
+def test_only_the_rest_is_read(
+    fastdump: Run, server: Server, database: str, tmp_path: Path, layout: list[str]
+) -> None:
+    left = kill_half_way(server, database, tmp_path, "--layout", *layout)
+    name = left.name[1:].removesuffix(".partial")
+    arguments = ("backup", "--uri", server.uri, "--db", database, "-f", tmp_path, "-j", "2",
+                 "--progress", "json", "--layout", *layout)  # fmt: skip
+    done = fastdump(*arguments, "--resume")
+    assert done.code == 0, done.err
+    assert f"backup {name} is complete" in done.out
+    assert not left.exists()
+    check(server, database, tmp_path)
+    again = fastdump(*arguments, "--resume")
+    assert again.code == 0, again.err
+    assert name not in again.out.splitlines()[-1]
+
+
+def test_what_was_damaged_meanwhile_is_read_again(
+    fastdump: Run, server: Server, database: str, tmp_path: Path
+) -> None:
+    left = kill_half_way(server, database, tmp_path)
+    for path in left.glob("*.gz*"):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    source = ("--uri", server.uri, "--db", database, "-f", tmp_path)
+    done = fastdump("backup", *source, "-j", "2", "--resume")
+    assert done.code == 0, done.err
+    check(server, database, tmp_path)
+
+
+def test_other_settings_begin_anew(
+    fastdump: Run, server: Server, database: str, tmp_path: Path
+) -> None:
+    source = ("--uri", server.uri, "--db", database, "-f", tmp_path)
+    assert fastdump("backup", *source, "--collection", "Update").code == 0
+    left = kill_half_way(server, database, tmp_path)
+    done = fastdump("backup", *source, "--resume", "--exclude-collection", "Stats")
+    assert done.code == 0, done.err
+    assert left.exists()
+    assert f"{left}: a killed backup left it behind" in done.err
+
+
+def test_a_collection_that_was_made_anew_is_not_mixed(
+    fastdump: Run, server: Server, tmp_path: Path
+) -> None:
+    name = server.new_database()
+    generate(server.connection, name, 150_000_000)
+    kill_half_way(server, name, tmp_path)
+    with server.client() as client:
+        found = open_database(client, name)
+        found["Update"].drop()
+        found["Update"].insert_many({"_id": n} for n in range(10))
+    done = fastdump("backup", "--uri", server.uri, "--db", name, "-f", tmp_path, "--resume")
+    assert done.code == 0, done.err
+    check(server, name, tmp_path)
+
+
+def test_what_failed_is_kept_for_the_next(server: Server, tmp_path: Path) -> None:
+    with Mortal() as mongod:
+        own = Server(mongod.uri)
+        generate(own.connection, "db", 100_000_000)
+        with own.client() as client:
+            client.admin.command("fsync")
+        arguments = ("--uri", f"{mongod.uri}&serverSelectionTimeoutMS=300", "--db", "db")
+        backup = subprocess.Popen(
+            command("backup", *arguments, "-f", tmp_path, "-y", "--resume", "--max-rate", "30",
+                    "--retry-for", "1", "-j", "2"),
+            env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        while not any(path.read_bytes().count(b"\n") > 3 for path in tmp_path.glob(".*/journal")):
+            time.sleep(0.05)
+            assert backup.poll() is None
+        mongod.die()
+        _out, err = backup.communicate(timeout=COMMAND_SECONDS)
+        assert backup.returncode == 3, err
+        (left,) = tmp_path.glob(".*.partial")
+        mongod.rise()
+        done = subprocess.run(
+            command("backup", *arguments, "-f", tmp_path, "-y", "--resume", "-j", "2"),
+            env=environment(), capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert not left.exists()
+        check(own, "db", tmp_path)
+
+
+def test_only_in_the_backups_folder(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(FastdumpError, match="dated backups"):
+        fastdump.backup(server.uri, db="x", out=tmp_path / "x", resume=True)
+
+
+def test_what_hurts_without_a_first_run(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names of any kind go through the journal."""
+    monkeypatch.setattr(planner, "INLINE_BYTES", 0)
+    name = server.new_database()
+    hurtful(server.connection, name)
+    fastdump.backup(server.uri, db=name, folder=tmp_path, resume=True)
+    check(server, name, tmp_path)
