@@ -101,6 +101,8 @@ class LoadReport(_Totals):
     rejected: int
     rejections: tuple[Rejection, ...]
     """The first of the documents that could not be written."""
+    reasons: tuple[tuple[str, int], ...]
+    """Why they could not be, and how many for each reason."""
     failures: tuple[str, ...]
     """What else could not be done: an index that cannot be built, a file that is damaged."""
     interruptions: int = 0

@@ -186,6 +186,8 @@ def loaded(report: LoadReport, verb: str, *, quiet: bool) -> int:
             f"fastdump: {rejection.namespace}: document {rejection.document}: {rejection.reason}",
             file=sys.stderr,
         )
+    for reason, count in report.reasons:
+        print(f"fastdump: {count:,} documents were refused: {reason}", file=sys.stderr)
     print(
         f"fastdump: the {verb} is not complete: {report.rejected:,} documents and "
         f"{len(report.failures)} other things could not be written",

@@ -123,7 +123,8 @@ def _go_on(
     """The newest unfinished backup of the same settings with what is left to do, or a new one."""
     if not isinstance(destination, DatedFolders):
         raise UsageError("--resume is for dated backups: leave --out out")
-    settings = blake3(f"{readers[0].shown} {selection} {level}".encode()).hexdigest()
+    told = f"{readers[0].shown} {selection} {level} {destination.told}"
+    settings = blake3(told.encode()).hexdigest()
     if found := destination.resume(settings):
         writer, planned, finished = found
         try:
@@ -215,7 +216,9 @@ def _fetch_all(
     left = Counter(chunk.namespace for chunk in chunks)
     reporter.start("backup", documents, raw_bytes)
     try:
-        with WorkerPool[_Worker, Chunk, Part](worker, size, reporter.update) as pool:
+        with WorkerPool[_Worker, Chunk, Part](
+            worker, size, reporter.update, repeats=writer.outputs.can_restart
+        ) as pool:
             for chunk in chunks:
                 pool.submit(_Worker.fetch, chunk)
             for chunk, part in pool.results():

@@ -170,6 +170,7 @@ class Loading(Generic[P]):
             indexes=self._indexes,
             rejected=sum(result.rejected for result in loaded),
             rejections=tuple(rejections[:MAX_NAMED]),
+            reasons=tuple(sum((result.reasons for result in loaded), Counter[str]()).most_common()),
             failures=tuple(self.failures),
             interruptions=sum(result.interruptions for result in loaded),
         )

@@ -126,9 +126,18 @@ class WorkerPool(Generic[W, Job, Result]):
         worker: the state that each process gets a copy of.
         size: number of processes; 0 runs every job here, for work too small to start one.
         on_tick: called about ten times a second with documents and bytes done so far.
+        repeats: whether a job may be done again when its worker died.
     """
 
-    def __init__(self, worker: W, size: int, on_tick: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        worker: W,
+        size: int,
+        on_tick: Callable[[int, int], None],
+        *,
+        repeats: bool = True,
+    ) -> None:
+        self._max_deaths = _MAX_DEATHS if repeats else 1
         self._worker = worker
         self._size = size
         self._on_tick = on_tick
@@ -172,7 +181,7 @@ class WorkerPool(Generic[W, Job, Result]):
         More may be submitted meanwhile. What a job raises is raised here.
 
         Raises:
-            IncompleteError: a job has cost three workers their lives.
+            IncompleteError: a job has cost three workers their lives, or one that none may repeat.
         """
         yield from self._run_elsewhere() if self._size else self._run_here()
         self._tick()
@@ -224,10 +233,12 @@ class WorkerPool(Generic[W, Job, Result]):
         running.process.executor.shutdown(wait=False)
         self._processes.remove(running.process)
         self._deaths[running.job] += 1
-        if self._deaths[running.job] >= _MAX_DEATHS:
+        if self._deaths[running.job] >= self._max_deaths:
+            deaths = f"{self._max_deaths} worker processes were killed while they"
+            if self._max_deaths == 1:
+                deaths = "a worker process was killed while it"
             raise IncompleteError(
-                f"{_MAX_DEATHS} worker processes were killed while they worked on {running.job}: "
-                "if memory ran out, use fewer workers (-j)"
+                f"{deaths} worked on {running.job}: if memory ran out, use fewer workers (-j)"
             )
         self._pending.appendleft((running.work, running.job))
 

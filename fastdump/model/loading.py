@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from fastdump.model.server import Namespace
 
@@ -66,6 +67,8 @@ class Loaded:
     rejected: int
     rejections: tuple[Rejection, ...]
     """The first few of them."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Why, and how many for each reason."""
     interruptions: int = 0
     """How often a server went away meanwhile."""
     damage: str | None = None

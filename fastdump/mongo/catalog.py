@@ -39,6 +39,7 @@ _SERVERS_OWN = frozenset({"local", "config"})
 _INTERNAL = "__mdb_internal"
 _OF_A_VIEW = frozenset({"viewOn", "pipeline"})
 _SHOWN = 20
+_NAMESPACE_NOT_FOUND = 26
 _AUTHORIZATION = ("system.users", "system.roles", "system.version")
 
 
@@ -88,7 +89,7 @@ def read_catalog(client: Client, connection: Connection, selection: Selection) -
         listed = _listed(client, selection)
         if not listed:
             raise UsageError(_nothing(client, selection.database, connection))
-        found = [_describe(database, entry) for database, entry in _wanted(listed, selection)]
+        found = list(_described(_wanted(listed, selection)))
         if selection.users_and_roles:
             found += _authorization(client, selection.database)
     return Catalog(selection.database, server, tuple(sorted(found, key=lambda one: one.namespace)))
@@ -189,6 +190,16 @@ def _nothing(client: Client, name: str | None, connection: Connection) -> str:
     if not others:
         return f"{message}, and no other either"
     return f"{message}: name another with --db (there are {', '.join(sorted(others))})"
+
+
+def _described(wanted: _Listed) -> Iterator[Collection]:
+    for database, entry in wanted:
+        try:
+            yield _describe(database, entry)
+        except OperationFailure as error:
+            # It was dropped since it was listed.
+            if error.code != _NAMESPACE_NOT_FOUND:
+                raise
 
 
 def _describe(database: Database[Document], entry: Document) -> Collection:

@@ -12,6 +12,7 @@ that is nearly right is nearly all reading.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -42,6 +43,14 @@ MAX_NAMED = 10
 """How many rejected documents a report names."""
 
 _DUPLICATE_KEY = 11000
+_KINDS = {
+    121: "the collection's validator",
+    _DUPLICATE_KEY: "a unique index on another field",
+    10334: "a document that is too large",
+    17280: "a value that is too large for an index",
+    17419: "a document that is too large",
+}
+"""What errors of the server's mean for a document; source: its error_codes.yml."""
 
 _STRICT: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 
@@ -98,6 +107,7 @@ class Loader:
         self.rejected = 0
         self.interruptions = 0
         self.rejections: list[Rejection] = []
+        self.reasons = Counter[str]()
 
     def load(self, batch: Batch) -> None:
         """Make the collection hold exactly each document of the batch.
@@ -117,11 +127,18 @@ class Loader:
         for start, end, found in split(run, MAX_RUN_BYTES, MAX_RUN_DOCUMENTS):
             self._load(run[start:end], len(found), [(a - start, b - start) for a, b in found])
 
-    def reject(self, document: str, reason: str) -> None:
-        """Count a document that could not be written."""
+    def reject(self, document: str, reason: str, kind: str | None = None) -> None:
+        """Count a document that could not be written.
+
+        Args:
+            document: which.
+            reason: why, as it is told.
+            kind: what such reasons are counted as, where that is not the reason itself.
+        """
         if self._how.stop_on_error:
             raise IncompleteError(f"{self._namespace}: document {document}: {reason}; stopped")
         self.rejected += 1
+        self.reasons[kind or reason] += 1
         if len(self.rejections) < MAX_NAMED:
             self.rejections.append(Rejection(self._namespace, document, reason))
 
@@ -245,7 +262,9 @@ class Loader:
             )
 
     def _reject(self, run: bytes, span: Span, error: Document) -> None:
-        self.reject(shown_id(run, span), error.get("errmsg", "no reason"))
+        reason = error.get("errmsg", "no reason")
+        kind = _KINDS.get(error.get("code", 0), f"error {error.get('code')} of the server")
+        self.reject(shown_id(run, span), reason, kind)
 
 
 @dataclass
@@ -316,5 +335,6 @@ def summed(loaders: Sequence[Loader], seconds: float) -> Loaded:
         unchanged=sum(loader.unchanged for loader in loaders),
         rejected=sum(loader.rejected for loader in loaders),
         rejections=tuple(rejections[:MAX_NAMED]),
+        reasons=sum((loader.reasons for loader in loaders), Counter[str]()),
         interruptions=sum(loader.interruptions for loader in loaders),
     )

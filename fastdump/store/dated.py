@@ -134,6 +134,13 @@ class DatedFolders:
                 lock.release()
                 raise
 
+    @property
+    def told(self) -> str:
+        """How new backups are written, for comparison only."""
+        form = self._form
+        assert form is not None, "this folder was opened for reading"  # noqa: S101
+        return f"{form.layout} {form.compressed} {sorted(form.latest_only)}"
+
     def resume(self, settings: str) -> tuple[FolderWriter, Planned, Sequence[Finished]] | None:
         """The newest backup that was begun with the same settings and did not come to its end.
 

@@ -286,3 +286,28 @@ def test_the_folder_vanishes(server: Server, database: str, tmp_path: Path) -> N
     assert backup.returncode == 1, err
     assert "does not exist" in err
     assert "Traceback" not in err
+
+
+def test_a_killed_worker_ends_an_archive(server: Server, database: str, tmp_path: Path) -> None:
+    """What it wrote cannot be taken back; the last good archive stays."""
+    file = tmp_path / "archive"
+    file.write_bytes(b"the last good one")
+    backup = subprocess.Popen(
+        command("backup", "--uri", server.uri, "--db", database, "--layout", "archive", "-o", file,
+                "-y", "-j", "2", "--max-rate", "40"),
+        env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    partial = tmp_path / ".archive.partial"
+    while not (partial.exists() and partial.stat().st_size > 1_000_000):
+        time.sleep(0.02)
+        assert backup.poll() is None
+    family = psutil.Process(backup.pid).children(recursive=True)
+    busiest = max(family, key=lambda process: sum(process.cpu_times()[:2]))
+    busiest.kill()
+    _out, err = backup.communicate(timeout=COMMAND_SECONDS)
+    assert backup.returncode == 1, err
+    assert "a worker process was killed while it worked on part" in err
+    assert {path.name for path in tmp_path.iterdir()} == {"archive"}
+    assert file.read_bytes() == b"the last good one"
+    assert all_gone(family)

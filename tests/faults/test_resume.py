@@ -98,10 +98,11 @@ def test_other_settings_begin_anew(
     source = ("--uri", server.uri, "--db", database, "-f", tmp_path)
     assert fastdump("backup", *source, "--collection", "Update").code == 0
     left = kill_half_way(server, database, tmp_path)
-    done = fastdump("backup", *source, "--resume", "--exclude-collection", "Stats")
-    assert done.code == 0, done.err
-    assert left.exists()
-    assert f"{left}: a killed backup left it behind" in done.err
+    for other in (["--exclude-collection", "Stats"], ["--layout", "mongodump"], ["--level", "2"]):
+        done = fastdump("backup", *source, "--resume", *other)
+        assert done.code == 0, done.err
+        assert left.exists()
+        assert f"{left}: a killed backup left it behind" in done.err
 
 
 def test_a_collection_that_was_made_anew_is_not_mixed(

@@ -246,3 +246,21 @@ def fill_and_wait(mongods: list[Mortal]) -> None:
 def test_the_preference_of_the_uri(set_of_three: list[Mortal]) -> None:
     connection: Connection = described(uri_of(set_of_three, "&readPreference=secondary"))
     assert len(members(connection)) == 2
+
+
+def test_a_client_certificate(fastdump: Run, secured: Secured, tmp_path: Path) -> None:
+    """A server that lets nobody in without one."""
+    arguments = [
+        "--tlsMode=preferTLS",
+        f"--tlsCAFile={secured.folder / 'ca.pem'}",
+        f"--tlsCertificateKeyFile={secured.folder / 'server.pem'}",
+    ]
+    with Mongod(arguments=arguments) as mongod:
+        with MongoClient[dict[str, Any]](mongod.uri) as client:
+            client["db"]["c"].insert_one({"_id": 1})
+        source = ("--uri", f"mongodb://localhost:{mongod.port}/?serverSelectionTimeoutMS=2000",
+                  "--db", "db", "-f", tmp_path, *tls(secured))  # fmt: skip
+        refused = fastdump("backup", *source)
+        assert (refused.code, "Traceback" in refused.err) == (3, False)
+        done = fastdump("backup", *source, "--sslPEMKeyFile", secured.folder / "client.pem")
+        assert done.code == 0, done.err

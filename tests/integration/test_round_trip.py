@@ -311,6 +311,10 @@ def test_what_the_server_refuses_is_counted_and_named(server: Server, tmp_path: 
     assert report.rejected == 4 + 18
     assert report.inserted == 18
     assert len(report.rejections) == 10
+    assert dict(report.reasons) == {
+        "the collection's validator": 4,
+        "a unique index on another field": 18,
+    }
     assert {rejection.namespace.collection for rejection in report.rejections} == {"c"}
     assert any("validation" in rejection.reason for rejection in report.rejections)
     assert any("duplicate key" in rejection.reason for rejection in report.rejections)
