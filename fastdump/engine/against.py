@@ -190,7 +190,5 @@ class _Worker(ServerWorker):
     def _held(self, namespace: Namespace, run: bytes, spans: list[tuple[int, int]]) -> set[bytes]:
         with translated(self.connection):
             database = open_database(self.client, namespace.database)
-            for attempt in retrying(self.connection, self._interrupted):
-                with attempt:
-                    held = read_held(database, namespace.collection, run, spans)
-        return held
+            again = retrying(self.connection, self._interrupted)
+            return again(read_held, database, namespace.collection, run, spans)

@@ -79,8 +79,6 @@ def backup(
     else:
         catalog, chunks = plan_backup(readers, selection, workers)
         writer = destination.begin(started.astimezone().replace(tzinfo=None), catalog, workers)
-    losses: defaultdict[Namespace, list[Losses]] = defaultdict(list)
-    interruptions = Counter[Namespace]()
     try:
         worker = _Worker(
             readers,
@@ -89,15 +87,16 @@ def backup(
             fetch_ahead=workers < len(os.sched_getaffinity(0)),
             max_rate=max_rate and max_rate * 1e6 / max(1, min(workers, len(chunks))),
         )
-        used = _fetch_all(worker, catalog, chunks, writer, workers, reporter, losses, interruptions)
+        used, parts = _fetch_all(worker, catalog, chunks, writer, workers, reporter)
         notes = _changes(readers[0], selection, catalog)
         writer.commit(catalog, started, datetime.now(UTC), CONSISTENCY)
     except BaseException:
         writer.abort()
         raise
     if writer.encoding is Encoding.JSON:
-        notes += describe_losses(catalog, losses)
-    notes += (f"{path}: a killed backup left it behind" for _begun, path in destination.stale())
+        notes += describe_losses(catalog, _losses(parts))
+    if isinstance(destination, DatedFolders):
+        notes += (f"{path}: a killed backup left it behind" for _begun, path in destination.stale())
     return BackupReport(
         name=writer.name,
         path=writer.path,
@@ -107,7 +106,7 @@ def backup(
         workers=used,
         seconds=time.monotonic() - clock,
         collections=tuple(writer.report(found.namespace) for found in catalog.collections),
-        interruptions=interruptions.total(),
+        interruptions=sum(part.interruptions for _name, part in parts),
         pruned=_prune(destination, max_backups, writer.name),
         notes=tuple(notes),
     )
@@ -154,9 +153,7 @@ def _is_same(connection: Connection, selection: Selection, before: Catalog) -> b
 def _changes(connection: Connection, selection: Selection, before: Catalog) -> list[str]:
     """Which collections came and went while they were read."""
     with connect(connection) as client, translated(connection):
-        for attempt in retrying(connection, lambda _error: None):
-            with attempt:
-                new = read_names(client, selection)
+        new = retrying(connection)(read_names, client, selection)
     old = {found.namespace: found.uuid for found in before.collections if "$" not in found.name}
     names = {uuid: name for name, uuid in new.items() if uuid is not None}
     notes = []
@@ -206,10 +203,13 @@ def _fetch_all(
     writer: BackupWriter,
     workers: int,
     reporter: Reporter,
-    losses: defaultdict[Namespace, list[Losses]],
-    interruptions: Counter[Namespace],
-) -> int:
-    """Have every chunk written; returns how many processes that took, 0 for this one alone."""
+) -> tuple[int, list[tuple[Namespace, Part]]]:
+    """Have every chunk written.
+
+    Returns:
+        How many processes that took, 0 for this one alone; and the part that each chunk became.
+    """
+    parts = []
     documents = sum(found.documents for found in catalog.collections)
     raw_bytes = catalog.raw_bytes
     size = min(workers, len(chunks)) if planner.use_processes(raw_bytes) else 0
@@ -224,18 +224,26 @@ def _fetch_all(
             for chunk, part in pool.results():
                 name = chunk.namespace
                 writer.add(chunk, part)
-                interruptions[name] += part.interruptions
-                if part.losses is not None:
-                    losses[name].append(part.losses)
+                parts.append((name, part))
                 left[name] -= 1
                 if not left[name]:
                     reporter.finished(writer.report(name))
     finally:
         reporter.stop()
-    return size
+    return size, parts
+
+
+def _losses(parts: Sequence[tuple[Namespace, Part]]) -> dict[Namespace, list[Losses]]:
+    found: defaultdict[Namespace, list[Losses]] = defaultdict(list)
+    for name, part in parts:
+        if part.losses is not None:
+            found[name].append(part.losses)
+    return found
 
 
 def _prune(destination: Destination, max_backups: int, name: str) -> tuple[str, ...]:
+    if not isinstance(destination, DatedFolders):
+        return ()
     try:
         return prune(destination, max_backups).removed
     except StorageError as error:

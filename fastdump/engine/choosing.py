@@ -16,11 +16,11 @@ from fastdump.model import (
     StoredCollection,
 )
 from fastdump.mongo.authorization import TEMPORARY, Authorization
+from fastdump.mongo.catalog import is_servers_own
 from fastdump.patterns import Patterns, Renaming
 
 __all__ = ["Chosen", "Filters", "choose"]
 
-_DATA_IN_SYSTEM = frozenset({"system.js"})
 _SHOWN = 10
 
 
@@ -64,9 +64,7 @@ def choose(
     for one in wanted:
         if _authorizes(one.namespace):
             authorization.append(one)
-        elif one.name.startswith("$") or (
-            one.name.startswith("system.") and one.name not in _DATA_IN_SYSTEM
-        ):
+        elif one.name.startswith("$") or is_servers_own(one.name):
             notes.append(f"{backup.path}: {one.name} is not restored")
         else:
             kept[one.namespace] = one

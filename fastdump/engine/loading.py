@@ -29,7 +29,7 @@ from fastdump.mongo.retry import retrying
 from fastdump.progress import Reporter
 from fastdump.report import CollectionReport, LoadReport
 
-__all__ = ["LoadWorker", "Loading", "Piece", "Target", "look_at"]
+__all__ = ["LoadWorker", "Loading", "Piece", "Target", "keeps_order", "look_at"]
 
 
 class Piece(Hashable, Protocol):
@@ -87,6 +87,11 @@ def look_at(
                         "stay as they are; --drop would replace it"
                     )
     return held, notes
+
+
+def keeps_order(definition: Definition, how: LoadOptions) -> bool:
+    """Whether documents must be loaded in order: that of a capped collection is its meaning."""
+    return how.in_order or bool(schema.parsed(definition.options).get("capped"))
 
 
 def _mixed(definition: Definition) -> str:
@@ -205,9 +210,7 @@ class Loading(Generic[P]):
         """Have something done by a server that may go away meanwhile, so it must bear repeating."""
         connection = self._target.connection
         with connect(connection) as client, translated(connection):
-            for attempt in retrying(connection, lambda _error: None):
-                with attempt:
-                    work(client)
+            retrying(connection)(work, client)
 
     def _merge_authorization(self) -> None:
         target = self._target
@@ -318,10 +321,7 @@ class LoadWorker(ServerWorker, Generic[P]):
             ServerError: the server cannot be reached or refuses.
         """
         with translated(self.connection):
-            for attempt in retrying(self.connection, lambda _error: None):
-                with attempt:
-                    failures = indexes.create(self.client, definition, self._how)
-        return failures
+            return retrying(self.connection)(indexes.create, self.client, definition, self._how)
 
     @property
     def senders(self) -> int:
@@ -344,10 +344,8 @@ class LoadWorker(ServerWorker, Generic[P]):
     @cached_property
     def _keeps_empty(self) -> bool:
         with translated(self.connection):
-            for attempt in retrying(self.connection, lambda _error: None):
-                with attempt:
-                    version = self.client.server_info()["versionArray"]
-        return timestamps.can_be_kept(version)
+            info = retrying(self.connection)(self.client.server_info)
+        return timestamps.can_be_kept(info["versionArray"])
 
     def send_all(self, loaders: Sequence[Loader], batches: Iterator[Batch]) -> None:
         """Send batches, by as many threads as there are loaders where there are several.

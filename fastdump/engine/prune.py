@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 
 from fastdump.report import PruneReport
-from fastdump.store.base import Destination
+from fastdump.store.base import Layout
 
 __all__ = ["prune"]
 
 
-def prune(destination: Destination, max_backups: int, *, dry_run: bool = False) -> PruneReport:
+def prune(layout: Layout, max_backups: int, *, dry_run: bool = False) -> PruneReport:
     """Remove the oldest complete backups until `max_backups` remain; 0 removes none.
 
     What killed runs left behind goes too, where it is older than the oldest that is kept. What is
@@ -19,12 +19,12 @@ def prune(destination: Destination, max_backups: int, *, dry_run: bool = False) 
     Raises:
         StorageError: a backup cannot be removed.
     """
-    backups = destination.backups()
+    backups = layout.backups()
     surplus = max(0, len(backups) - max_backups) if max_backups else 0
     if not dry_run:
         for backup in backups[:surplus]:
-            destination.remove(backup)
-        for begun, path in destination.stale() if max_backups else ():
+            layout.remove(backup)
+        for begun, path in layout.stale() if max_backups else ():
             if surplus < len(backups) and begun < backups[surplus].taken:
                 shutil.rmtree(path, ignore_errors=True)
     names = [backup.name for backup in backups]

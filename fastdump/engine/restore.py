@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from fastdump.engine.choosing import Filters, choose
-from fastdump.engine.loading import Loading, LoadWorker, Target, look_at
+from fastdump.engine.loading import Loading, LoadWorker, Target, keeps_order, look_at
 from fastdump.engine.streaming import StreamLoading
 from fastdump.errors import BackupDamagedError, FormatError
 from fastdump.model import (
@@ -127,8 +127,7 @@ def _cut(
     for collection in sorted(collections, key=_index_work, reverse=True):
         if collection.path is not None and not collection.path.exists():
             continue  # only where what is intact is wanted
-        capped = bool(schema.parsed(collection.options).get("capped"))
-        whole = capped or how.in_order
+        whole = keeps_order(collection, how)
         salvaged = lost if how.salvage else None
         yield from segments(collection, workers, whole=whole, lost=salvaged)
 

@@ -10,11 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from fastdump.codec.archive import Block, End
-from fastdump.engine.loading import Loading, LoadWorker, Target
+from fastdump.engine.loading import Loading, LoadWorker, Target, keeps_order
 from fastdump.engine.pool import Meter
 from fastdump.errors import BackupDamagedError
 from fastdump.model import Definition, Namespace, Segment, StoredCollection
-from fastdump.mongo import schema
 from fastdump.mongo.load import Loader, summed
 from fastdump.progress import Reporter
 
@@ -96,7 +95,7 @@ class StreamLoading(Loading[Segment]):
                 elif found is not None:
                     queue.append(threads.submit(self._send, worker, found, event))
                     self._sent[found.namespace].append(queue[-1])
-                    if _is_ordered(found, self._target) or len(queue) > waiting:
+                    if keeps_order(found, self._target.how) or len(queue) > waiting:
                         queue.popleft().result()
             for sent in queue:
                 sent.result()
@@ -138,7 +137,3 @@ class StreamLoading(Loading[Segment]):
     def _wait(self, namespace: Namespace) -> None:
         for sent in self._sent.pop(namespace, ()):
             sent.result()
-
-
-def _is_ordered(found: StoredCollection, target: Target) -> bool:
-    return target.how.in_order or bool(schema.parsed(found.options).get("capped"))

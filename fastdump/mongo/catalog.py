@@ -22,6 +22,7 @@ from fastdump.model import (
     Selection,
 )
 from fastdump.mongo.client import (
+    NAMESPACE_NOT_FOUND,
     Client,
     Document,
     open_database,
@@ -30,7 +31,15 @@ from fastdump.mongo.client import (
 )
 from fastdump.patterns import Patterns
 
-__all__ = ["extended", "filter_of", "list_indexes", "parsed", "read_catalog", "read_names"]
+__all__ = [
+    "extended",
+    "filter_of",
+    "is_servers_own",
+    "list_indexes",
+    "parsed",
+    "read_catalog",
+    "read_names",
+]
 
 _DATA_IN_SYSTEM = frozenset({"system.js"})
 """The only collection under `system.` that holds data of the user's, not of the server's."""
@@ -39,7 +48,6 @@ _SERVERS_OWN = frozenset({"local", "config"})
 _INTERNAL = "__mdb_internal"
 _OF_A_VIEW = frozenset({"viewOn", "pipeline"})
 _SHOWN = 20
-_NAMESPACE_NOT_FOUND = 26
 _AUTHORIZATION = ("system.users", "system.roles", "system.version")
 
 
@@ -133,8 +141,13 @@ def _databases(client: Client) -> list[str]:
     ]
 
 
+def is_servers_own(name: str) -> bool:
+    """Whether a collection holds the server's data, not the user's."""
+    return name.startswith("system.") and name not in _DATA_IN_SYSTEM
+
+
 def _is_data(name: str) -> bool:
-    return name in _DATA_IN_SYSTEM or not (name.startswith("system.") or "$" in name)
+    return not (is_servers_own(name) or "$" in name)
 
 
 def _wanted(listed: _Listed, selection: Selection) -> _Listed:
@@ -198,7 +211,7 @@ def _described(wanted: _Listed) -> Iterator[Collection]:
             yield _describe(database, entry)
         except OperationFailure as error:
             # It was dropped since it was listed.
-            if error.code != _NAMESPACE_NOT_FOUND:
+            if error.code != NAMESPACE_NOT_FOUND:
                 raise
 
 

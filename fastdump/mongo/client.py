@@ -29,6 +29,7 @@ from fastdump.model import Connection, ServerInfo
 from fastdump.version import __version__
 
 __all__ = [
+    "NAMESPACE_NOT_FOUND",
     "RAW",
     "UNAUTHORIZED",
     "Client",
@@ -63,7 +64,7 @@ _OF_A_SET = frozenset(
      "maxstalenessseconds"}
 )  # fmt: skip
 
-UNAUTHORIZED = 13
+UNAUTHORIZED, NAMESPACE_NOT_FOUND = 13, 26
 _AUTHENTICATION_FAILED = 18
 
 

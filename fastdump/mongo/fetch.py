@@ -48,12 +48,7 @@ def fetch(
     """
     reading = _Reading(client, chunk)
     try:
-        while True:
-            for attempt in retrying(connection, lost):
-                with attempt:
-                    batch = reading.next()
-            if batch is None:
-                return
+        while (batch := retrying(connection, lost)(reading.next)) is not None:
             yield batch
     finally:
         reading.close()

@@ -11,13 +11,19 @@ from pymongo.errors import OperationFailure
 from fastdump.errors import FormatError
 from fastdump.model import Definition, ExtendedJson, LoadOptions
 from fastdump.mongo.catalog import list_indexes, parsed
-from fastdump.mongo.client import UNAUTHORIZED, Client, Document, open_database, write_concern
+from fastdump.mongo.client import (
+    NAMESPACE_NOT_FOUND,
+    UNAUTHORIZED,
+    Client,
+    Document,
+    open_database,
+    write_concern,
+)
 from fastdump.mongo.retry import passes
 from fastdump.mongo.schema import reason
 
 __all__ = ["check", "converted", "create"]
 
-_NAMESPACE_NOT_FOUND = 26
 _DEFAULT_VERSION = 2
 _FLAGS = frozenset({"unique", "sparse", "hidden", "background"})
 
@@ -143,7 +149,7 @@ def _present(database: Database[Document], name: str) -> list[Document]:
     except OperationFailure as error:
         # It could not be created, and nothing was inserted; or the user, as one with the role
         # `restore`, may build indexes and not list them.
-        if error.code not in (_NAMESPACE_NOT_FOUND, UNAUTHORIZED):
+        if error.code not in (NAMESPACE_NOT_FOUND, UNAUTHORIZED):
             raise
         return []
 

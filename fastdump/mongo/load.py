@@ -220,10 +220,8 @@ class Loader:
 
     def _held(self, run: bytes, found: Sequence[Span]) -> set[bytes]:
         """The documents that the target has under the same `_id`s, whole."""
-        for attempt in retrying(self._connection, self._interrupted):
-            with attempt:
-                held = read_held(self._database, self._namespace.collection, run, found)
-        return held
+        again = retrying(self._connection, self._interrupted)
+        return again(read_held, self._database, self._namespace.collection, run, found)
 
     def _upsert(self, run: bytes, found: Sequence[Span]) -> None:
         for batch in _statements(run, found):

@@ -47,12 +47,17 @@ def passes(error: BaseException) -> bool:
     return isinstance(error, OperationFailure) and error.code in WILL_PASS
 
 
-def retrying(connection: Connection, between: Callable[[PyMongoError], None]) -> Retrying:
+def retrying(
+    connection: Connection, between: Callable[[PyMongoError], None] | None = None
+) -> Retrying:
     """Attempts with growing pauses, for as long as the connection says, from the first failure on.
 
     Args:
         connection: says for how many seconds.
         between: called with what failed, before each pause.
+
+    Returns:
+        What calls a function, with its arguments, as often as it takes.
     """
     failed: list[float] = []
 
@@ -63,7 +68,7 @@ def retrying(connection: Connection, between: Callable[[PyMongoError], None]) ->
 
     def note(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, PyMongoError):
+        if between is not None and isinstance(error, PyMongoError):
             between(error)
 
     return Retrying(

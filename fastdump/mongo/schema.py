@@ -10,12 +10,11 @@ from pymongo.errors import OperationFailure
 
 from fastdump.model import CollectionKind, Definition, ExtendedJson, LoadOptions, Namespace
 from fastdump.mongo.catalog import extended, parsed
-from fastdump.mongo.client import Client, Document, open_database
+from fastdump.mongo.client import NAMESPACE_NOT_FOUND, Client, Document, open_database
 from fastdump.mongo.retry import passes
 
 __all__ = ["count", "create", "drop", "existing", "parsed", "reason"]
 
-_NAMESPACE_NOT_FOUND = 26
 _NAMESPACE_EXISTS = 48
 _DEFINING = {"timeseries", "viewOn", "pipeline"}
 """Options without which documents could not go where they belong."""
@@ -43,7 +42,7 @@ def drop(client: Client, namespace: Namespace) -> None:
         # The only one that a server lets nobody drop.
         database.command({"delete": "system.js", "deletes": [{"q": {}, "limit": 0}]})
         return
-    missing: list[str | int] = ["ns not found", _NAMESPACE_NOT_FOUND]
+    missing: list[str | int] = ["ns not found", NAMESPACE_NOT_FOUND]
     database.command({"drop": namespace.collection}, allowable_errors=missing)
 
 

@@ -22,7 +22,7 @@ from typing import BinaryIO, ClassVar, Protocol
 from fastdump.codec import archive, gzip
 from fastdump.codec.archive import Block, Described, End
 from fastdump.codec.bson import Batch
-from fastdump.errors import BackupDamagedError, BackupNotFoundError, FormatError
+from fastdump.errors import BackupNotFoundError, FormatError
 from fastdump.model import (
     ArchivedBlock,
     Backup,
@@ -39,14 +39,13 @@ from fastdump.report import CollectionReport, Problem
 from fastdump.store import metadata
 from fastdump.store.base import disk, private, sync
 from fastdump.store.locking import Lock
+from fastdump.store.reading import damaged
 from fastdump.version import __version__
 
 __all__ = ["STREAM", "Archive", "ArchivePlace"]
 
 STREAM = "-"
 """What standard input and output are called."""
-
-_OPLOG = Namespace("", "oplog")
 
 
 class _Cell(Protocol):
@@ -114,14 +113,6 @@ class ArchivePlace:
         self._compressed = compressed
         self._level = level
 
-    def backups(self) -> list[Backup]:
-        """None that may be pruned."""
-        return []
-
-    def stale(self) -> list[tuple[datetime, Path]]:
-        """None: what an earlier run left is replaced by the next."""
-        return []
-
     def begin(self, taken: datetime, catalog: Catalog, workers: int) -> ArchiveWriter:  # noqa: ARG002
         """Start the archive: its head is written at once.
 
@@ -130,10 +121,6 @@ class ArchivePlace:
         """
         level = self._level if self._compressed else None
         return ArchiveWriter(self._path, catalog, workers, level, self._mode)
-
-    def remove(self, backup: Backup) -> None:
-        """Never called: nothing here is pruned."""
-        raise NotImplementedError
 
 
 class ArchiveWriter:
@@ -294,7 +281,7 @@ class Archive:
             BackupDamagedError: this is no archive, or its head is damaged.
             StorageError: it cannot be read.
         """
-        with disk(self.path), self._damaged():
+        with disk(self.path), damaged(self.path):
             prelude = self._reader.prelude()
             collections = tuple(self._collections(prelude.collections))
         return Backup(
@@ -335,7 +322,7 @@ class Archive:
             StorageError: it cannot be read.
         """
         known = [found.data for found in backup.collections]
-        with disk(self.path), self._damaged():
+        with disk(self.path), damaged(self.path):
             yield from self._reader.blocks(known)
 
     def _collections(self, described: Iterable[Described]) -> Iterator[StoredCollection]:
@@ -351,13 +338,6 @@ class Archive:
                 database=namespace.database,
                 uuid=found.uuid,
             )
-
-    @contextmanager
-    def _damaged(self) -> Iterator[None]:
-        try:
-            yield
-        except FormatError as error:
-            raise BackupDamagedError(f"{self.path}: {error}") from None
 
     def _opened(self, path: str) -> BinaryIO:
         if path == STREAM:

@@ -130,8 +130,19 @@ class Source(Protocol):
 class Destination(Protocol):
     """A place to which backups can be added."""
 
+    def begin(self, taken: datetime, catalog: Catalog, workers: int) -> BackupWriter:
+        """Start a backup, which so many workers will write.
+
+        Raises:
+            StorageError: the place cannot be written.
+        """
+
+
+class Layout(Source, Destination, Protocol):
+    """A folder of backups, of which old ones are pruned."""
+
     def backups(self) -> list[Backup]:
-        """All complete backups that may be pruned, oldest first.
+        """All complete backups, oldest first.
 
         Raises:
             StorageError: the folder cannot be read.
@@ -144,23 +155,12 @@ class Destination(Protocol):
             StorageError: the folder cannot be read.
         """
 
-    def begin(self, taken: datetime, catalog: Catalog, workers: int) -> BackupWriter:
-        """Start a backup, which so many workers will write.
-
-        Raises:
-            StorageError: the place cannot be written.
-        """
-
     def remove(self, backup: Backup) -> None:
         """Delete a backup.
 
         Raises:
             StorageError: it cannot be deleted.
         """
-
-
-class Layout(Source, Destination, Protocol):
-    """A folder of backups."""
 
 
 PRIVATE = 0o600

@@ -305,14 +305,6 @@ class OneFolder:
         self._mode = mode
         self._form = form
 
-    def backups(self) -> list[Backup]:
-        """None that may be pruned."""
-        return []
-
-    def stale(self) -> list[tuple[datetime, Path]]:
-        """None: what an earlier run left is replaced by the next."""
-        return []
-
     def begin(self, taken: datetime, catalog: Catalog, workers: int) -> FolderWriter:  # noqa: ARG002
         """Start the backup.
 
@@ -334,7 +326,3 @@ class OneFolder:
             except BaseException:
                 lock.release()
                 raise
-
-    def remove(self, backup: Backup) -> None:
-        """Never called: nothing here is pruned."""
-        raise NotImplementedError
