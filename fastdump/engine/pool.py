@@ -268,6 +268,9 @@ def _begin(worker: Worker, cells: MutableSequence[int]) -> None:
 def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:
     """The coordinator wants this process to end."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # The signal may come while a generator is being finalized, where nothing can be raised: Python
+    # would print a traceback of it, and the executor ends this process in any case.
+    sys.unraisablehook = lambda _unraisable: None
     raise SystemExit(1)
 
 
