@@ -29,12 +29,15 @@ from fastdump.errors import (
     UsageError,
 )
 from fastdump.model import (
+    CONSISTENCIES,
     DEFAULT_DATABASE,
     KEEPS_DATABASE,
     LAYOUTS,
     Backup,
+    Consistency,
     LoadOptions,
     Namespace,
+    ReadOptions,
     Rejection,
     Selection,
 )
@@ -59,6 +62,7 @@ __all__ = [
     "BackupNotFoundError",
     "BackupReport",
     "CollectionReport",
+    "Consistency",
     "CopyReport",
     "FastdumpError",
     "FormatError",
@@ -67,6 +71,7 @@ __all__ = [
     "Namespace",
     "Problem",
     "PruneReport",
+    "ReadOptions",
     "Rejection",
     "Reporter",
     "RestoreReport",
@@ -102,7 +107,7 @@ def backup(
     views_as_collections: bool = False,
     users_and_roles: bool = False,
     read_preference: str | None = None,
-    max_rate: float | None = None,
+    reading: ReadOptions | None = None,
     mode: int = 0o600,
     resume: bool = False,
     username: str | None = None,
@@ -130,11 +135,11 @@ def backup(
         query: a filter for the documents of the only collection, in Extended JSON.
         views_as_collections: only views, as collections with what they show.
         users_and_roles: the users and roles of the database too, or of all.
-        max_rate: how many megabytes of documents may be read in a second.
         mode: permissions of the files.
         resume: go on with what an earlier run of the same settings left behind, and leave it behind
             for a later one.
         read_preference: a mode, or a JSON object with mode, tagSets and maxStalenessSeconds.
+        reading: of which moment, and how fast, such as `ReadOptions(consistency="lock")`.
         username: where the URI names no user.
         password: of that user.
         reporter: hears how it goes.
@@ -175,10 +180,10 @@ def backup(
             level=level,
             mode=mode,
         ),
+        how=_checked(reading),
         workers=_workers(workers),
         level=level,
         max_backups=max_backups,
-        max_rate=max_rate,
         resume=resume,
         reporter=reporter or Silent(),
     )
@@ -263,6 +268,7 @@ def copy(
     collections: Sequence[str] = (),
     exclude: Sequence[str] = (),
     options: LoadOptions | None = None,
+    reading: ReadOptions | None = None,
     workers: int | None = None,
     username: str | None = None,
     password: str | None = None,
@@ -282,6 +288,7 @@ def copy(
         collections: patterns of the names of those that are wanted; none means all.
         exclude: patterns of those that are not.
         options: how documents are written, such as `LoadOptions(drop=True)`.
+        reading: of which moment, such as `ReadOptions(consistency="lock")`.
         workers: number of processes; by default the smaller of 4 and the number of cores.
         username: where the URI names no user.
         password: of that user.
@@ -308,10 +315,11 @@ def copy(
         ),
         config.described(target_uri, target_username, target_password),
         target_db or config.database_of(target_uri) or DEFAULT_DATABASE,
-        workers=_workers(workers),
         how=options or LoadOptions(),
     )
-    return run(plan, workers=_workers(workers), reporter=reporter or Silent())
+    return run(
+        plan, how=_checked(reading), workers=_workers(workers), reporter=reporter or Silent()
+    )
 
 
 def list_backups(folder: str | Path = config.DEFAULT_FOLDER) -> list[Backup]:
@@ -378,6 +386,14 @@ def _layout(folder: str | Path) -> DatedFolders:
     from fastdump.store.dated import DatedFolders
 
     return DatedFolders(Path(folder))
+
+
+def _checked(reading: ReadOptions | None) -> ReadOptions:
+    found = reading or ReadOptions()
+    if found.consistency not in CONSISTENCIES:
+        allowed = ", ".join(CONSISTENCIES)
+        raise UsageError(f"consistency is {found.consistency!r}, but must be one of {allowed}")
+    return found
 
 
 def _workers(workers: int | None) -> int:

@@ -9,10 +9,12 @@ __all__ = [
     "BackupDamagedError",
     "BackupNotFoundError",
     "ChunkLostError",
+    "CollectionChangedError",
     "FastdumpError",
     "FormatError",
     "IncompleteError",
     "ServerError",
+    "SnapshotUnavailableError",
     "StorageError",
     "UsageError",
 ]
@@ -50,6 +52,14 @@ class ServerError(FastdumpError):
 
 class ChunkLostError(ServerError):
     """The server went away in the middle of what can only be read from its beginning."""
+
+
+class CollectionChangedError(ServerError):
+    """A collection can no longer be read as it was at the moment that is wanted."""
+
+
+class SnapshotUnavailableError(ServerError):
+    """The server cannot be read as it was at one moment, or not for as long as that takes."""
 
 
 class BackupNotFoundError(FastdumpError):

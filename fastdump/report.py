@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastdump.model import CollectionKind, Namespace, Rejection, ServerInfo
+from fastdump.model import CollectionKind, Consistency, Namespace, Rejection, ServerInfo
 
 __all__ = [
     "AgainstReport",
@@ -72,7 +72,7 @@ class BackupReport(_Totals):
     databases: tuple[str, ...]
     """Those that were backed up."""
     server: ServerInfo
-    consistency: str
+    consistency: Consistency
     workers: int
     seconds: float
     collections: tuple[CollectionReport, ...]
@@ -131,6 +131,7 @@ class CopyReport(LoadReport):
     """Where it was read."""
     source: str
     """The database that was read."""
+    consistency: Consistency
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from fastdump.cli.options import (
     add_layout,
     add_max_backups,
     add_retry,
-    add_selection,
     add_server,
     add_users_and_roles,
     add_workers,
@@ -19,9 +18,9 @@ from fastdump.cli.options import (
     asked_connection,
     chosen_reporter,
     confirm,
-    selection_of,
 )
 from fastdump.cli.output import (
+    consistent,
     interrupted,
     naming,
     notes,
@@ -31,9 +30,11 @@ from fastdump.cli.output import (
     summary,
     table,
 )
+from fastdump.cli.reading import add_consistency, add_selection, read_options_of, selection_of
 from fastdump.config import SOURCE, Settings
 from fastdump.errors import UsageError
 from fastdump.model import DEFAULT_DATABASE, KEEPS_DATABASE, Catalog, Chunk, Connection
+from fastdump.progress import Reporter, Silent
 from fastdump.report import BackupReport
 
 __all__ = ["add_options", "run"]
@@ -46,6 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_max_backups(parser)
     add_layout(parser)
     add_selection(parser)
+    add_consistency(parser)
     add_users_and_roles(parser)
     add_workers(parser)
     add_retry(parser)
@@ -61,7 +63,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
-    from fastdump.engine.backup import backup, plan_backup
+    from fastdump.engine.backup import backup
+    from fastdump.engine.reading import Reading
     from fastdump.mongo.client import members
     from fastdump.store.layouts import destination
 
@@ -81,36 +84,38 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         mode=settings.mode,
     )
     if options.dry_run:
-        _show_plan(*plan_backup(members(connection), selection, workers))
+        _show_plan(*Reading(members(connection), selection, workers, Silent()).plan())
         return 0
     if sys.stdin.isatty() and not options.yes:
         _ask(connection, database, settings)
     to_stream = settings.text("out") == "-"
     if to_stream and sys.stdout.isatty():
         raise UsageError("an archive is nothing for a terminal: redirect standard output")
+    reporter = chosen_reporter(settings, quiet=options.quiet)
     report = backup(
         connection,
         selection,
         place,
+        how=read_options_of(settings),
         workers=workers,
         level=level,
         max_backups=max_backups,
-        max_rate=settings.max_rate,
         resume=options.resume,
-        reporter=chosen_reporter(settings, quiet=options.quiet),
+        reporter=reporter,
     )
     if not options.quiet:
         # Standard output is the archive, then.
         with redirect_stdout(sys.stderr) if to_stream else nullcontext():
-            _show(report)
+            _show(report, reporter)
     return 0
 
 
-def _show(report: BackupReport) -> None:
-    notes(report.notes)
-    interrupted(report.interruptions)
+def _show(report: BackupReport, reporter: Reporter) -> None:
+    notes(report.notes, reporter)
+    interrupted(report.interruptions, reporter)
     summary(report.collections, report.seconds)
-    print(f"\nbackup {report.name} is complete: {report.path}")
+    consistent(report.consistency)
+    print(f"backup {report.name} is complete: {report.path}")
     if report.pruned:
         print(f"removed {len(report.pruned)} old: {', '.join(report.pruned)}")
 

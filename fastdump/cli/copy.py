@@ -10,7 +10,6 @@ import argparse
 
 from fastdump.cli.options import (
     add_retry,
-    add_selection,
     add_server,
     add_target,
     add_workers,
@@ -19,9 +18,9 @@ from fastdump.cli.options import (
     chosen_reporter,
     confirm,
     load_options_of,
-    selection_of,
 )
-from fastdump.cli.output import about_held, loaded, notes, shown_database, size
+from fastdump.cli.output import about_held, consistent, loaded, notes, shown_database, size
+from fastdump.cli.reading import add_consistency, add_selection, read_options_of, selection_of
 from fastdump.config import SOURCE, TARGET, Settings
 
 __all__ = ["add_options", "run"]
@@ -35,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
     add_workers(parser)
     add_retry(parser)
+    add_consistency(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="show what would be done and write nothing"
     )
@@ -50,14 +50,17 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     reporter = chosen_reporter(settings, quiet=options.quiet)
     selection = selection_of(settings, options, name)
     how = load_options_of(settings, options)
-    plan = plan_copy(source, selection, target, database, workers=workers, how=how)
+    plan = plan_copy(source, selection, target, database, how=how)
     where = f"{shown_database(source, name)} into {shown_database(target, database)}"
     if not options.quiet:
         print(f"{len(plan.catalog.collections)} collections, about ", end="")
         print(f"{size(plan.catalog.raw_bytes)} of documents, from {where}")
-        notes([*plan.notes, *about_held(plan.held, drop=options.drop)])
+        notes([*plan.notes, *about_held(plan.held, drop=options.drop)], reporter)
     if options.dry_run:
         return 0
     confirm(f"Copy {where}?", yes=options.yes)
-    report = copy(plan, workers=workers, reporter=reporter)
+    report = copy(plan, how=read_options_of(settings), workers=workers, reporter=reporter)
+    if not options.quiet:
+        notes(report.notes[len(plan.notes) :], reporter)
+        consistent(report.consistency)
     return loaded(report, "copy", quiet=options.quiet)

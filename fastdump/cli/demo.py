@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fastdump.cli.options import add_workers, chosen_reporter
 from fastdump.cli.output import size, summary
+from fastdump.cli.reading import read_options_of
 from fastdump.config import Settings, described, whole_number
 from fastdump.errors import IncompleteError
 from fastdump.model import Connection, LoadOptions, Selection
@@ -71,6 +72,7 @@ def _back_up(
         connection,
         Selection(_SOURCE),
         destination("komodo", folder, settings.latest_only),
+        how=read_options_of(settings),
         workers=workers,
         level=settings.level,
         max_backups=0,

@@ -26,7 +26,16 @@ def run(settings: Settings, options: argparse.Namespace) -> int:  # noqa: ARG001
     if not backups:
         print(f"{settings.folder}: there is no complete backup in it")
     else:
-        headers = ("backup", "age", "size", "documents", "collections", "database", "server")
+        headers = (
+            "backup",
+            "age",
+            "size",
+            "documents",
+            "collections",
+            "database",
+            "server",
+            "consistency",
+        )
         table(headers, map(_row, backups), right=(2, 3, 4))
     for found in latest:
         documents = (
@@ -46,4 +55,5 @@ def _row(backup: Backup) -> tuple[str, ...]:
         f"{len(backup.collections)}",
         ", ".join(backup.databases) or "?",
         backup.server_version or "?",
+        str(backup.consistency or "?"),
     )

@@ -16,10 +16,9 @@ from fastdump.config import (
     Origin,
     Settings,
     one_of,
-    read_text,
 )
 from fastdump.errors import UsageError
-from fastdump.model import LAYOUTS, Connection, LoadOptions, Selection
+from fastdump.model import LAYOUTS, Connection, LoadOptions
 from fastdump.progress import MODES, Reporter, Silent, reporter
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "add_layout",
     "add_max_backups",
     "add_retry",
-    "add_selection",
     "add_server",
     "add_target",
     "add_users_and_roles",
@@ -39,7 +37,6 @@ __all__ = [
     "chosen_reporter",
     "confirm",
     "load_options_of",
-    "selection_of",
     "settings_of",
 ]
 
@@ -147,65 +144,6 @@ def add_layout(parser: argparse.ArgumentParser) -> None:
         "--max-rate",
         metavar="MB/S",
         help="read at most so many megabytes of documents a second (FASTDUMP_MAX_RATE)",
-    )
-
-
-def add_selection(parser: argparse.ArgumentParser) -> None:
-    """What of a database is read."""
-    group = parser.add_argument_group("what is read")
-    group.add_argument(
-        "--collection",
-        metavar="PATTERN",
-        action="append",
-        help="only collections with that name, in which * stands for anything; also several times",
-    )
-    group.add_argument(
-        "--exclude-collection",
-        metavar="PATTERN",
-        action="append",
-        help="none with that name; also several times",
-    )
-    group.add_argument(
-        "--query",
-        metavar="JSON",
-        help="a filter for the documents of one collection, in Extended JSON",
-    )
-    group.add_argument("--query-file", metavar="FILE", help="a file that holds the filter")
-    group.add_argument(
-        "--views-as-collections",
-        action="store_true",
-        help="only views, as collections with what they show",
-    )
-    group.add_argument(
-        "--read-preference",
-        metavar="MODE|JSON",
-        help="which servers of a replica set to read from, as secondary or "
-        '\'{mode: "nearest", tagSets: [{dc: "ny"}], maxStalenessSeconds: 120}\'',
-    )
-
-
-def selection_of(
-    settings: Settings, options: argparse.Namespace, database: str | None
-) -> Selection:
-    """What of a server is read.
-
-    Raises:
-        UsageError: there are two filters, or one is no Extended JSON.
-    """
-    from fastdump.mongo.catalog import filter_of
-
-    text, path = settings.text("query"), settings.text("query-file")
-    if text and path:
-        raise UsageError("--query and --query-file both hold a filter: drop one")
-    if path:
-        text = read_text(path, "--query-file")
-    return Selection(
-        database,
-        settings.texts("collection"),
-        settings.texts("exclude-collection"),
-        filter_of(text) if text else None,
-        options.views_as_collections,
-        getattr(options, "users_and_roles", False),
     )
 
 

@@ -6,13 +6,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
-from fastdump.model import CollectionKind, Connection, Namespace
+from fastdump.model import CollectionKind, Connection, Consistency, Namespace
+from fastdump.progress import JsonLines, Reporter
 from fastdump.report import AgainstReport, CollectionReport, LoadReport
 
 __all__ = [
     "about_held",
     "age",
     "comparisons",
+    "consistent",
     "interrupted",
     "loaded",
     "naming",
@@ -137,16 +139,31 @@ def comparisons(report: AgainstReport) -> None:
         notes(f"{found.namespace}: document {example}" for example in found.examples)
 
 
-def notes(messages: Iterable[str]) -> None:
-    """Print what the user should know, to standard error."""
+def notes(messages: Iterable[str], reporter: Reporter | None = None) -> None:
+    """Print what the user should know, to standard error; where that is JSON, as such."""
     for message in messages:
-        print(f"note: {message}", file=sys.stderr)
+        if isinstance(reporter, JsonLines):
+            reporter.note(message)
+        else:
+            print(f"note: {message}", file=sys.stderr)
 
 
-def interrupted(times: int) -> None:
+def interrupted(times: int, reporter: Reporter | None = None) -> None:
     """Say that a server went away, if it did."""
     if times:
-        notes([f"the server went away {times} times; what it held up was done again"])
+        told = f"the server went away {times} times; what it held up was done again"
+        notes([told], reporter)
+
+
+def consistent(found: Consistency) -> None:
+    """Say of which moment all documents are, or that they are of several."""
+    if found.moment is None:
+        print("\nconsistency none: its documents are of different moments")
+        return
+    exactly = f" ({found.cluster_time})" if found.cluster_time else ""
+    but = f", but for {', '.join(found.exceptions)}" if found.exceptions else ""
+    when = f"{found.moment.astimezone():%Y-%m-%d %H:%M:%S}"
+    print(f"\nconsistency {found.mode}: all of it is of {when}{exactly}{but}")
 
 
 def shown_database(connection: Connection, *databases: str | None) -> str:

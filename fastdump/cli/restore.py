@@ -94,7 +94,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         print(f"Backup {plan.backup.name} ({plan.backup.path}): {len(plan.collections)} ", end="")
         documents = f"{size(plan.raw_bytes)} of " if plan.raw_bytes else ""
         print(f"collections, {documents}documents, into {target}")
-        notes([*plan.notes, *about_held(plan.held, drop=options.drop)])
+        notes([*plan.notes, *about_held(plan.held, drop=options.drop)], reporter)
     if options.dry_run:
         return 0
     confirm(f"Restore backup {plan.backup.path} into {target}?", yes=options.yes)

@@ -19,7 +19,7 @@ from fastdump.config.names import (
     Origin,
     default_workers,
 )
-from fastdump.config.parsers import one_of, whole_number
+from fastdump.config.parsers import one_of, switch, whole_number
 from fastdump.config.settings import SEPARATOR, Settings, Shown, read_text
 
 __all__ = [
@@ -41,5 +41,6 @@ __all__ = [
     "hidden",
     "one_of",
     "read_text",
+    "switch",
     "whole_number",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from fastdump.model import DEFAULT_RETRY_SECONDS
+from fastdump.model import CONSISTENCIES, DEFAULT_MAX_LOCK_SECONDS, DEFAULT_RETRY_SECONDS
 
 __all__ = [
     "CONNECTION_OPTIONS",
@@ -182,6 +182,9 @@ OPTIONS: dict[str, tuple[Name, str]] = {
     "workers": (_option("workers"), f"{default_workers()}"),
     "level": (_option("level"), f"{DEFAULT_LEVEL}"),
     "write-concern": (_option("write-concern"), ""),
+    "consistency": (_option("consistency"), CONSISTENCIES[0]),
+    "raise-snapshot-window": (_option("raise-snapshot-window"), "false"),
+    "max-lock-seconds": (_option("max-lock-seconds"), f"{DEFAULT_MAX_LOCK_SECONDS:.0f}"),
     "retry-for": (_option("retry-for"), f"{DEFAULT_RETRY_SECONDS:.0f}"),
     "max-rate": (_option("max-rate"), ""),
     "mode": (_option("mode"), "600"),

@@ -6,23 +6,39 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from blake3 import blake3
 
 from fastdump.codec.bson import Batch
 from fastdump.engine import planner
+from fastdump.engine.consistency import read_consistently
 from fastdump.engine.packing import describe_losses, packer
-from fastdump.engine.pool import WorkerPool, warm_up
+from fastdump.engine.pool import WorkerPool
 from fastdump.engine.prune import prune
+from fastdump.engine.reading import Reading
 from fastdump.engine.worker import ServerWorker, ahead
-from fastdump.errors import ChunkLostError, IncompleteError, StorageError, UsageError
-from fastdump.model import Catalog, Chunk, Connection, Encoding, Losses, Namespace, Part, Selection
-from fastdump.mongo.bounds import BoundFinder
-from fastdump.mongo.catalog import read_catalog, read_names
-from fastdump.mongo.client import connect, has_own_records, members, translated
-from fastdump.mongo.retry import retrying
+from fastdump.errors import (
+    ChunkLostError,
+    CollectionChangedError,
+    IncompleteError,
+    StorageError,
+    UsageError,
+)
+from fastdump.model import (
+    Catalog,
+    Chunk,
+    Connection,
+    Consistency,
+    Encoding,
+    Losses,
+    Namespace,
+    Part,
+    ReadOptions,
+    Selection,
+)
+from fastdump.mongo.client import members
 from fastdump.progress import Reporter
 from fastdump.report import BackupReport
 from fastdump.store.base import BackupWriter, Destination
@@ -30,10 +46,7 @@ from fastdump.store.dated import DatedFolders
 from fastdump.store.journal import Planned
 from fastdump.store.writing import FolderWriter
 
-__all__ = ["backup", "plan_backup"]
-
-CONSISTENCY = "none"
-"""Writes that happen during the backup may or may not be in it."""
+__all__ = ["backup"]
 
 _RESTARTS = 3
 """How often a chunk is read again from its beginning, where nothing else is possible."""
@@ -44,10 +57,10 @@ def backup(
     selection: Selection,
     destination: Destination,
     *,
+    how: ReadOptions,
     workers: int,
     level: int,
     max_backups: int,
-    max_rate: float | None = None,
     resume: bool = False,
     reporter: Reporter,
 ) -> BackupReport:
@@ -57,10 +70,10 @@ def backup(
         connection: the server to read from.
         selection: what of it.
         destination: where the backup goes.
+        how: how the server is read.
         workers: number of processes.
         level: of compression, one of `fastdump.codec.gzip.LEVELS`.
         max_backups: how many to keep; 0 keeps all.
-        max_rate: how many megabytes of documents may be read in a second.
         resume: go on with what an earlier run left behind, and leave it behind for a later one.
         reporter: hears how it goes.
 
@@ -68,33 +81,17 @@ def backup(
         IncompleteError: a worker died, or the backup is whole but old ones could not be removed.
         ServerError: the server cannot be reached or refuses.
         StorageError: the disk refuses.
-        UsageError: there is no such database.
+        UsageError: there is no such database, or the options contradict each other.
     """
-    started, clock = datetime.now(UTC), time.monotonic()
+    clock = time.monotonic()
     readers = members(connection)
-    writer: BackupWriter
-    if resume:
-        writer, planned, left = _go_on(destination, readers, selection, workers, level)
-        started, catalog, chunks = planned.started, planned.catalog, left
-    else:
-        catalog, chunks = plan_backup(readers, selection, workers)
-        writer = destination.begin(started.astimezone().replace(tzinfo=None), catalog, workers)
-    try:
-        worker = _Worker(
-            readers,
-            writer,
-            level,
-            fetch_ahead=workers < len(os.sched_getaffinity(0)),
-            max_rate=max_rate and max_rate * 1e6 / max(1, min(workers, len(chunks))),
-        )
-        used, parts = _fetch_all(worker, catalog, chunks, writer, workers, reporter)
-        notes = _changes(readers[0], selection, catalog)
-        writer.commit(catalog, started, datetime.now(UTC), CONSISTENCY)
-    except BaseException:
-        writer.abort()
-        raise
+    writing = _Writing(destination, workers, level, how, resume, reporter)
+    written = read_consistently(
+        how, readers, selection, workers, reporter, work=writing.run, repeats=destination.can_repeat
+    )
+    writer, catalog, notes = written.writer, written.catalog, list(written.notes)
     if writer.encoding is Encoding.JSON:
-        notes += describe_losses(catalog, _losses(parts))
+        notes += describe_losses(catalog, _losses(written.fetched.parts))
     if isinstance(destination, DatedFolders):
         notes += (f"{path}: a killed backup left it behind" for _begun, path in destination.stale())
     return BackupReport(
@@ -102,135 +99,142 @@ def backup(
         path=writer.path,
         databases=tuple(sorted({found.database for found in catalog.collections})),
         server=catalog.server,
-        consistency=CONSISTENCY,
-        workers=used,
+        consistency=written.consistency,
+        workers=written.fetched.workers,
         seconds=time.monotonic() - clock,
         collections=tuple(writer.report(found.namespace) for found in catalog.collections),
-        interruptions=sum(part.interruptions for _name, part in parts),
+        interruptions=sum(part.interruptions for _name, part in written.fetched.parts),
         pruned=_prune(destination, max_backups, writer.name),
         notes=tuple(notes),
     )
 
 
-def _go_on(
-    destination: Destination,
-    readers: Sequence[Connection],
-    selection: Selection,
-    workers: int,
-    level: int,
-) -> tuple[FolderWriter, Planned, list[Chunk]]:
-    """The newest unfinished backup of the same settings with what is left to do, or a new one."""
-    if not isinstance(destination, DatedFolders):
-        raise UsageError("--resume is for dated backups: leave --out out")
-    told = f"{readers[0].shown} {selection} {level} {destination.told}"
-    settings = blake3(told.encode()).hexdigest()
-    if found := destination.resume(settings):
-        writer, planned, finished = found
+@dataclass(slots=True)
+class _Fetched:
+    """What became of the chunks."""
+
+    workers: int
+    """How many processes that took, 0 for this one alone."""
+    parts: list[tuple[Namespace, Part]] = field(default_factory=list)
+    gone: set[Namespace] = field(default_factory=set)
+    """What was no longer there."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A backup that is in its place."""
+
+    writer: BackupWriter
+    catalog: Catalog
+    consistency: Consistency
+    fetched: _Fetched
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """One backup while it runs."""
+
+    destination: Destination
+    workers: int
+    level: int
+    how: ReadOptions
+    resume: bool
+    reporter: Reporter
+
+    def run(self, reading: Reading) -> _Written:
+        """Plan, fetch, and put in place."""
+        writer, planned, chunks = self._resumed(reading) if self.resume else self._new(reading)
         try:
-            if _is_same(readers[0], selection, planned.catalog):
-                done = writer.resume(planned, finished)
-                writer.keep_journal(planned)
-                return writer, planned, [chunk for chunk in planned.chunks if chunk not in done]
+            fetched = self._fetch_all(reading, writer, planned.catalog, chunks)
+            catalog, consistency = reading.finish(planned.catalog, fetched.gone)
+            writer.commit(catalog, planned.started, datetime.now(UTC), consistency)
         except BaseException:
-            writer.abandon()
+            writer.abort()
             raise
-        writer.abandon()
-    started = datetime.now(UTC)
-    catalog, chunks = plan_backup(readers, selection, workers)
-    writer = destination.begin(started.astimezone().replace(tzinfo=None), catalog, workers)
-    planned = Planned(settings, started, catalog, tuple(chunks))
-    writer.keep_journal(planned)
-    return writer, planned, chunks
+        return _Written(writer, catalog, consistency, fetched, reading.notes)
 
+    def _new(self, reading: Reading) -> tuple[BackupWriter, Planned, Sequence[Chunk]]:
+        started = datetime.now(UTC)
+        catalog, chunks = reading.plan()
+        writer = self.destination.begin(
+            started.astimezone().replace(tzinfo=None), catalog, self.workers
+        )
+        settings = self._settings(reading) if self.resume else ""
+        return writer, Planned(settings, started, catalog, tuple(chunks), reading.at), chunks
 
-def _is_same(connection: Connection, selection: Selection, before: Catalog) -> bool:
-    """Whether the collections are still those that were planned, and not others of their names."""
-    with connect(connection) as client, translated(connection):
-        now = read_names(client, selection)
-    return all(now.get(found.namespace, found.uuid) == found.uuid for found in before.collections)
+    def _resumed(self, reading: Reading) -> tuple[BackupWriter, Planned, Sequence[Chunk]]:
+        """The newest unfinished backup of the same settings and what it left, or a new one."""
+        if not isinstance(self.destination, DatedFolders):
+            raise UsageError("--resume is for dated backups: leave --out out")
+        if not reading.can_resume:
+            raise UsageError(f"--resume does not fit --consistency {reading.mode}")
+        if found := self.destination.resume(self._settings(reading)):
+            writer, planned, finished = found
+            try:
+                if reading.resumes(planned.at, planned.catalog):
+                    done = writer.resume(planned, finished)
+                    writer.keep_journal(planned)
+                    return writer, planned, [one for one in planned.chunks if one not in done]
+            except BaseException:
+                writer.abandon()
+                raise
+            writer.abandon()
+        new, planned, chunks = self._new(reading)
+        assert isinstance(new, FolderWriter)  # noqa: S101 - that of dated folders
+        new.keep_journal(planned)
+        return new, planned, chunks
 
+    def _settings(self, reading: Reading) -> str:
+        """What tells runs apart that would not make the same backup."""
+        assert isinstance(self.destination, DatedFolders)  # noqa: S101 - only these resume
+        told = (
+            f"{reading.readers[0].shown} {reading.selection} {reading.mode} {self.level} "
+            f"{self.destination.told}"
+        )
+        return blake3(told.encode()).hexdigest()
 
-def _changes(connection: Connection, selection: Selection, before: Catalog) -> list[str]:
-    """Which collections came and went while they were read."""
-    with connect(connection) as client, translated(connection):
-        new = retrying(connection)(read_names, client, selection)
-    old = {found.namespace: found.uuid for found in before.collections if "$" not in found.name}
-    names = {uuid: name for name, uuid in new.items() if uuid is not None}
-    notes = []
-    for name, uuid in old.items():
-        if name in new and new[name] == uuid:
-            continue
-        if uuid in names:
-            what = f"renamed to {names[uuid]}"
-        else:
-            what = "dropped and made again" if name in new else "dropped"
-        notes.append(f"{name} was {what} during the backup, which may hold only a part of it")
-    notes += [
-        f"{name} was made during the backup and is not in it"
-        for name, uuid in new.items()
-        if name not in old and uuid not in old.values()
-    ]
-    return notes
+    def _fetch_all(
+        self, reading: Reading, writer: BackupWriter, catalog: Catalog, chunks: Sequence[Chunk]
+    ) -> _Fetched:
+        """Have every chunk written."""
+        sharing = max(1, min(self.workers, len(chunks)))
+        fetched = _Fetched(sharing if planner.use_processes(catalog.raw_bytes) else 0)
+        worker = _Worker(
+            reading.readers,
+            writer,
+            self.level,
+            fetch_ahead=self.workers < len(os.sched_getaffinity(0)),
+            max_rate=self.how.max_rate and self.how.max_rate * 1e6 / sharing,
+        )
 
+        def tick(documents: int, raw_bytes: int) -> None:
+            self.reporter.update(documents, raw_bytes)
+            reading.check(documents, raw_bytes)
 
-def plan_backup(
-    readers: Sequence[Connection], selection: Selection, workers: int
-) -> tuple[Catalog, list[Chunk]]:
-    """What a backup would read, and in which chunks.
-
-    Args:
-        readers: the server, or the members of a replica set that share the reading.
-        selection: what of it.
-        workers: how many processes share the work.
-
-    Raises:
-        ServerError: the server cannot be reached or refuses.
-        UsageError: there is no such database.
-    """
-    with connect(readers[0]) as client, translated(readers[0]):
-        catalog = read_catalog(client, readers[0], selection)
-        if planner.use_processes(catalog.raw_bytes):
-            warm_up()
-        finder = BoundFinder(client, records=len(readers) == 1 and has_own_records(client))
-        chunks = planner.plan(catalog, workers, finder.find)
-    return catalog, chunks
-
-
-def _fetch_all(
-    worker: _Worker,
-    catalog: Catalog,
-    chunks: Sequence[Chunk],
-    writer: BackupWriter,
-    workers: int,
-    reporter: Reporter,
-) -> tuple[int, list[tuple[Namespace, Part]]]:
-    """Have every chunk written.
-
-    Returns:
-        How many processes that took, 0 for this one alone; and the part that each chunk became.
-    """
-    parts = []
-    documents = sum(found.documents for found in catalog.collections)
-    raw_bytes = catalog.raw_bytes
-    size = min(workers, len(chunks)) if planner.use_processes(raw_bytes) else 0
-    left = Counter(chunk.namespace for chunk in chunks)
-    reporter.start("backup", documents, raw_bytes)
-    try:
-        with WorkerPool[_Worker, Chunk, Part](
-            worker, size, reporter.update, repeats=writer.outputs.can_restart
-        ) as pool:
-            for chunk in chunks:
-                pool.submit(_Worker.fetch, chunk)
-            for chunk, part in pool.results():
-                name = chunk.namespace
-                writer.add(chunk, part)
-                parts.append((name, part))
-                left[name] -= 1
-                if not left[name]:
-                    reporter.finished(writer.report(name))
-    finally:
-        reporter.stop()
-    return size, parts
+        left = Counter(chunk.namespace for chunk in chunks)
+        documents = sum(found.documents for found in catalog.collections)
+        self.reporter.start("backup", documents, catalog.raw_bytes)
+        try:
+            with WorkerPool[_Worker, Chunk, Part | None](
+                worker, fetched.workers, tick, repeats=writer.outputs.can_restart
+            ) as pool:
+                for chunk in chunks:
+                    pool.submit(_Worker.fetch, chunk)
+                for chunk, part in pool.results():
+                    name = chunk.namespace
+                    left[name] -= 1
+                    if part is None and name not in fetched.gone:
+                        fetched.gone.add(name)
+                        writer.leave_out(name)
+                    elif part is not None and name not in fetched.gone:
+                        writer.add(chunk, part)
+                        fetched.parts.append((name, part))
+                        if not left[name]:
+                            self.reporter.finished(writer.report(name))
+        finally:
+            self.reporter.stop()
+        return fetched
 
 
 def _losses(parts: Sequence[tuple[Namespace, Part]]) -> dict[Namespace, list[Losses]]:
@@ -271,13 +275,22 @@ class _Worker(ServerWorker):
         self._level = level if writer.compressed else None
         self._ahead = fetch_ahead
 
-    def fetch(self, chunk: Chunk) -> Part:
+    def fetch(self, chunk: Chunk) -> Part | None:
         """Write the chunk's documents.
+
+        Returns:
+            What they became; None where they cannot be read any more as they were.
 
         Raises:
             ServerError: the server cannot be reached or refuses.
             StorageError: the disk refuses.
         """
+        try:
+            return self._repeated(chunk)
+        except CollectionChangedError:
+            return None
+
+    def _repeated(self, chunk: Chunk) -> Part:
         for _attempt in range(_RESTARTS if self._outputs.can_restart else 0):
             before = self.meter.total if self.meter else (0, 0)
             try:

@@ -6,8 +6,9 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 
-from fastdump.engine.backup import plan_backup
+from fastdump.engine.consistency import read_consistently
 from fastdump.engine.loading import Loading, LoadWorker, Target, look_at
+from fastdump.engine.reading import Reading
 from fastdump.engine.worker import ServerWorker
 from fastdump.errors import UsageError
 from fastdump.model import (
@@ -17,8 +18,10 @@ from fastdump.model import (
     Connection,
     Loaded,
     LoadOptions,
+    ReadOptions,
     Selection,
 )
+from fastdump.mongo.catalog import read_catalog
 from fastdump.mongo.client import connect, members, same_server
 from fastdump.mongo.load import summed
 from fastdump.progress import Reporter
@@ -36,13 +39,16 @@ class CopyPlan:
 
     readers: tuple[Connection, ...]
     """The source: a server, or members of a replica set that share the reading."""
+    selection: Selection
+    """What is read."""
     source: str
     """The database that is read."""
     catalog: Catalog
-    """What was read, by its names on the target."""
-    chunks: tuple[Chunk, ...]
+    """What there is to read, by its names on the target; it is looked at again then."""
     connection: Connection
     """The server to write to."""
+    database: str
+    """The database to write to."""
     how: LoadOptions
     held: int
     """About how many documents the target already has in these collections."""
@@ -55,7 +61,6 @@ def plan_copy(
     connection: Connection,
     database: str,
     *,
-    workers: int,
     how: LoadOptions,
 ) -> CopyPlan:
     """Look at both servers, write nothing.
@@ -65,7 +70,6 @@ def plan_copy(
         selection: what of it, of one database.
         connection: the server to write to.
         database: the database to write to.
-        workers: how many processes will share the work.
         how: what becomes of the target.
 
     Raises:
@@ -73,40 +77,36 @@ def plan_copy(
         UsageError: there is no such database, or it is its own target.
     """
     readers = members(source)
-    catalog, chunks = plan_backup(readers, selection, workers)
     source_name = selection.database or DEFAULT_DATABASE
-    if source_name == database:
-        with connect(source) as one, connect(connection) as other:
-            if same_server(one, source, other, connection):
-                raise UsageError(
-                    f"database {source_name!r} of {source.shown} would be copied onto itself: "
-                    "name another target"
-                )
-    # The chunks know where they are read; everything else is about the target from here on.
-    moved = tuple(replace(found, database=database) for found in catalog.collections)
-    held, notes = look_at(connection, moved, how)
+    with connect(readers[0]) as one, connect(connection) as other:
+        catalog = _moved(read_catalog(one, readers[0], selection), database)
+        if source_name == database and same_server(one, source, other, connection):
+            raise UsageError(
+                f"database {source_name!r} of {source.shown} would be copied onto itself: "
+                "name another target"
+            )
+    held, notes = look_at(connection, catalog.collections, how)
     return CopyPlan(
         readers=readers,
+        selection=selection,
         source=source_name,
-        catalog=replace(catalog, collections=moved),
-        chunks=tuple(
-            replace(chunk, namespace=chunk.namespace._replace(database=database))
-            for chunk in chunks
-        ),
+        catalog=catalog,
         connection=connection,
+        database=database,
         how=how,
         held=held,
         notes=tuple(notes),
     )
 
 
-def copy(plan: CopyPlan, *, workers: int, reporter: Reporter) -> CopyReport:
+def copy(plan: CopyPlan, *, how: ReadOptions, workers: int, reporter: Reporter) -> CopyReport:
     """Copy a database: each document that was read is then in the target exactly as it was.
 
     Documents of the target that are not in the source stay, unless the plan says `drop`.
 
     Args:
         plan: from `plan_copy`.
+        how: how the source is read.
         workers: number of processes.
         reporter: hears how it goes.
 
@@ -114,14 +114,44 @@ def copy(plan: CopyPlan, *, workers: int, reporter: Reporter) -> CopyReport:
         IncompleteError: a worker died.
         ServerError: a server cannot be reached or refuses.
     """
-    catalog = plan.catalog
-    target = Target(plan.connection, plan.how)
-    run = Loading(target, catalog.collections, plan.chunks, reporter)
-    documents = sum(found.documents for found in catalog.collections)
-    run.run("copy", documents, catalog.raw_bytes, workers, _Worker(target, plan.readers))
-    return run.report(
-        partial(CopyReport, server=catalog.server, source=plan.source, notes=plan.notes)
+
+    def work(reading: Reading) -> CopyReport:
+        return _copy(plan, reading, workers, reporter)
+
+    return read_consistently(
+        how, plan.readers, plan.selection, workers, reporter, work=work, repeats=True
     )
+
+
+def _copy(plan: CopyPlan, reading: Reading, workers: int, reporter: Reporter) -> CopyReport:
+    target = Target(plan.connection, plan.how)
+    read, chunks = reading.plan()
+    # The chunks know where they are read; everything else is about the target from here on.
+    catalog = _moved(read, plan.database)
+    pieces = [
+        replace(chunk, namespace=chunk.namespace._replace(database=plan.database))
+        for chunk in chunks
+    ]
+    run = Loading(target, catalog.collections, pieces, reporter, reading.check)
+    documents = sum(found.documents for found in catalog.collections)
+    worker = _Worker(target, plan.readers)
+    run.run("copy", documents, catalog.raw_bytes, workers, worker)
+    _read, consistency = reading.finish(read, ())
+    return run.report(
+        partial(
+            CopyReport,
+            server=catalog.server,
+            source=plan.source,
+            consistency=consistency,
+            notes=(*plan.notes, *reading.notes),
+        )
+    )
+
+
+def _moved(catalog: Catalog, database: str) -> Catalog:
+    """The same by its names on the target."""
+    moved = tuple(replace(found, database=database) for found in catalog.collections)
+    return replace(catalog, collections=moved)
 
 
 class _Worker(LoadWorker[Chunk]):

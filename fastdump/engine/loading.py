@@ -111,6 +111,7 @@ class Loading(Generic[P]):
         definitions: the collections, and views.
         pieces: what is to be loaded.
         reporter: hears how it goes.
+        check: called as the reporter is, and raises what is to be the end.
     """
 
     def __init__(
@@ -119,7 +120,9 @@ class Loading(Generic[P]):
         definitions: Sequence[Definition],
         pieces: Sequence[P],
         reporter: Reporter,
+        check: Callable[[int, int], None] | None = None,
     ) -> None:
+        self._check_progress = check
         self._target = target
         self._definitions = {definition.namespace: definition for definition in definitions}
         self._pieces = pieces
@@ -228,7 +231,7 @@ class Loading(Generic[P]):
         """Load every piece, and build a collection's indexes when its last one is in."""
         left = Counter(piece.namespace for piece in self._pieces)
         with WorkerPool[LoadWorker[P], P | _IndexJob, Loaded | list[str]](
-            worker, self._workers, self._reporter.update
+            worker, self._workers, self._tick
         ) as pool:
             for piece in self._pieces:
                 pool.submit(LoadWorker[P].do, piece)
@@ -250,6 +253,11 @@ class Loading(Generic[P]):
                         pool.submit_next(LoadWorker[P].do, _IndexJob(definition))
                 elif isinstance(job, _IndexJob):
                     self._built(job.definition, result)
+
+    def _tick(self, documents: int, raw_bytes: int) -> None:
+        self._reporter.update(documents, raw_bytes)
+        if self._check_progress is not None:
+            self._check_progress(documents, raw_bytes)
 
     def _built(self, definition: Definition, failures: list[str]) -> None:
         self._indexes += len(definition.indexes) - len(failures)

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from fastdump.model.loading import Loaded, LoadOptions, Rejection
-from fastdump.model.names import DEFAULT_DATABASE, DEFAULT_RETRY_SECONDS, KEEPS_DATABASE, LAYOUTS
+from fastdump.model.names import (
+    CONSISTENCIES,
+    DEFAULT_DATABASE,
+    DEFAULT_MAX_LOCK_SECONDS,
+    DEFAULT_RETRY_SECONDS,
+    KEEPS_DATABASE,
+    LAYOUTS,
+)
 from fastdump.model.server import (
     BUCKETS,
     Bounds,
     Catalog,
     Chunk,
+    ClusterTime,
     Collection,
     CollectionKind,
     Connection,
     Definition,
     ExtendedJson,
     Namespace,
+    ReadOptions,
     Selection,
     ServerInfo,
 )
 from fastdump.model.stored import (
     ArchivedBlock,
     Backup,
+    Consistency,
     Encoding,
     Losses,
     Member,
@@ -31,7 +41,9 @@ from fastdump.model.stored import (
 
 __all__ = [
     "BUCKETS",
+    "CONSISTENCIES",
     "DEFAULT_DATABASE",
+    "DEFAULT_MAX_LOCK_SECONDS",
     "DEFAULT_RETRY_SECONDS",
     "KEEPS_DATABASE",
     "LAYOUTS",
@@ -40,9 +52,11 @@ __all__ = [
     "Bounds",
     "Catalog",
     "Chunk",
+    "ClusterTime",
     "Collection",
     "CollectionKind",
     "Connection",
+    "Consistency",
     "Definition",
     "Encoding",
     "ExtendedJson",
@@ -52,6 +66,7 @@ __all__ = [
     "Member",
     "Namespace",
     "Part",
+    "ReadOptions",
     "Rejection",
     "Segment",
     "Selection",

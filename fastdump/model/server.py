@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from fastdump.model.names import DEFAULT_RETRY_SECONDS
+from fastdump.model.names import CONSISTENCIES, DEFAULT_MAX_LOCK_SECONDS, DEFAULT_RETRY_SECONDS
 
 __all__ = [
     "BUCKETS",
     "Bounds",
     "Catalog",
     "Chunk",
+    "ClusterTime",
     "Collection",
     "CollectionKind",
     "Connection",
     "Definition",
     "ExtendedJson",
     "Namespace",
+    "ReadOptions",
     "Selection",
     "ServerInfo",
     "data_namespace",
@@ -39,6 +42,23 @@ class Namespace(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.database}.{self.collection}"
+
+
+class ClusterTime(NamedTuple):
+    """A moment of a replica set or sharded cluster: that of one operation in its oplog."""
+
+    seconds: int
+    """Since 1970, UTC."""
+    increment: int
+    """The operation's place among those of that second, from 1."""
+
+    def __str__(self) -> str:
+        return f"{self.seconds}:{self.increment}"
+
+    @property
+    def moment(self) -> datetime:
+        """The second, as a time of UTC."""
+        return datetime.fromtimestamp(self.seconds, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +216,20 @@ class Selection:
     """The users and roles of that database too, or of all."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOptions:
+    """What the user wants of the way in which a server is read."""
+
+    consistency: str = CONSISTENCIES[0]
+    """One of `CONSISTENCIES`."""
+    raise_snapshot_window: bool = False
+    """Have the server keep its history for as long as it takes to read it."""
+    max_lock_seconds: float | None = DEFAULT_MAX_LOCK_SECONDS
+    """For how long to keep others from writing, at most; None is as long as it takes."""
+    max_rate: float | None = None
+    """How many megabytes of documents may be read in a second; None is no limit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """Where to cut a collection: at record ids, or at `_id`s (BSON of `{_id: bound}`)."""
@@ -238,6 +272,11 @@ class Chunk:
     natural: bool = True
     """Whether a whole collection is read in storage order, not as the server sees fit: a view has
     none, and a filter may have a better index."""
+    at: ClusterTime | None = None
+    """When its documents are read; None is now, whenever that is."""
+    uuid: str | None = None
+    """What the server must call the collection itself, 32 hexadecimal digits; asked for only where
+    it is read at a moment: a collection that was dropped since looks empty otherwise."""
 
     @property
     def target(self) -> Namespace:

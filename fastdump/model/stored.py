@@ -8,11 +8,18 @@ from enum import StrEnum
 from pathlib import Path
 
 from fastdump.model.names import DEFAULT_DATABASE, LAYOUTS
-from fastdump.model.server import CollectionKind, ExtendedJson, Namespace, data_namespace
+from fastdump.model.server import (
+    ClusterTime,
+    CollectionKind,
+    ExtendedJson,
+    Namespace,
+    data_namespace,
+)
 
 __all__ = [
     "ArchivedBlock",
     "Backup",
+    "Consistency",
     "Encoding",
     "Losses",
     "Member",
@@ -126,6 +133,26 @@ class StoredCollection:
 
 
 @dataclass(frozen=True, slots=True)
+class Consistency:
+    """How the documents of a backup relate in time."""
+
+    mode: str
+    """One of `fastdump.model.CONSISTENCIES`, but for `auto`."""
+    moment: datetime | None = None
+    """The second, of UTC, in which every document was so; None where they are of different ones."""
+    cluster_time: ClusterTime | None = None
+    """That moment in full, where the server counts its operations."""
+    exceptions: tuple[str, ...] = ()
+    """Collections that the server cannot show as they were: their documents are of later."""
+
+    def __str__(self) -> str:
+        if self.moment is None:
+            return self.mode
+        but = f" but for {len(self.exceptions)}" if self.exceptions else ""
+        return f"{self.mode}, {self.moment.astimezone():%Y-%m-%d %H:%M:%S}{but}"
+
+
+@dataclass(frozen=True, slots=True)
 class Backup:
     """One backup in a folder of backups, as it can be listed and restored."""
 
@@ -140,7 +167,7 @@ class Backup:
     databases: tuple[str, ...] = ()
     """Those that it was taken of, as far as it says."""
     server_version: str | None = None
-    consistency: str | None = None
+    consistency: Consistency | None = None
 
     @property
     def file_bytes(self) -> int:

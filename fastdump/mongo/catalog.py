@@ -13,6 +13,7 @@ from pymongo.errors import OperationFailure
 
 from fastdump.errors import FormatError, UsageError
 from fastdump.model import (
+    BUCKETS,
     Catalog,
     Collection,
     CollectionKind,
@@ -124,12 +125,17 @@ _Listed = list[tuple[Database[Document], Document]]
 
 def _listed(client: Client, selection: Selection) -> _Listed:
     names = [selection.database] if selection.database else _databases(client)
-    return [
-        (database, dict(entry))
-        for database in (open_database(client, name) for name in names)
-        for entry in database.list_collections()
-        if _is_data(entry["name"])
-    ]
+    databases = [open_database(client, name) for name in names]
+    return [(database, entry) for database in databases for entry in _of_database(database)]
+
+
+def _of_database(database: Database[Document]) -> Iterator[Document]:
+    """The entries of what holds the user's data; a time series has the UUID of its buckets."""
+    entries = {entry["name"]: dict(entry) for entry in database.list_collections()}
+    for name, entry in entries.items():
+        if _is_data(name):
+            buckets = entries.get(f"{BUCKETS}{name}")
+            yield {**entry, "info": buckets["info"]} if buckets else entry
 
 
 def _databases(client: Client) -> list[str]:

@@ -24,7 +24,7 @@ from pymongo.errors import (
 from pymongo.read_preferences import make_read_preference, read_pref_mode_from_name
 from pymongo.uri_parser import parse_uri
 
-from fastdump.errors import ServerError, UsageError
+from fastdump.errors import CollectionChangedError, ServerError, UsageError
 from fastdump.model import Connection, ServerInfo
 from fastdump.version import __version__
 
@@ -65,6 +65,10 @@ _OF_A_SET = frozenset(
 )  # fmt: skip
 
 UNAUTHORIZED, NAMESPACE_NOT_FOUND = 13, 26
+_SNAPSHOT_TOO_OLD = 239
+_CHANGED = frozenset({246, 361})
+"""SnapshotUnavailable and CollectionUUIDMismatch: the collection was dropped, renamed or made anew
+since the moment at which it is read."""
 _AUTHENTICATION_FAILED = 18
 
 
@@ -239,12 +243,15 @@ def translated(connection: Connection) -> Iterator[None]:
     """Turn the driver's errors within into fastdump's, passwords taken out.
 
     Raises:
+        CollectionChangedError: a collection cannot be read any more as it was.
         ServerError: the server cannot be reached, or refuses.
     """
     try:
         yield
     except PyMongoError as error:
-        raise ServerError(_explained(error, connection)) from None
+        changed = isinstance(error, OperationFailure) and error.code in _CHANGED
+        kind = CollectionChangedError if changed else ServerError
+        raise kind(_explained(error, connection)) from None
 
 
 def _explained(error: PyMongoError, connection: Connection) -> str:
@@ -257,6 +264,18 @@ def _explained(error: PyMongoError, connection: Connection) -> str:
             )
         if error.code == UNAUTHORIZED:
             return f"the user has no right to do this on {where}: {said}"
+        if error.code == _SNAPSHOT_TOO_OLD:
+            return (
+                f"{where} no longer keeps the moment that all documents were to be of: it keeps "
+                "its history for minSnapshotHistoryWindowInSeconds only, and reading took longer; "
+                "have that raised meanwhile with --raise-snapshot-window, or use --consistency "
+                f"oplog, or none ({said})"
+            )
+        if error.code in _CHANGED:
+            return (
+                f"a collection of {where} was dropped, renamed or made anew while it was read, "
+                f"which cannot be read any more as it was; run the same command again ({said})"
+            )
         return f"{where} refused: {said}"
     if isinstance(error, ServerSelectionTimeoutError):
         return f"no server answers at {where}: check that it runs and the address is right ({said})"

@@ -47,6 +47,7 @@ class Cursor:
         session: every `getMore` must carry that of its `find`.
         source: the collection.
         document_bytes: an estimate of the size of a document, for the size of the first batch.
+        moment: the part of a `find` that says when its documents are read, from `at_moment`.
     """
 
     def __init__(
@@ -55,10 +56,12 @@ class Cursor:
         session: ClientSession,
         source: str,
         document_bytes: int,
+        moment: Document | None = None,
     ) -> None:
         self._database = database
         self._session = session
         self._source = source
+        self._moment = moment or {}
         self._documents = 1
         self._bytes = max(document_bytes, 1)
         self._id = 0
@@ -69,7 +72,7 @@ class Cursor:
         """What the query finds; `until` is the record id that a scan should not reach beyond."""
         self.close()
         self.reached = query.get("$_resumeAfter", {}).get("$recordId", 0)
-        command = {"find": self._source, **query}
+        command = {"find": self._source, **query, **self._moment}
         while True:
             batch = self._run({**command, "batchSize": self._batch_size(until)})
             if batch.documents:

@@ -16,6 +16,7 @@ from fastdump.mongo.bounds import KEY_NOT_FOUND, after_record
 from fastdump.mongo.client import Client, Document, open_database
 from fastdump.mongo.cursor import Cursor
 from fastdump.mongo.retry import retrying
+from fastdump.mongo.snapshot import at_moment
 
 __all__ = ["fetch"]
 
@@ -130,7 +131,13 @@ class _Reading:
 def _found(client: Client, chunk: Chunk) -> Generator[Found]:
     database = open_database(client, chunk.source.database)
     with client.start_session(causal_consistency=False) as session:
-        cursor = Cursor(database, session, chunk.source.collection, chunk.document_bytes)
+        cursor = Cursor(
+            database,
+            session,
+            chunk.source.collection,
+            chunk.document_bytes,
+            at_moment(chunk.at, chunk.uuid),
+        )
         try:
             if chunk.after is not None or chunk.until is not None:
                 yield from _records(cursor, chunk)

@@ -22,7 +22,7 @@ from typing import BinaryIO, ClassVar, Protocol
 from fastdump.codec import archive, gzip
 from fastdump.codec.archive import Block, Described, End
 from fastdump.codec.bson import Batch
-from fastdump.errors import BackupNotFoundError, FormatError
+from fastdump.errors import BackupNotFoundError, FormatError, ServerError
 from fastdump.model import (
     ArchivedBlock,
     Backup,
@@ -30,6 +30,7 @@ from fastdump.model import (
     Chunk,
     Collection,
     CollectionKind,
+    Consistency,
     Encoding,
     Namespace,
     Part,
@@ -109,6 +110,7 @@ class ArchivePlace:
 
     def __init__(self, path: str, *, compressed: bool, level: int, mode: int) -> None:
         self._path = path
+        self.can_repeat = path != STREAM
         self._mode = mode
         self._compressed = compressed
         self._level = level
@@ -171,6 +173,17 @@ class ArchiveWriter:
             crc = archive.combined((block.crc, block.raw_bytes) for block in found)
             self._write(archive.end(chunk.target, crc))
 
+    def leave_out(self, namespace: Namespace) -> None:
+        """What is in a stream stays in it.
+
+        Raises:
+            ServerError: always.
+        """
+        raise ServerError(
+            f"{namespace} was dropped while it was read, and what was written of it cannot be "
+            "taken out of an archive; run the same command again"
+        )
+
     def report(self, namespace: Namespace) -> CollectionReport:
         """What the parts of a collection sum up to."""
         parts = self._parts[namespace]
@@ -184,7 +197,7 @@ class ArchiveWriter:
         )
 
     def commit(
-        self, catalog: Catalog, started: datetime, ended: datetime, consistency: str
+        self, catalog: Catalog, started: datetime, ended: datetime, consistency: Consistency
     ) -> None:
         """Sync the file, then give it its name. A stream has ended with its last collection."""
         del started, ended, consistency  # an archive has no place for them

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from fastdump.errors import StorageError
-from fastdump.model import Backup, Catalog, Chunk, Encoding, Namespace, Part, StoredCollection
+from fastdump.model import (
+    Backup,
+    Catalog,
+    Chunk,
+    Consistency,
+    Encoding,
+    Namespace,
+    Part,
+    StoredCollection,
+)
 from fastdump.report import CollectionReport, Problem
 
 __all__ = [
@@ -73,11 +82,18 @@ class BackupWriter(Protocol):
     def add(self, chunk: Chunk, part: Part) -> None:
         """Take over a finished chunk; those of one collection are joined by their numbers."""
 
+    def leave_out(self, namespace: Namespace) -> None:
+        """Take back what was written of a collection, which `commit` then must not be told of.
+
+        Raises:
+            ServerError: what is written cannot be taken back.
+        """
+
     def report(self, namespace: Namespace) -> CollectionReport:
         """What the parts of a collection sum up to."""
 
     def commit(
-        self, catalog: Catalog, started: datetime, ended: datetime, consistency: str
+        self, catalog: Catalog, started: datetime, ended: datetime, consistency: Consistency
     ) -> None:
         """Put everything on the disk for good, and only then give it its name.
 
@@ -129,6 +145,9 @@ class Source(Protocol):
 
 class Destination(Protocol):
     """A place to which backups can be added."""
+
+    can_repeat: bool
+    """Whether a backup that failed half way leaves nothing, so that it can be made again."""
 
     def begin(self, taken: datetime, catalog: Catalog, workers: int) -> BackupWriter:
         """Start a backup, which so many workers will write.

@@ -54,6 +54,8 @@ class DatedFolders:
         mode: of the files of a new one.
     """
 
+    can_repeat = True
+
     def __init__(self, folder: Path, form: Form | None = None, mode: int = PRIVATE) -> None:
         self.folder = folder
         self._mode = mode
@@ -233,7 +235,7 @@ def _read_backup(path: Path) -> Backup:
         layout=description.layout,
         databases=description.databases,
         server_version=description.server.version,
-        consistency=description.consistency,
+        consistency=description.how_consistent,
     )
 
 
@@ -299,6 +301,8 @@ class OneFolder:
         form: how the backup is written.
         mode: of its files.
     """
+
+    can_repeat = True
 
     def __init__(self, path: Path, form: Form, mode: int = PRIVATE) -> None:
         self._path = path

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from fastdump.model import Catalog, Chunk, Part
+from fastdump.model import Catalog, Chunk, ClusterTime, Part
 from fastdump.store.base import private
 
 __all__ = ["JOURNAL", "Finished", "Journal", "Planned", "read_journal"]
@@ -31,6 +31,8 @@ class Planned:
     started: datetime
     catalog: Catalog
     chunks: tuple[Chunk, ...]
+    at: ClusterTime | None = None
+    """From when on the history of the server is needed, if it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,10 @@ from fastdump.model import (
     DEFAULT_DATABASE,
     LAYOUTS,
     Catalog,
+    ClusterTime,
     Collection,
     CollectionKind,
+    Consistency,
     StoredCollection,
 )
 from fastdump.report import CollectionReport
@@ -44,6 +46,9 @@ FORMAT = 1
 """A reader refuses a higher number: it could not know what it would miss."""
 
 _NO_CHECKSUM = "0" * 64
+
+_Time = Annotated[str, msgspec.Meta(pattern=r"^\d{1,10}:\d{1,10}$")]
+"""Seconds since 1970 and the place in that second, as `--oplog-limit` takes them."""
 
 _Size = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 
@@ -95,6 +100,21 @@ class Manifest(msgspec.Struct, frozen=True):
     """Further files of the backup, each with the hexadecimal BLAKE3 of its content."""
     checksum: str = ""
     """Hexadecimal BLAKE3 of the manifest itself, with zeros in this place."""
+    moment: datetime | None = None
+    """When every document was as it is here; null where they are of different moments."""
+    cluster_time: _Time | None = None
+    """That moment as the server's oplog counts it."""
+    exceptions: list[str] = []
+    """Collections, as `database.collection`, whose documents are of later."""
+
+    @property
+    def how_consistent(self) -> Consistency:
+        """How its documents relate in time."""
+        at = None
+        if self.cluster_time is not None:
+            seconds, increment = map(int, self.cluster_time.split(":"))
+            at = ClusterTime(seconds, increment)
+        return Consistency(self.consistency, self.moment, at, tuple(self.exceptions))
 
     @property
     def databases(self) -> tuple[str, ...]:
@@ -108,7 +128,7 @@ def describe(
     layout: str,
     started: datetime,
     ended: datetime,
-    consistency: str,
+    consistency: Consistency,
     entries: Iterable[Entry],
     others: Mapping[str, bytes] | None = None,
 ) -> Manifest:
@@ -121,11 +141,14 @@ def describe(
         server,
         started,
         ended,
-        consistency,
+        consistency.mode,
         list(entries),
         layout,
         {name: blake3(content).hexdigest() for name, content in (others or {}).items()},
         _NO_CHECKSUM,
+        consistency.moment,
+        None if consistency.cluster_time is None else str(consistency.cluster_time),
+        list(consistency.exceptions),
     )
 
 

@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from glob import escape
 from io import BufferedWriter
 from pathlib import Path
 from typing import ClassVar
 
-from fastdump.model import Catalog, Chunk, Encoding, Namespace, Part
+from fastdump.model import Catalog, Chunk, Consistency, Encoding, Namespace, Part
 from fastdump.report import CollectionReport
 from fastdump.store import manifest
 from fastdump.store.base import Form, disk, private, set_mode, sync, write_synced
@@ -77,6 +78,7 @@ class FolderWriter:
             )
             for collection in catalog.collections
         }
+        self._left_out: list[JoinedFile] = []
         self._parts = PartFiles({name: file.path for name, file in self._files.items()})
         for folder in self._folders():
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -129,18 +131,23 @@ class FolderWriter:
                 done |= {chunks[number] for number in taken}
         return done
 
+    def leave_out(self, namespace: Namespace) -> None:
+        """Leave out what was written of a collection; some of it may still be written."""
+        self._left_out.append(self._files.pop(namespace))
+
     def report(self, namespace: Namespace) -> CollectionReport:
         """What the parts of a collection sum up to."""
         return self._files[namespace].report()
 
     def commit(
-        self, catalog: Catalog, started: datetime, ended: datetime, consistency: str
+        self, catalog: Catalog, started: datetime, ended: datetime, consistency: Consistency
     ) -> None:
         """Sync everything, then give it its name: the latest-only files first, the folder last."""
         with disk(self._partial):
             for file in self._files.values():
                 file.finish()
             self._joiner.shutdown()
+            self._remove_left_out()
             self._sync_files()
             if self._journal is not None:
                 self._journal.remove()
@@ -193,6 +200,11 @@ class FolderWriter:
             *({file.path.parent for file in self._files.values()} - {self._partial}),
             self._partial,
         ]
+
+    def _remove_left_out(self) -> None:
+        for file in self._left_out:
+            for path in file.path.parent.glob(f"{escape(file.path.name)}*"):
+                path.unlink()
 
     def _sync_files(self) -> None:
         paths = [file.path for file in self._files.values() if file.collection.has_data]

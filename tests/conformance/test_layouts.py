@@ -20,6 +20,7 @@ from fastdump.model import (
     Chunk,
     Collection,
     CollectionKind,
+    Consistency,
     Encoding,
     Namespace,
     Segment,
@@ -91,7 +92,7 @@ def make_backup(layout: Layout, names: list[str], taken: datetime = TAKEN) -> Ba
     for name in names:
         for number in (1, 0, 2):
             write(writer, name, number)
-    writer.commit(catalog, datetime.now(UTC), datetime.now(UTC), "none")
+    writer.commit(catalog, datetime.now(UTC), datetime.now(UTC), Consistency("none"))
     return writer
 
 

@@ -15,6 +15,7 @@ import pytest
 
 import fastdump
 from benchmarks.shapes import insert
+from fastdump import ReadOptions
 from fastdump.errors import FastdumpError, StorageError
 from fastdump.mongo.client import open_database
 from fastdump.store.locking import Lock
@@ -209,7 +210,9 @@ def test_links_are_never_followed_out_of_the_folder(server: Server, tmp_path: Pa
 def test_a_rate_is_kept(server: Server, database: str, tmp_path: Path) -> None:
     """About nine megabytes of documents."""
     began = time.monotonic()
-    report = fastdump.backup(server.uri, db=database, folder=tmp_path, max_rate=4)
+    report = fastdump.backup(
+        server.uri, db=database, folder=tmp_path, reading=ReadOptions(max_rate=4)
+    )
     assert time.monotonic() - began > 0.8 * report.raw_bytes / 4e6
 
 

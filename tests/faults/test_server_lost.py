@@ -20,12 +20,13 @@ from benchmarks.shapes import insert
 from fastdump.config import described
 from fastdump.demo.compare import differences, state
 from fastdump.demo.komodo import generate
-from fastdump.engine import backup as backup_module
 from fastdump.engine import planner
+from fastdump.engine import reading as reading_module
+from fastdump.engine.backup import backup
 from fastdump.engine.choosing import Filters
 from fastdump.engine.restore import plan_restore, restore
 from fastdump.errors import ServerError
-from fastdump.model import Connection, LoadOptions, Selection
+from fastdump.model import Connection, LoadOptions, ReadOptions, Selection
 from fastdump.progress import Silent
 from fastdump.store.dated import DatedFolders
 from fastdump.store.layouts import destination
@@ -57,14 +58,14 @@ def patient(uri: str, seconds: float = 60) -> Connection:
 
 def back_up(connection: Connection, folder: Path, rate: float, layout: str = "komodo") -> Any:
     out = str(folder / "archive") if layout == "archive" else None
-    return backup_module.backup(
+    return backup(
         connection,
         Selection("db"),
         destination(layout, folder, ["Stats"], out=out),
         workers=2,
         level=1,
         max_backups=0,
-        max_rate=rate,
+        how=ReadOptions(max_rate=rate),
         reporter=Silent(),
     )
 
@@ -100,7 +101,7 @@ def test_a_server_that_restarts(
     records: bool,
 ) -> None:
     """Each document is read once, though the cursor died in the middle of a chunk."""
-    monkeypatch.setattr(backup_module, "has_own_records", lambda _client: records)
+    monkeypatch.setattr(reading_module, "has_own_records", lambda _client: records)
     connection = patient(mortal.uri)
     report = while_running(
         lambda: back_up(connection, tmp_path, MEGABYTES / 4, layout), die_and_rise(mortal), 1.5

@@ -17,9 +17,10 @@ from benchmarks.shapes import HURTFUL_NAMES, hurtful, insert
 from fastdump.demo.compare import CollectionState, differences, state
 from fastdump.demo.komodo import INDEXES, generate
 from fastdump.engine import planner
-from fastdump.engine.backup import plan_backup
+from fastdump.engine.reading import Reading
 from fastdump.model import LoadOptions, Selection
 from fastdump.mongo.client import open_database
+from fastdump.progress import Silent
 from tests.conftest import Server
 
 KOMODO_BYTES = 90_000_000
@@ -116,7 +117,7 @@ def test_what_hurts(any_server: Server, hurt: str, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("small_chunks")
 def test_what_hurts_in_many_chunks(any_server: Server, hurt: str, tmp_path: Path) -> None:
-    _catalog, chunks = plan_backup([any_server.connection], Selection(hurt), 2)
+    _catalog, chunks = Reading([any_server.connection], Selection(hurt), 2, Silent()).plan()
     cut = {chunk.namespace.collection for chunk in chunks if chunk.number}
     assert cut >= {"mixed", "documents as ids", "uuids", "random ids", "clustered"}
     assert "capped" not in cut

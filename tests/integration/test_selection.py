@@ -15,11 +15,12 @@ import fastdump
 from benchmarks.shapes import insert
 from fastdump import LoadOptions
 from fastdump.engine import planner
-from fastdump.engine.backup import plan_backup
+from fastdump.engine.reading import Reading
 from fastdump.errors import UsageError
 from fastdump.model import Selection
 from fastdump.mongo.catalog import filter_of
 from fastdump.mongo.client import Document, open_database
+from fastdump.progress import Silent
 from tests.conftest import Run, Server
 
 
@@ -135,7 +136,7 @@ def test_a_wide_filter_is_cut_and_a_narrow_one_is_not(
         client[name]["c"].create_index("n")
     for query, is_cut in (({"p": {"$ne": 1}}, True), ({"n": 1}, False), ({"n": {"$gte": 0}}, True)):
         selection = Selection(name, query=filter_of(json.dumps(query)))
-        _catalog, chunks = plan_backup([server.connection], selection, 2)
+        _catalog, chunks = Reading([server.connection], selection, 2, Silent()).plan()
         assert (len(chunks) > 1) is is_cut
         assert {chunk.how for chunk in chunks} == {"by _id" if is_cut else "whole"}
 

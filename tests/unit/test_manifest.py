@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastdump.errors import FormatError
-from fastdump.model import Catalog, Collection, CollectionKind, ServerInfo
+from fastdump.model import (
+    Catalog,
+    ClusterTime,
+    Collection,
+    CollectionKind,
+    Consistency,
+    ServerInfo,
+)
 from fastdump.report import CollectionReport
 from fastdump.store import manifest
 
@@ -25,8 +32,9 @@ def content(**changes: Any) -> bytes:
     report = CollectionReport(collection.namespace, CollectionKind.COLLECTION, 5, 50, 20, 0.1)
     catalog = Catalog("db", ServerInfo("h:1", "6.0.5", "standalone"), (collection,))
     entry = manifest.entry(collection, "a%2Fb.gz", report, "00")
+    consistency = Consistency("snapshot", ClusterTime(1234, 5).moment, ClusterTime(1234, 5))
     written = json.loads(
-        manifest.write(manifest.describe(catalog, "komodo", NOW, NOW, "none", [entry]))
+        manifest.write(manifest.describe(catalog, "komodo", NOW, NOW, consistency, [entry]))
     )
     written["collections"][0] |= changes.pop("collection", {})
     return json.dumps(written | changes).encode()
@@ -35,6 +43,8 @@ def content(**changes: Any) -> bytes:
 def test_what_is_written_is_read() -> None:
     read = manifest.read(content())
     assert read.database == "db"
+    at = ClusterTime(1234, 5)
+    assert read.how_consistent == Consistency("snapshot", at.moment, at)
     stored = manifest.stored(read, read.collections[0], Path("/f"), latest_only=False)
     assert stored.path == Path("/f/a%2Fb.gz")
     assert (stored.documents, stored.raw_bytes, stored.file_bytes, stored.digest) == (

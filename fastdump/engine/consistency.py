@@ -1,0 +1,85 @@
+"""Which kind of consistency a server offers, and reading it so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from fastdump.engine.reading import Reading
+from fastdump.engine.snapshot import SnapshotReading
+from fastdump.errors import SnapshotUnavailableError, UsageError
+from fastdump.model import Connection, ReadOptions, Selection
+from fastdump.mongo.client import connect, open_database, translated
+from fastdump.mongo.snapshot import has_history
+from fastdump.progress import Reporter
+
+__all__ = ["read_consistently"]
+
+T = TypeVar("T")
+
+
+def read_consistently(
+    how: ReadOptions,
+    readers: Sequence[Connection],
+    selection: Selection,
+    workers: int,
+    reporter: Reporter,
+    *,
+    work: Callable[[Reading], T],
+    repeats: bool,
+) -> T:
+    """Have something done with all that is read; where `auto` cannot keep its word, once more.
+
+    Args:
+        how: which consistency is wanted.
+        readers: the server, or the members of a replica set that share the reading.
+        selection: what is read.
+        workers: how many processes share the work.
+        reporter: hears what the user should know at once.
+        work: makes the plan, and reads.
+        repeats: whether it can be done again from the beginning.
+
+    Raises:
+        ServerError: the server cannot be reached or refuses.
+        UsageError: it does not offer what is wanted.
+    """
+    reading = _chosen(how, readers, selection, workers, reporter)
+    try:
+        with reading:
+            return work(reading)
+    except SnapshotUnavailableError as error:
+        if how.consistency != "auto" or not repeats:
+            raise
+        plain = Reading(readers, selection, workers, reporter)
+        plain.notes.append(f"this is not of one moment: {error}")
+    with plain:
+        return work(plain)
+
+
+def _chosen(
+    how: ReadOptions,
+    readers: Sequence[Connection],
+    selection: Selection,
+    workers: int,
+    reporter: Reporter,
+) -> Reading:
+    if how.consistency in ("auto", "snapshot"):
+        with connect(readers[0]) as client, translated(readers[0]):
+            if selection.database is not None:
+                open_database(client, selection.database)  # a name that none can have
+            offered = has_history(client)
+        if offered:
+            return SnapshotReading(readers, selection, workers, reporter, how)
+        if how.consistency == "snapshot":
+            raise UsageError(
+                f"{readers[0].shown} cannot be read as it was at one moment, which needs a "
+                "replica set, if only of one member, of MongoDB 6.0 or later: make it one, or "
+                "use --consistency lock"
+            )
+    reading = Reading(readers, selection, workers, reporter)
+    if how.consistency == "auto":
+        reading.notes.append(
+            "writes that happened meanwhile may or may not be in it: for a backup of one instant, "
+            "make the server a replica set, if only of one member, or use --consistency lock"
+        )
+    return reading

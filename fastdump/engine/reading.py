@@ -1,0 +1,144 @@
+"""Reading a server whenever it comes to each document; other kinds of consistency build on it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection as Some
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from fastdump.engine import planner
+from fastdump.engine.pool import warm_up
+from fastdump.model import (
+    Catalog,
+    Chunk,
+    ClusterTime,
+    Connection,
+    Consistency,
+    Namespace,
+    Selection,
+)
+from fastdump.mongo.bounds import BoundFinder
+from fastdump.mongo.catalog import read_catalog, read_names
+from fastdump.mongo.client import connect, has_own_records, translated
+from fastdump.mongo.retry import retrying
+from fastdump.progress import Reporter
+
+__all__ = ["Reading"]
+
+
+class Reading(AbstractContextManager["Reading"]):
+    """What is read of a server, by several processes, and what their documents have in common.
+
+    Here nothing: a write that happens meanwhile may or may not be seen.
+
+    Args:
+        readers: the server, or the members of a replica set that share the reading.
+        selection: what of it.
+        workers: how many processes share the work.
+        reporter: hears what the user should know at once.
+    """
+
+    mode = "none"
+    can_resume = True
+    """Whether another run can go on where this one ends."""
+
+    def __init__(
+        self,
+        readers: Sequence[Connection],
+        selection: Selection,
+        workers: int,
+        reporter: Reporter,
+    ) -> None:
+        self.readers = readers
+        self.selection = selection
+        self.workers = workers
+        self.reporter = reporter
+        self.at: ClusterTime | None = None
+        """From when on the server's history is needed."""
+        self.notes: list[str] = []
+        """What the user should know when it has ended."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the server as it was."""
+
+    def plan(self) -> tuple[Catalog, list[Chunk]]:
+        """What there is, and in which chunks to read it.
+
+        Raises:
+            ServerError: the server cannot be reached or refuses.
+            SnapshotUnavailableError: it cannot be read as it was at one moment.
+            UsageError: there is no such database.
+        """
+        with connect(self.readers[0]) as client, translated(self.readers[0]):
+            catalog = read_catalog(client, self.readers[0], self.selection)
+            if planner.use_processes(catalog.raw_bytes):
+                warm_up()
+            records = len(self.readers) == 1 and has_own_records(client)
+            chunks = planner.plan(catalog, self.workers, BoundFinder(client, records=records).find)
+        return catalog, chunks
+
+    def resumes(self, at: ClusterTime | None, catalog: Catalog) -> bool:
+        """Whether what another run planned can be read on: those collections, from then on.
+
+        Raises:
+            ServerError: the server cannot be reached or refuses.
+        """
+        self.at = at
+        with connect(self.readers[0]) as client, translated(self.readers[0]):
+            there = read_names(client, self.selection)
+        return all(there.get(one.namespace, one.uuid) == one.uuid for one in catalog.collections)
+
+    def check(self, documents: int, raw_bytes: int) -> None:
+        """Look, now and then, whether it can still come to a good end.
+
+        Args:
+            documents: how many are read so far.
+            raw_bytes: their size.
+
+        Raises:
+            ServerError: it cannot, and the message says why.
+        """
+
+    def finish(self, catalog: Catalog, gone: Some[Namespace]) -> tuple[Catalog, Consistency]:  # noqa: ARG002 - nothing is, here
+        """End it, when every chunk was read.
+
+        Args:
+            catalog: what was to be read.
+            gone: what of it was no longer there.
+
+        Returns:
+            What was read, and how consistent it is.
+
+        Raises:
+            ServerError: it is not what was promised.
+        """
+        went, made = self.changes(catalog)
+        self.notes += [
+            f"{name} was {what} during the backup, which may hold only a part of it"
+            for name, what in went.items()
+        ]
+        self.notes += [f"{name} was made during the backup and is not in it" for name in made]
+        return catalog, Consistency(self.mode)
+
+    def changes(self, catalog: Catalog) -> tuple[dict[Namespace, str], list[Namespace]]:
+        """Which collections went since they were planned, each with how, and which came."""
+        with connect(self.readers[0]) as client, translated(self.readers[0]):
+            new = retrying(self.readers[0])(read_names, client, self.selection)
+        old = {one.namespace: one.uuid for one in catalog.collections if "$" not in one.name}
+        names = {uuid: name for name, uuid in new.items() if uuid is not None}
+        went = {}
+        for name, uuid in old.items():
+            if name in new and new[name] == uuid:
+                continue
+            if uuid in names:
+                went[name] = f"renamed to {names[uuid]}"
+            else:
+                went[name] = "dropped and made again" if name in new else "dropped"
+        made = [name for name, uuid in new.items() if name not in old and uuid not in old.values()]
+        return went, made

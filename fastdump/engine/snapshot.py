@@ -1,0 +1,251 @@
+"""Reading a replica set as it was at one moment, which the server shows for a while."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection as Some
+from collections.abc import Sequence
+from dataclasses import replace
+from types import TracebackType
+
+from fastdump.engine.reading import Reading
+from fastdump.errors import (
+    CollectionChangedError,
+    FastdumpError,
+    IncompleteError,
+    SnapshotUnavailableError,
+    UsageError,
+)
+from fastdump.model import (
+    Catalog,
+    Chunk,
+    ClusterTime,
+    Collection,
+    Connection,
+    Consistency,
+    Namespace,
+    ReadOptions,
+    Selection,
+)
+from fastdump.mongo import snapshot
+from fastdump.mongo.catalog import read_catalog
+from fastdump.mongo.client import Client, connect, translated
+from fastdump.mongo.retry import retrying
+from fastdump.progress import Reporter
+
+__all__ = ["SnapshotReading"]
+
+_ATTEMPTS = 5
+"""How often to look for a moment at which the catalog is what was planned."""
+
+_FASTEST = 500e6
+"""Bytes of documents a second that nothing exceeded yet: what would take too long even so is not
+begun. What is really read decides later."""
+
+_LOOK_AFTER_SECONDS = 10
+_LATEST_LOOK = 0.1
+"""Of the history, where that is short."""
+
+_DOUBT = 1.2
+"""An estimate must exceed the history by so much before anything is given up for it."""
+
+_CAUTION = 0.8
+"""But the history is raised earlier, and to twice as much as is expected."""
+
+
+class SnapshotReading(Reading):
+    """All documents are read as they were at one moment, which is taken when the plan is made.
+
+    Args:
+        readers: the members of a replica set that share the reading, or mongos.
+        selection: what of it.
+        workers: how many processes share the work.
+        reporter: hears what the user should know at once.
+        how: whether the server's history may be raised, and how fast it is read.
+    """
+
+    mode = "snapshot"
+
+    def __init__(
+        self,
+        readers: Sequence[Connection],
+        selection: Selection,
+        workers: int,
+        reporter: Reporter,
+        how: ReadOptions,
+    ) -> None:
+        super().__init__(readers, selection, workers, reporter)
+        self._how = how
+        self._total = 0
+        self._began = 0.0
+        """When the moment was, on the monotonic clock."""
+        self._kept: int | None = None
+        """Seconds that the least of the servers keeps."""
+        self._before: dict[Connection, int] = {}
+        """The same of each, before it was raised."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Put back for how long the servers keep their history."""
+        failures = []
+        for connection, seconds in self._before.items():
+            try:
+                with connect(connection) as client, translated(connection):
+                    retrying(connection)(snapshot.keep_history, client, seconds)
+            except FastdumpError as failure:
+                failures.append(f"{failure}; put it back by hand: {_by_hand(connection, seconds)}")
+        if failures and not isinstance(error, KeyboardInterrupt | SystemExit):
+            before = f"{error}; and " if error else ""
+            raise IncompleteError(
+                f"{before}{snapshot.WINDOW} is still raised: {'; '.join(failures)}"
+            )
+
+    def plan(self) -> tuple[Catalog, list[Chunk]]:
+        """What there was at a moment that is taken now, and in which chunks to read it."""
+        for _attempt in range(_ATTEMPTS):
+            catalog, chunks = super().plan()
+            with connect(self.readers[0]) as client, translated(self.readers[0]):
+                self.at = at = snapshot.now(client)
+                # A collection is its UUID. What was there before and after was there at the moment.
+                after = read_catalog(client, self.readers[0], self.selection)
+                self._start(client, catalog)
+            if _described(catalog) == _described(after):
+                break
+        there = {(one.namespace, one.uuid) for one in after.collections}
+        kept = [one for one in catalog.collections if (one.namespace, one.uuid) in there]
+        uuids = {one.namespace: one.uuid for one in kept}
+        of_later = self._of_later(at, kept)
+        return replace(catalog, collections=tuple(kept)), [
+            chunk
+            if chunk.namespace in of_later
+            else replace(chunk, at=at, uuid=uuids[chunk.namespace])
+            for chunk in chunks
+            if chunk.namespace in uuids
+        ]
+
+    def _of_later(self, at: ClusterTime, collections: Sequence[Collection]) -> set[Namespace]:
+        """Capped collections that the server does not show as they were, as from 8.0 on it does."""
+        with connect(self.readers[0]) as client, translated(self.readers[0]):
+            return {
+                one.namespace
+                for one in collections
+                if one.capped and not snapshot.can_read_at(client, one.data, at)
+            }
+
+    def resumes(self, at: ClusterTime | None, catalog: Catalog) -> bool:
+        """Whether the moment of another run can still be read."""
+        if at is None or not super().resumes(at, catalog):
+            return False
+        try:
+            with connect(self.readers[0]) as client, translated(self.readers[0]):
+                self._start(client, catalog)
+        except SnapshotUnavailableError:
+            return False
+        return True
+
+    def check(self, documents: int, raw_bytes: int) -> None:  # noqa: ARG002
+        """Give up, or raise the history, as soon as it is clear that it will not suffice."""
+        if self._kept is None or not raw_bytes:
+            return
+        took = time.monotonic() - self._began
+        if took > min(_LOOK_AFTER_SECONDS, _LATEST_LOOK * self._kept):
+            self._need(took * max(self._total, raw_bytes) / raw_bytes)
+
+    def finish(self, catalog: Catalog, gone: Some[Namespace]) -> tuple[Catalog, Consistency]:
+        """All of it is of the moment; what was dropped before it was read is left out."""
+        assert self.at is not None  # noqa: S101 - a plan was made
+        went, made = self.changes(catalog)
+        for name in gone:
+            if "dropped" not in went.get(name, ""):
+                raise CollectionChangedError(
+                    f"{name} was {went.get(name, 'changed')} during the backup, and cannot be read "
+                    "any more as it was; run the same command again"
+                )
+        kept = tuple(one for one in catalog.collections if one.namespace not in gone)
+        of_later = self._of_later(self.at, kept)
+        for name, what in went.items():
+            meaning = "and is in it"
+            if name in gone:
+                meaning = "before it was read, and is not in it"
+            elif name in of_later:
+                meaning = "which may hold only a part of it"
+            self.notes.append(f"{name} was {what} during the backup, {meaning}")
+        self.notes += [f"{name} was made during the backup and is not in it" for name in made]
+        self.notes += [
+            f"{name} is capped, and this server does not show such as they were: what is in the "
+            "backup of it is of later than the rest"
+            for name in sorted(of_later)
+        ]
+        return replace(catalog, collections=kept), Consistency(
+            self.mode, self.at.moment, self.at, tuple(map(str, sorted(of_later)))
+        )
+
+    def _start(self, client: Client, catalog: Catalog) -> None:
+        """See that the moment can be read, and for how long."""
+        assert self.at is not None  # noqa: S101 - it was just taken
+        self._began = time.monotonic() - (snapshot.now(client).seconds - self.at.seconds)
+        self._total = catalog.raw_bytes
+        some = next((one for one in catalog.collections if one.uuid is not None), None)
+        if some is not None and not snapshot.can_read_at(client, some.data, self.at):
+            raise SnapshotUnavailableError(
+                f"{self.readers[0].shown} does not show how it was at {self.at} (a moment ago, "
+                "or when an earlier run began): a majority of the replica set must be up, and "
+                "its storage engine must be WiredTiger"
+            )
+        if self._kept is None:
+            self._kept = min(filter(None, map(_kept, self.readers)), default=None)
+            if self._kept is None and self._how.raise_snapshot_window:
+                raise UsageError(
+                    "--raise-snapshot-window needs a user who may read and set parameters of "
+                    f"{self.readers[0].shown}, as with the roles clusterMonitor and hostManager, "
+                    "and no mongos between"
+                )
+        self._need(catalog.raw_bytes / min(_FASTEST, (self._how.max_rate or math.inf) * 1e6))
+
+    def _need(self, seconds: float) -> None:
+        """See that the servers keep their history for so long."""
+        may_raise = self._how.raise_snapshot_window
+        if self._kept is None or seconds < self._kept * (_CAUTION if may_raise else _DOUBT):
+            return
+        if not may_raise:
+            raise SnapshotUnavailableError(
+                f"reading takes about {seconds:,.0f} s, and {self.readers[0].shown} keeps its "
+                f"history for {self._kept:,} s only ({snapshot.WINDOW}): have it raised meanwhile "
+                "with --raise-snapshot-window, or use --consistency oplog, or none"
+            )
+        self._raise(math.ceil(2 * seconds) + 1)
+
+    def _raise(self, seconds: int) -> None:
+        for connection in self.readers:
+            before = self._before.get(connection) or _kept(connection)
+            if before is None or before >= seconds:
+                continue
+            with connect(connection) as client, translated(connection):
+                # Before it is raised, so that whatever interrupts this, it is put back.
+                self._before[connection] = before
+                snapshot.keep_history(client, seconds)
+            self.reporter.note(
+                f"{connection.shown} keeps its history for {seconds:,} s until this has ended; if "
+                f"fastdump is killed, put it back: {_by_hand(connection, before)}"
+            )
+        self._kept = seconds
+
+
+def _described(catalog: Catalog) -> list[Collection]:
+    """Without what changes with every document."""
+    return [replace(one, documents=0, raw_bytes=0) for one in catalog.collections]
+
+
+def _kept(connection: Connection) -> int | None:
+    with connect(connection) as client, translated(connection):
+        return snapshot.history_seconds(client)
+
+
+def _by_hand(connection: Connection, seconds: int) -> str:
+    where = connection.member or connection.shown
+    return f"db.adminCommand({{setParameter: 1, {snapshot.WINDOW}: {seconds}}}) on {where}"

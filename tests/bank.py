@@ -1,0 +1,139 @@
+"""A bank whose books balance in every moment, and in hardly any mixture of moments.
+
+A thousand accounts in four collections that are read in different ways. Each transaction moves
+money between two accounts, now and then closes one or opens another, counts the move in both, and
+at last in a counter. `python -m tests.bank URI DATABASE SEED` is one of its customers.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pymongo import MongoClient, WriteConcern
+from pymongo.client_session import ClientSession
+from pymongo.database import Database
+
+ACCOUNTS = 1000
+BALANCE = 100
+CUSTOMERS = 3
+PAPER = "x" * 4000
+"""So that a collection of accounts is large enough to be cut."""
+
+Bank = Database[dict[str, Any]]
+
+
+def found(bank: Bank) -> None:
+    """Open the bank."""
+    # Read by ranges of _id, as clustered collections are; by record ids; by record ids in an order
+    # that has nothing to do with theirs; and in one go.
+    bank.create_collection("clustered", clusteredIndex={"key": {"_id": 1}, "unique": True})
+    each = ACCOUNTS // 4
+    for name in ("clustered", "records", "random"):
+        bank[name].insert_many(
+            {"_id": _identity(name, n), "balance": BALANCE, "moves": 0, "paper": PAPER}
+            for n in range(each)
+        )
+    bank["whole"].insert_many({"_id": n, "balance": BALANCE, "moves": 0} for n in range(each))
+    bank["counter"].insert_one({"_id": "moves", "n": 0})
+
+
+def _identity(name: str, number: int) -> object:
+    return str(uuid.uuid4()) if name == "random" else number
+
+
+def errors(bank: Bank) -> list[str]:
+    """What is wrong with the books; nothing where all of it is of one moment."""
+    balance = moves = 0
+    for name in ("clustered", "records", "random", "whole"):
+        for account in bank[name].find({}, {"balance": 1, "moves": 1}):
+            balance += account["balance"]
+            moves += account["moves"]
+    counter = bank["counter"].find_one()
+    assert counter is not None
+    wrong = []
+    if balance != ACCOUNTS * BALANCE:
+        wrong.append(f"the balance is {balance}")
+    if moves != 2 * counter["n"]:
+        wrong.append(f"the accounts moved {moves} times, the counter says {counter['n']}")
+    return wrong
+
+
+@contextmanager
+def customers(uri: str, database: str) -> Iterator[None]:
+    """Have several at once move money until the end."""
+    running = [
+        subprocess.Popen([sys.executable, "-m", "tests.bank", uri, database, str(seed)])
+        for seed in range(CUSTOMERS)
+    ]
+    try:
+        yield
+        assert [one.poll() for one in running] == [None] * CUSTOMERS
+    finally:
+        for one in running:
+            one.terminate()
+            one.wait()
+
+
+def _move(bank: Bank, chance: random.Random, session: ClientSession) -> None:
+    names = ("clustered", "records", "random", "whole")
+    source, target = chance.choice(names), chance.choice(names)
+    one = _account(bank, source, chance, session)
+    other = _account(bank, target, chance, session)
+    if one["_id"] == other["_id"]:
+        return
+    amount = chance.randint(1, 20)
+    match chance.randrange(10):
+        case 0:  # closed, and what is left goes to the other
+            bank[source].delete_one({"_id": one["_id"]}, session=session)
+            _change(bank, target, other, one["balance"], one["moves"] + 2, session)
+        case 1:  # opened with money of the other
+            identity = _identity(target, chance.getrandbits(40))
+            opened = {"_id": identity, "balance": amount, "moves": 1, "paper": PAPER}
+            bank[target].insert_one(opened, session=session)
+            _change(bank, source, one, -amount, 1, session)
+        case _:
+            _change(bank, source, one, -amount, 1, session)
+            _change(bank, target, other, amount, 1, session)
+    bank["counter"].update_one({"_id": "moves"}, {"$inc": {"n": 1}}, session=session)
+
+
+def _account(
+    bank: Bank, name: str, chance: random.Random, session: ClientSession
+) -> dict[str, Any]:
+    query = (
+        {"_id": {"$gte": str(uuid.UUID(int=chance.getrandbits(128)))}} if name == "random" else {}
+    )
+    skip = 0 if query else chance.randrange(50)
+    chosen = bank[name].find_one(query, {"paper": 0}, skip=skip, session=session)
+    return chosen or bank[name].find_one({}, {"paper": 0}, session=session) or {}
+
+
+def _change(
+    bank: Bank, name: str, account: dict[str, Any], amount: int, moves: int, session: ClientSession
+) -> None:
+    bank[name].update_one(
+        {"_id": account["_id"]}, {"$inc": {"balance": amount, "moves": moves}}, session=session
+    )
+
+
+def main(uri: str, database: str, seed: str) -> None:
+    """Move money until terminated; a transaction left open would keep its locks for a minute."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    chance = random.Random(int(seed))
+    with MongoClient[dict[str, Any]](uri) as client, client.start_session() as session:
+        while True:
+            session.with_transaction(
+                lambda one: _move(client[database], chance, one),
+                write_concern=WriteConcern(1),
+            )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
