@@ -14,7 +14,17 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn, Protocol
 
-from fastdump.cli import backup, configuration, copy, demo, listing, prune, restore, verify
+from fastdump.cli import (
+    backup,
+    configuration,
+    copy,
+    demo,
+    listing,
+    prune,
+    restore,
+    unlock,
+    verify,
+)
 from fastdump.cli.options import add_everywhere, add_files, settings_of
 from fastdump.config import Settings
 from fastdump.errors import FastdumpError
@@ -45,6 +55,7 @@ _COMMANDS: dict[str, tuple[_Command, list[str]]] = {
     "list": (listing, ["ls"]),
     "verify": (verify, []),
     "prune": (prune, []),
+    "unlock": (unlock, []),
     "config": (configuration, []),
     "demo": (demo, []),
 }

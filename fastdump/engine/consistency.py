@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from fastdump.engine.lock import LockedReading, release_stale
 from fastdump.engine.reading import Reading
 from fastdump.engine.snapshot import SnapshotReading
 from fastdump.errors import SnapshotUnavailableError, UsageError
@@ -43,6 +44,8 @@ def read_consistently(
         ServerError: the server cannot be reached or refuses.
         UsageError: it does not offer what is wanted.
     """
+    for connection in readers:
+        release_stale(connection, reporter)
     reading = _chosen(how, readers, selection, workers, reporter)
     try:
         with reading:
@@ -76,6 +79,8 @@ def _chosen(
                 "replica set, if only of one member, of MongoDB 6.0 or later: make it one, or "
                 "use --consistency lock"
             )
+    if how.consistency == "lock":
+        return LockedReading(readers, selection, workers, reporter, how)
     reading = Reading(readers, selection, workers, reporter)
     if how.consistency == "auto":
         reading.notes.append(

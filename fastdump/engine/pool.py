@@ -27,7 +27,7 @@ from typing import Generic, NoReturn, Protocol, TypeVar
 
 from fastdump.errors import IncompleteError
 
-__all__ = ["Meter", "Worker", "WorkerPool", "warm_up"]
+__all__ = ["Meter", "Worker", "WorkerPool", "warm_up", "without_main_module"]
 
 _TICK_SECONDS = 0.1
 _MAX_DEATHS = 3
@@ -50,15 +50,27 @@ def warm_up() -> None:
 
 
 class Meter:
-    """Documents and bytes done by one worker, readable by the coordinator while it works."""
+    """Documents and bytes done by one worker, readable by the coordinator while it works.
 
-    def __init__(self, cells: MutableSequence[int]) -> None:
+    Args:
+        cells: where both are kept.
+        on_tick: called with both now and then, where the worker is the coordinator itself.
+    """
+
+    def __init__(
+        self, cells: MutableSequence[int], on_tick: Callable[[int, int], None] | None = None
+    ) -> None:
         self._cells = cells
+        self._on_tick = on_tick
+        self._ticked = time.monotonic()
 
     def add(self, documents: int, raw_bytes: int) -> None:
         """So much more is done."""
         self._cells[0] += documents
         self._cells[1] += raw_bytes
+        if self._on_tick is not None and time.monotonic() - self._ticked > _TICK_SECONDS:
+            self._ticked = time.monotonic()
+            self._on_tick(*self.total)
 
     def reset(self, total: tuple[int, int]) -> None:
         """Forget what was done beyond that total."""
@@ -95,7 +107,7 @@ class _Process:
         self.meter = Meter(cells)
         context = multiprocessing.get_context("forkserver")
         self.executor = ProcessPoolExecutor(1, context, _begin, (worker, cells))
-        with _no_main_module():
+        with without_main_module():
             # The process starts at the first job.
             self._pid = self.executor.submit(os.getpid)
 
@@ -187,7 +199,7 @@ class WorkerPool(Generic[W, Job, Result]):
         self._tick()
 
     def _run_here(self) -> Iterator[tuple[Job, Result]]:
-        self._worker.meter = Meter([0, 0])
+        self._worker.meter = Meter([0, 0], self._on_tick)
         self._meters.append(self._worker.meter)
         while self._pending:
             work, job = self._pending.popleft()
@@ -287,7 +299,7 @@ def _call(work: Callable[[W, Job], Result], job: Job) -> Result:
 
 
 @contextmanager
-def _no_main_module() -> Iterator[None]:
+def without_main_module() -> Iterator[None]:
     """Processes started within do not import the main module again, as they otherwise would.
 
     Workers need nothing of it. It costs 60 ms in each, and would begin the work once more where

@@ -92,4 +92,32 @@ def test_snapshots_balance(replica_set: Server, server: Server, tmp_path: Path) 
             assert report.consistency.cluster_time is not None
             assert restored(server, tmp_path) == []
             noted |= {note.rpartition("during the backup")[2] for note in report.notes}
-    assert " and is not in it" in noted
+    assert {", before it was read, and is not in it", " and is not in it"} <= noted
+
+
+def test_locked_it_balances(replica_set: Server, server: Server, tmp_path: Path) -> None:
+    reading = ReadOptions(consistency="lock", max_rate=10)
+    with opened(replica_set) as name, comings_and_goings(replica_set, name):
+        for _round in range(ROUNDS):
+            report = fastdump.backup(
+                replica_set.uri, db=name, folder=tmp_path, workers=2, reading=reading
+            )
+            assert report.consistency.mode == "lock"
+            assert restored(server, tmp_path) == []
+
+
+@pytest.mark.parametrize("consistency", ["auto", "lock"])
+def test_copies_balance(replica_set: Server, server: Server, consistency: str) -> None:
+    reading = ReadOptions(consistency=consistency, max_rate=10)
+    with opened(replica_set) as name, comings_and_goings(replica_set, name):
+        for _round in range(ROUNDS // 2):
+            target = server.new_database()
+            report = fastdump.copy(
+                replica_set.uri, server.uri, db=name, target_db=target, workers=2,
+                exclude=["made*"], reading=reading,
+            )  # fmt: skip
+            assert report.complete
+            assert report.consistency.moment is not None
+            with server.client() as client:
+                assert bank.errors(client[target]) == []
+                client.drop_database(target)

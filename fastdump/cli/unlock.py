@@ -1,0 +1,43 @@
+"""Unlock a server that --consistency lock left locked, or somebody else did."""
+
+from __future__ import annotations
+
+import argparse
+
+from fastdump.cli.options import add_retry, add_server, add_yes, asked_connection, confirm
+from fastdump.config import SOURCE, Settings
+
+__all__ = ["add_options", "run"]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `unlock`."""
+    add_server(parser, SOURCE)
+    add_retry(parser)
+    add_yes(parser)
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Do it; returns the exit code."""
+    from fastdump.mongo import fsync_lock
+    from fastdump.mongo.client import connect, translated
+
+    connection = asked_connection(settings, SOURCE)
+    with connect(connection) as client, translated(connection):
+        found = fsync_lock.holders(client)
+        if not fsync_lock.is_locked(client):
+            print(f"{connection.shown} is not locked")
+            return 0
+        if any(holder.alive for holder in found):
+            confirm(f"A backup that runs keeps {connection.shown} locked. Unlock?", yes=options.yes)
+        elif not found:
+            confirm(f"Somebody else locked {connection.shown}. Unlock?", yes=options.yes)
+        for holder in found:
+            fsync_lock.release(client, holder)
+        if not found:
+            fsync_lock.unlock(client)
+        if fsync_lock.is_locked(client):
+            print(f"one lock of {connection.shown} is taken back, but there is another")
+            return 1
+    print(f"{connection.shown} is unlocked")
+    return 0

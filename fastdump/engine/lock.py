@@ -1,0 +1,111 @@
+"""Reading a server that nobody can write to meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection as Some
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from types import TracebackType
+
+from fastdump.engine.guard import Guard
+from fastdump.engine.reading import Reading
+from fastdump.errors import FastdumpError, UsageError
+from fastdump.model import Catalog, Connection, Consistency, Namespace, ReadOptions, Selection
+from fastdump.mongo import fsync_lock
+from fastdump.mongo.catalog import read_catalog
+from fastdump.mongo.client import connect, translated
+from fastdump.progress import Reporter
+
+__all__ = ["LockedReading", "release_stale"]
+
+_TURNS, _TURN_SECONDS = 10, 0.1
+"""Until the server has noticed that a connection is gone."""
+
+
+class LockedReading(Reading):
+    """Everything is of the moment at which the server was locked.
+
+    Args:
+        readers: the server.
+        selection: what of it.
+        workers: how many processes share the work.
+        reporter: hears what the user should know at once.
+        how: for how long others may be kept from writing.
+    """
+
+    mode = "lock"
+    can_resume = False
+
+    def __init__(
+        self,
+        readers: Sequence[Connection],
+        selection: Selection,
+        workers: int,
+        reporter: Reporter,
+        how: ReadOptions,
+    ) -> None:
+        super().__init__(readers, selection, workers, reporter)
+        if len(readers) > 1:
+            raise UsageError(
+                "--consistency lock is for one server, and these are several: use snapshot"
+            )
+        with connect(readers[0]) as client:
+            found = read_catalog(client, readers[0], selection).collections
+        some = next((one.data for one in found if one.has_data), None)
+        if some is None:
+            raise UsageError("there are only views to read, for which no lock is needed")
+        self._some = some
+        self._max_seconds = how.max_lock_seconds
+        self._locked: datetime | None = None
+
+    def __enter__(self) -> Reading:
+        """Lock the server."""
+        self._guard = Guard(self.readers[0], self._some, self._max_seconds)
+        try:
+            self._locked = self._guard.start()
+        except BaseException:
+            self._guard.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Unlock it, if `finish` did not come to that."""
+        if self._guard.close():
+            return
+        # The guard was killed, or still tries.
+        with suppress(FastdumpError):
+            for _turn in range(_TURNS):
+                release_stale(self.readers[0], self.reporter)
+                time.sleep(_TURN_SECONDS)
+        self.reporter.note(f"see that {self.readers[0].shown} is unlocked: fastdump unlock")
+
+    def check(self, documents: int, raw_bytes: int) -> None:  # noqa: ARG002
+        """See that the server is still locked."""
+        self._guard.check()
+
+    def finish(self, catalog: Catalog, gone: Some[Namespace]) -> tuple[Catalog, Consistency]:  # noqa: ARG002 - nothing can go
+        """Unlock it, which shows that it was locked until now."""
+        self._guard.end()
+        return catalog, Consistency(self.mode, self._locked)
+
+
+def release_stale(connection: Connection, reporter: Reporter) -> None:
+    """Unlock a server that a run locked which is gone.
+
+    Raises:
+        ServerError: the server cannot be reached, or the user has no right to do this.
+    """
+    with connect(connection) as client, translated(connection):
+        for holder in fsync_lock.holders(client):
+            if not holder.alive and fsync_lock.release(client, holder):
+                reporter.note(
+                    f"{connection.shown} was still locked by a run that was killed; it is "
+                    "unlocked now"
+                )
