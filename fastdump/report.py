@@ -105,6 +105,8 @@ class LoadReport(_Totals):
     """Why they could not be, and how many for each reason."""
     failures: tuple[str, ...]
     """What else could not be done: an index that cannot be built, a file that is damaged."""
+    operations: int = 0
+    """How many of the oplog were replayed."""
     interruptions: int = 0
     """How often a server went away, and loading went on."""
     notes: tuple[str, ...] = ()
@@ -121,6 +123,8 @@ class RestoreReport(LoadReport):
 
     name: str
     path: Path
+    consistency: Consistency | None
+    """How what was restored relates in time; None where nobody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from fastdump.config import (
     Files,
     Origin,
     Settings,
+    cluster_time,
     one_of,
 )
 from fastdump.errors import UsageError
@@ -196,6 +197,10 @@ def load_options_of(settings: Settings, options: argparse.Namespace) -> LoadOpti
     """
     if options.preserve_uuid and not options.drop:
         raise UsageError("--preserve-uuid needs --drop: a collection that is there keeps its UUID")
+    replay = getattr(options, "oplog_replay", False)
+    limit = settings.parsed("oplog-limit", cluster_time) if replay else None
+    if not replay and getattr(options, "oplog_limit", None):
+        raise UsageError("--oplog-limit says where --oplog-replay ends: add that")
     return LoadOptions(
         drop=options.drop,
         indexes=not options.no_indexes,
@@ -208,6 +213,8 @@ def load_options_of(settings: Settings, options: argparse.Namespace) -> LoadOpti
         check_documents=options.objcheck,
         salvage=getattr(options, "salvage", False),
         users_and_roles=getattr(options, "users_and_roles", False),
+        oplog_replay=replay,
+        oplog_limit=limit,
         write_concern=settings.text("write-concern"),
     )
 

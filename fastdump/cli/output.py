@@ -193,6 +193,7 @@ def loaded(report: LoadReport, verb: str, *, quiet: bool) -> int:
         print(
             f"\n{report.inserted:,} documents inserted, {report.replaced:,} replaced, "
             f"{report.unchanged:,} were there already; {report.indexes} indexes in place"
+            + (f"; {report.operations:,} operations replayed" if report.operations else "")
         )
     if report.complete:
         return 0

@@ -22,7 +22,7 @@ from fastdump.cli.options import (
     confirm,
     load_options_of,
 )
-from fastdump.cli.output import about_held, loaded, notes, shown_database, size
+from fastdump.cli.output import about_held, consistent, loaded, notes, shown_database, size
 from fastdump.config import TARGET, Settings
 from fastdump.patterns import Patterns, Renaming
 
@@ -43,6 +43,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_users_and_roles(parser)
     add_workers(parser)
     add_retry(parser)
+    parser.add_argument(
+        "--oplog-replay",
+        action="store_true",
+        help="replay what happened while the backup was made, so that all of it is of one moment",
+    )
+    parser.add_argument(
+        "--oplog-limit",
+        metavar="SECONDS[:N]",
+        help="replay only what happened before that second since 1970, and before the Nth "
+        "operation in it (FASTDUMP_OPLOG_LIMIT)",
+    )
     parser.add_argument(
         "--salvage",
         action="store_true",
@@ -99,6 +110,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         return 0
     confirm(f"Restore backup {plan.backup.path} into {target}?", yes=options.yes)
     report = restore(plan, workers=settings.workers, reporter=reporter)
+    if not options.quiet and report.consistency is not None:
+        consistent(report.consistency)
     return loaded(report, "restore", quiet=options.quiet)
 
 

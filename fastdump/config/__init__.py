@@ -19,7 +19,7 @@ from fastdump.config.names import (
     Origin,
     default_workers,
 )
-from fastdump.config.parsers import one_of, switch, whole_number
+from fastdump.config.parsers import cluster_time, one_of, switch, whole_number
 from fastdump.config.settings import SEPARATOR, Settings, Shown, read_text
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Origin",
     "Settings",
     "Shown",
+    "cluster_time",
     "database_of",
     "default_workers",
     "described",

@@ -199,6 +199,7 @@ OPTIONS: dict[str, tuple[Name, str]] = {
     "ns-exclude": (_option("ns-exclude"), ""),
     "ns-from": (_option("ns-from"), ""),
     "ns-to": (_option("ns-to"), ""),
+    "oplog-limit": (_option("oplog-limit"), ""),
     "progress": (_option("progress"), "auto"),
     "size": (_option("size"), "200"),
 }

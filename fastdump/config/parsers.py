@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-__all__ = ["mode", "names", "one_of", "positive", "switch", "whole_number"]
+from fastdump.model import ClusterTime
+
+__all__ = ["cluster_time", "mode", "names", "one_of", "positive", "switch", "whole_number"]
 
 
 def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
@@ -37,6 +39,16 @@ def mode(text: str) -> int:
     if re.fullmatch(r"0?[0-7]{3}", text.strip()) and int(text, 8) & 0o600 == 0o600:
         return int(text, 8)
     raise ValueError("permissions of files such as 600 or 640")
+
+
+def cluster_time(text: str) -> ClusterTime | None:
+    """A moment of an oplog, as mongorestore takes it; nothing is none."""
+    if not text:
+        return None
+    found = re.fullmatch(r"(\d{1,10})(?::(\d{0,10}))?", text.strip(), re.ASCII)
+    if not found:
+        raise ValueError("seconds since 1970 and a place in that second, as 1764009600:1")
+    return ClusterTime(int(found[1]), int(found[2] or 0))
 
 
 def positive(text: str) -> float | None:

@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -14,6 +15,7 @@ from blake3 import blake3
 from fastdump.codec.bson import Batch
 from fastdump.engine import planner
 from fastdump.engine.consistency import read_consistently
+from fastdump.engine.oplog import OPLOG_COLLECTION
 from fastdump.engine.packing import describe_losses, packer
 from fastdump.engine.pool import WorkerPool
 from fastdump.engine.prune import prune
@@ -27,6 +29,7 @@ from fastdump.errors import (
     UsageError,
 )
 from fastdump.model import (
+    Bounds,
     Catalog,
     Chunk,
     Connection,
@@ -97,7 +100,7 @@ def backup(
     return BackupReport(
         name=writer.name,
         path=writer.path,
-        databases=tuple(sorted({found.database for found in catalog.collections})),
+        databases=tuple(sorted({found.database for found in catalog.collections} - {""})),
         server=catalog.server,
         consistency=written.consistency,
         workers=written.fetched.workers,
@@ -146,7 +149,8 @@ class _Writing:
         """Plan, fetch, and put in place."""
         writer, planned, chunks = self._resumed(reading) if self.resume else self._new(reading)
         try:
-            fetched = self._fetch_all(reading, writer, planned.catalog, chunks)
+            with self._keeping_oplog(reading, writer):
+                fetched = self._fetch_all(reading, writer, planned.catalog, chunks)
             catalog, consistency = reading.finish(planned.catalog, fetched.gone)
             writer.commit(catalog, planned.started, datetime.now(UTC), consistency)
         except BaseException:
@@ -157,6 +161,8 @@ class _Writing:
     def _new(self, reading: Reading) -> tuple[BackupWriter, Planned, Sequence[Chunk]]:
         started = datetime.now(UTC)
         catalog, chunks = reading.plan()
+        if reading.keeps_oplog:
+            catalog = replace(catalog, collections=(*catalog.collections, OPLOG_COLLECTION))
         writer = self.destination.begin(
             started.astimezone().replace(tzinfo=None), catalog, self.workers
         )
@@ -193,6 +199,25 @@ class _Writing:
             f"{self.destination.told}"
         )
         return blake3(told.encode()).hexdigest()
+
+    @contextmanager
+    def _keeping_oplog(self, reading: Reading, writer: BackupWriter) -> Iterator[None]:
+        """Have what happens within written into the backup, if that is wanted."""
+        if not reading.keeps_oplog:
+            yield
+            return
+        if writer.encoding is Encoding.JSON:
+            raise UsageError("Komodo's own restore knows no oplog: use --layout komodo for it")
+        (chunk,) = planner.cut(OPLOG_COLLECTION, Bounds())
+        began, places = time.monotonic(), list[int]()
+        packing = packer(writer.encoding, self.level if writer.compressed else None, chunk)
+        with (
+            writer.outputs.opened(chunk) as output,
+            reading.keeping(lambda batch: places.append(output.write(packing.pack(batch)))),
+        ):
+            yield
+            reading.end()
+        writer.add(chunk, packing.part(time.monotonic() - began, places))
 
     def _fetch_all(
         self, reading: Reading, writer: BackupWriter, catalog: Catalog, chunks: Sequence[Chunk]

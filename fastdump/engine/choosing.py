@@ -13,15 +13,19 @@ from fastdump.model import (
     Backup,
     LoadOptions,
     Namespace,
+    Selection,
     StoredCollection,
 )
 from fastdump.mongo.authorization import TEMPORARY, Authorization
-from fastdump.mongo.catalog import is_servers_own
+from fastdump.mongo.catalog import is_selected, is_servers_own
 from fastdump.patterns import Patterns, Renaming
 
-__all__ = ["Chosen", "Filters", "choose"]
+__all__ = ["Chosen", "Filters", "choose", "target_of"]
 
 _SHOWN = 10
+
+_HOLDS_DATA = is_selected(Selection(None))
+"""Whether a collection is the user's, and not the server's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +109,25 @@ def _renamed(
             "one of them with --ns-include, or rename them with --ns-from and --ns-to"
         )
     for namespace, one in kept.items():
-        target = filters.renaming.renamed(namespace)
-        if target is None:
-            own = one.database if keeps else DEFAULT_DATABASE
-            target = Namespace(filters.database or own, one.name)
+        target = _target(backup, namespace, filters)
         yield namespace, replace(one, database=target.database, name=target.collection)
+
+
+def _target(backup: Backup, namespace: Namespace, filters: Filters) -> Namespace:
+    renamed = filters.renaming.renamed(namespace)
+    if renamed is not None:
+        return renamed
+    own = namespace.database if backup.layout in KEEPS_DATABASE else DEFAULT_DATABASE
+    return namespace._replace(database=filters.database or own)
+
+
+def target_of(backup: Backup, namespace: Namespace, filters: Filters) -> Namespace | None:
+    """What a collection that the backup does not have is called there; None for an unwanted one."""
+    keeps = backup.layout in KEEPS_DATABASE and filters.database is None
+    is_of_it = keeps or namespace.database in backup.databases
+    if not (is_of_it and _HOLDS_DATA(namespace) and _is_wanted(str(namespace), filters)):
+        return None
+    return _target(backup, namespace, filters)
 
 
 def _check_collisions(renamed: dict[Namespace, StoredCollection]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from fastdump.engine.lock import LockedReading, release_stale
+from fastdump.engine.oplog import OplogReading
 from fastdump.engine.reading import Reading
 from fastdump.engine.snapshot import SnapshotReading
 from fastdump.errors import SnapshotUnavailableError, UsageError
@@ -79,6 +80,8 @@ def _chosen(
                 "replica set, if only of one member, of MongoDB 6.0 or later: make it one, or "
                 "use --consistency lock"
             )
+    if how.consistency == "oplog":
+        return OplogReading(readers, selection, workers, reporter)
     if how.consistency == "lock":
         return LockedReading(readers, selection, workers, reporter, how)
     reading = Reading(readers, selection, workers, reporter)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
+from fastdump.codec.bson import Batch
 from fastdump.engine.consistency import read_consistently
-from fastdump.engine.loading import Loading, LoadWorker, Target, look_at
+from fastdump.engine.load_worker import LoadWorker, Operations, Target
+from fastdump.engine.loading import Loading, look_at
 from fastdump.engine.reading import Reading
+from fastdump.engine.spool import Spool
 from fastdump.engine.worker import ServerWorker
 from fastdump.errors import UsageError
 from fastdump.model import (
@@ -124,7 +128,6 @@ def copy(plan: CopyPlan, *, how: ReadOptions, workers: int, reporter: Reporter) 
 
 
 def _copy(plan: CopyPlan, reading: Reading, workers: int, reporter: Reporter) -> CopyReport:
-    target = Target(plan.connection, plan.how)
     read, chunks = reading.plan()
     # The chunks know where they are read; everything else is about the target from here on.
     catalog = _moved(read, plan.database)
@@ -132,10 +135,11 @@ def _copy(plan: CopyPlan, reading: Reading, workers: int, reporter: Reporter) ->
         replace(chunk, namespace=chunk.namespace._replace(database=plan.database))
         for chunk in chunks
     ]
-    run = Loading(target, catalog.collections, pieces, reporter, reading.check)
-    documents = sum(found.documents for found in catalog.collections)
-    worker = _Worker(target, plan.readers)
-    run.run("copy", documents, catalog.raw_bytes, workers, worker)
+    with Spool() as spool, reading.keeping(spool.keep):
+        target = Target(plan.connection, plan.how, None, _operations(plan, reading, spool))
+        run = Loading(target, catalog.collections, pieces, reporter, reading.check)
+        documents = sum(found.documents for found in catalog.collections)
+        run.run("copy", documents, catalog.raw_bytes, workers, _Worker(target, plan.readers))
     _read, consistency = reading.finish(read, ())
     return run.report(
         partial(
@@ -146,6 +150,18 @@ def _copy(plan: CopyPlan, reading: Reading, workers: int, reporter: Reporter) ->
             notes=(*plan.notes, *reading.notes),
         )
     )
+
+
+def _operations(plan: CopyPlan, reading: Reading, spool: Spool) -> Operations | None:
+    """The source's oplog, for when its documents are in the target."""
+    if not reading.keeps_oplog:
+        return None
+
+    def batches() -> Iterator[Batch]:
+        reading.end()
+        yield from spool.batches()
+
+    return Operations(batches, lambda name: name._replace(database=plan.database))
 
 
 def _moved(catalog: Catalog, database: str) -> Catalog:

@@ -6,56 +6,32 @@ What restore and copy share. Where documents come from is the worker's affair.
 from __future__ import annotations
 
 import time
-from abc import abstractmethod
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
-from queue import SimpleQueue
-from typing import Generic, Protocol, TypeVar
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
-from fastdump.codec.bson import Batch
 from fastdump.engine import planner
+from fastdump.engine.load_worker import IndexJob, LoadWorker, Operations, Piece, Target
 from fastdump.engine.pool import WorkerPool
-from fastdump.engine.worker import ServerWorker
 from fastdump.errors import UsageError
-from fastdump.model import CollectionKind, Connection, Definition, Loaded, LoadOptions, Namespace
-from fastdump.mongo import authorization, indexes, schema, timestamps
-from fastdump.mongo.authorization import Authorization
+from fastdump.model import (
+    ClusterTime,
+    CollectionKind,
+    Connection,
+    Definition,
+    Loaded,
+    LoadOptions,
+    Namespace,
+)
+from fastdump.mongo import authorization, schema
 from fastdump.mongo.client import Client, connect, server_info, translated, write_concern
-from fastdump.mongo.load import MAX_NAMED, Loader
+from fastdump.mongo.load import MAX_NAMED
+from fastdump.mongo.replay import Replay
 from fastdump.mongo.retry import retrying
 from fastdump.progress import Reporter
 from fastdump.report import CollectionReport, LoadReport
 
-__all__ = ["LoadWorker", "Loading", "Piece", "Target", "keeps_order", "look_at"]
-
-
-class Piece(Hashable, Protocol):
-    """What one worker loads in one go: some documents of one collection."""
-
-    @property
-    def namespace(self) -> Namespace:
-        """The collection's name on the target."""
-
-    @property
-    def raw_bytes(self) -> int:
-        """An estimate of the size of its documents."""
-
-
-P = TypeVar("P", bound=Piece)
-R = TypeVar("R", bound=LoadReport)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where documents go, and how."""
-
-    connection: Connection
-    how: LoadOptions
-    authorization: Authorization | None = None
-    """Users and roles among what is loaded."""
+__all__ = ["Loading", "keeps_order", "look_at"]
 
 
 def look_at(
@@ -103,6 +79,10 @@ def _mixed(definition: Definition) -> str:
     )
 
 
+P = TypeVar("P", bound=Piece)
+R = TypeVar("R", bound=LoadReport)
+
+
 class Loading(Generic[P]):
     """One loading while it runs.
 
@@ -131,6 +111,9 @@ class Loading(Generic[P]):
         self.failures: list[str] = []
         """What could not be done, documents aside."""
         self._indexes = 0
+        self._operations = 0
+        self.replayed_to: ClusterTime | None = None
+        """The last operation that was replayed."""
         self._workers = 0
         self._seconds = 0.0
 
@@ -158,6 +141,8 @@ class Loading(Generic[P]):
             self._create()
             self._load(worker)
             self._create_views()
+            if self._target.operations is not None:
+                self._replay(self._target.operations, worker)
             self._merge_authorization()
         finally:
             self._reporter.stop()
@@ -181,7 +166,46 @@ class Loading(Generic[P]):
             reasons=tuple(sum((result.reasons for result in loaded), Counter[str]()).most_common()),
             failures=tuple(self.failures),
             interruptions=sum(result.interruptions for result in loaded),
+            operations=self._operations,
         )
+
+    @property
+    def _builds_indexes(self) -> bool:
+        """Whether a collection's indexes are built as soon as its documents are in."""
+        # On the way through an oplog, documents may break unique ones.
+        return self._target.how.indexes and self._target.operations is None
+
+    def _replay(self, operations: Operations, worker: LoadWorker[P]) -> None:
+        """Replay an oplog, then build the indexes that there were at its end."""
+        connection = self._target.connection
+        with connect(connection) as client, translated(connection):
+            replay = Replay(
+                client,
+                connection,
+                operations.name_of,
+                list(self._definitions.values()),
+                concern=write_concern(client, self._target.how.write_concern),
+                limit=operations.limit,
+            )
+            for batch in operations.batches():
+                if not replay.apply(batch):
+                    break
+            definitions = replay.end()
+        self._operations, self.replayed_to = replay.operations, replay.reached
+        if self._target.how.indexes:
+            self._build([one for one in definitions if one.indexes], worker)
+
+    def _build(self, definitions: Sequence[Definition], worker: LoadWorker[P]) -> None:
+        size = min(self._workers, len(definitions))
+        with WorkerPool[LoadWorker[P], P | IndexJob, Loaded | list[str]](
+            worker, size, lambda *_done: None
+        ) as pool:
+            for definition in definitions:
+                pool.submit(LoadWorker[P].do, IndexJob(definition))
+            for job, failures in pool.results():
+                assert isinstance(job, IndexJob)  # noqa: S101 - none other was submitted
+                assert isinstance(failures, list)  # noqa: S101 - what such a job returns
+                self._built(job.definition, failures)
 
     def _create(self) -> None:
         """Make the collections, so that documents arrive in what they were taken from."""
@@ -230,15 +254,15 @@ class Loading(Generic[P]):
     def _load(self, worker: LoadWorker[P]) -> None:
         """Load every piece, and build a collection's indexes when its last one is in."""
         left = Counter(piece.namespace for piece in self._pieces)
-        with WorkerPool[LoadWorker[P], P | _IndexJob, Loaded | list[str]](
+        with WorkerPool[LoadWorker[P], P | IndexJob, Loaded | list[str]](
             worker, self._workers, self._tick
         ) as pool:
             for piece in self._pieces:
                 pool.submit(LoadWorker[P].do, piece)
             for name, definition in self._definitions.items():
                 # Without any document, as where its file is lost.
-                if name not in left and definition.indexes and self._target.how.indexes:
-                    pool.submit(LoadWorker[P].do, _IndexJob(definition))
+                if name not in left and definition.indexes and self._builds_indexes:
+                    pool.submit(LoadWorker[P].do, IndexJob(definition))
             for job, result in pool.results():
                 if isinstance(result, Loaded):
                     self._loaded[job.namespace].append(result)
@@ -249,9 +273,9 @@ class Loading(Generic[P]):
                         continue
                     self._reporter.finished(self._collection_report(job.namespace))
                     definition = self._definitions[job.namespace]
-                    if self._target.how.indexes and definition.indexes:
-                        pool.submit_next(LoadWorker[P].do, _IndexJob(definition))
-                elif isinstance(job, _IndexJob):
+                    if self._builds_indexes and definition.indexes:
+                        pool.submit_next(LoadWorker[P].do, IndexJob(definition))
+                elif isinstance(job, IndexJob):
                     self._built(job.definition, result)
 
     def _tick(self, documents: int, raw_bytes: int) -> None:
@@ -273,119 +297,3 @@ class Loading(Generic[P]):
             definition.file_bytes,
             sum(result.seconds for result in results),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _IndexJob:
-    definition: Definition
-
-    @property
-    def namespace(self) -> Namespace:
-        return self.definition.namespace
-
-    def __str__(self) -> str:
-        return f"the indexes of {self.namespace}"
-
-
-class LoadWorker(ServerWorker, Generic[P]):
-    """Loads pieces and builds indexes.
-
-    Args:
-        target: where documents go.
-        senders: how many batches of one piece may be on their way at once.
-    """
-
-    def __init__(self, target: Target, senders: int) -> None:
-        super().__init__(target.connection)
-        self._how = target.how
-        self._senders = 1 if target.how.in_order else senders
-
-    def do(self, job: P | _IndexJob) -> Loaded | list[str]:
-        """Load a piece, or build all indexes of a collection.
-
-        Returns:
-            What became of the documents, or what could not be built.
-
-        Raises:
-            ServerError: a server cannot be reached or refuses.
-        """
-        return self.build_indexes(job.definition) if isinstance(job, _IndexJob) else self.load(job)
-
-    @abstractmethod
-    def load(self, piece: P) -> Loaded:
-        """Load the documents of a piece.
-
-        Raises:
-            ServerError: a server cannot be reached or refuses.
-        """
-
-    def build_indexes(self, definition: Definition) -> list[str]:
-        """Build all indexes of a collection.
-
-        Returns:
-            What could not be built.
-
-        Raises:
-            ServerError: the server cannot be reached or refuses.
-        """
-        with translated(self.connection):
-            return retrying(self.connection)(indexes.create, self.client, definition, self._how)
-
-    @property
-    def senders(self) -> int:
-        """How many threads may send at once."""
-        return self._senders
-
-    def loaders(self, namespace: Namespace, count: int) -> list[Loader]:
-        """Loaders for a collection, one for each thread that sends."""
-        return [
-            Loader(
-                self.client,
-                self.connection,
-                namespace,
-                self._how,
-                keeps_empty=self._keeps_empty,
-            )
-            for _sender in range(count)
-        ]
-
-    @cached_property
-    def _keeps_empty(self) -> bool:
-        with translated(self.connection):
-            info = retrying(self.connection)(self.client.server_info)
-        return timestamps.can_be_kept(info["versionArray"])
-
-    def send_all(self, loaders: Sequence[Loader], batches: Iterator[Batch]) -> None:
-        """Send batches, by as many threads as there are loaders where there are several.
-
-        Few batches wait, so memory is bounded.
-        """
-        if len(loaders) == 1:
-            for batch in batches:
-                self.send(loaders[0], batch)
-            return
-        idle = SimpleQueue[Loader]()
-        for loader in loaders:
-            idle.put(loader)
-
-        def send_one(batch: Batch) -> None:
-            loader = idle.get()
-            try:
-                self.send(loader, batch)
-            finally:
-                idle.put(loader)
-
-        with ThreadPoolExecutor(len(loaders), "fastdump-send") as threads:
-            sending = deque[Future[None]]()
-            for batch in batches:
-                sending.append(threads.submit(send_one, batch))
-                if len(sending) > 2 * len(loaders):
-                    sending.popleft().result()
-            for sent in sending:
-                sent.result()
-
-    def send(self, loader: Loader, batch: Batch) -> None:
-        """Send one batch."""
-        with translated(self.connection):
-            loader.load(batch)
-        self.done(batch.documents, len(batch.data))

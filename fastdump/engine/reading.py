@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from collections.abc import Collection as Some
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
+from fastdump.codec.bson import Batch
 from fastdump.engine import planner
 from fastdump.engine.pool import warm_up
 from fastdump.model import (
@@ -42,6 +43,8 @@ class Reading(AbstractContextManager["Reading"]):
     mode = "none"
     can_resume = True
     """Whether another run can go on where this one ends."""
+    keeps_oplog = False
+    """Whether the operations that happen meanwhile must be kept beside the documents."""
 
     def __init__(
         self,
@@ -93,6 +96,21 @@ class Reading(AbstractContextManager["Reading"]):
         with connect(self.readers[0]) as client, translated(self.readers[0]):
             there = read_names(client, self.selection)
         return all(there.get(one.namespace, one.uuid) == one.uuid for one in catalog.collections)
+
+    def keeping(self, keep: Callable[[Batch], None]) -> AbstractContextManager[None]:  # noqa: ARG002 - there is none, here
+        """Keep the oplog within, where it is kept at all.
+
+        Args:
+            keep: called with some entries, in their order, in a thread of its own.
+        """
+        return nullcontext()
+
+    def end(self) -> None:
+        """Keep the oplog until all that was read is in it, and no longer.
+
+        Raises:
+            ServerError: it cannot be.
+        """
 
     def check(self, documents: int, raw_bytes: int) -> None:
         """Look, now and then, whether it can still come to a good end.

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection as Some
 from dataclasses import dataclass, replace
 from functools import partial
 
-from fastdump.engine.choosing import Filters, choose
-from fastdump.engine.loading import Loading, LoadWorker, Target, keeps_order, look_at
+from fastdump.codec.bson import Batch
+from fastdump.engine.choosing import Filters, choose, target_of
+from fastdump.engine.load_worker import LoadWorker, Operations, Target
+from fastdump.engine.loading import Loading, keeps_order, look_at
+from fastdump.engine.spool import Spool
 from fastdump.engine.streaming import StreamLoading
-from fastdump.errors import BackupDamagedError, FormatError
+from fastdump.errors import BackupDamagedError, FormatError, UsageError
 from fastdump.model import (
     Backup,
+    ClusterTime,
     Connection,
+    Consistency,
     Encoding,
     Loaded,
     LoadOptions,
@@ -54,6 +60,8 @@ class RestorePlan:
     lost: tuple[str, ...]
     """What is known to be damaged, and is left out."""
     notes: tuple[str, ...]
+    name_of: Callable[[Namespace], Namespace | None]
+    """What a collection of the backup's oplog is called on the target; None for an unwanted one."""
 
     @property
     def databases(self) -> list[str]:
@@ -96,10 +104,12 @@ def plan_restore(
     """
     backup = source.find(name)
     found, notes = source.contents(backup)
+    notes += _about_oplog(backup, how)
     chosen = choose(backup, found, filters, how)
     collections = list(chosen.collections.values())
+    replayed = [backup.oplog] if backup.oplog is not None and how.oplog_replay else []
     lost: list[str] = []
-    if problems := check_files(collections):
+    if problems := check_files([*collections, *replayed]):
         lost = [f"{problem.path}: {problem.message}" for problem in problems]
         if not how.salvage:
             raise BackupDamagedError(f"{'; '.join(lost)}; --salvage restores what is intact")
@@ -118,7 +128,41 @@ def plan_restore(
         held,
         tuple(lost),
         (*notes, *chosen.notes, *differing),
+        partial(_name_of, backup, filters, chosen.collections, {one.namespace for one in found}),
     )
+
+
+def _about_oplog(backup: Backup, how: LoadOptions) -> list[str]:
+    """What the user should know of the oplog that the backup holds.
+
+    Raises:
+        UsageError: it holds none, and one is to be replayed.
+    """
+    if how.oplog_replay and backup.oplog is None:
+        raise UsageError(
+            f"{backup.path} holds no oplog to replay: one is kept by backup --consistency oplog"
+        )
+    if backup.oplog is None or how.oplog_replay:
+        return []
+    return [
+        f"{backup.path} holds the oplog of what happened while it was made; without "
+        "--oplog-replay its documents are of different moments"
+    ]
+
+
+def _name_of(
+    backup: Backup,
+    filters: Filters,
+    chosen: Mapping[Namespace, StoredCollection],
+    known: Some[Namespace],
+    namespace: Namespace,
+) -> Namespace | None:
+    """What is called so in the oplog of a backup is called so on the target."""
+    if namespace in known:
+        found = chosen.get(namespace)
+        # The oplog is none of the operations on what another backup wrote.
+        return None if found is None or found.is_of_another else found.namespace
+    return target_of(backup, namespace, filters)
 
 
 def _cut(
@@ -172,18 +216,56 @@ def restore(plan: RestorePlan, *, workers: int, reporter: Reporter) -> RestoreRe
         IncompleteError: a worker died, or a document was refused and that is to be the end.
         ServerError: the target cannot be reached or refuses.
     """
-    target = Target(plan.connection, plan.how, plan.authorization)
-    worker = _Worker(target, workers)
-    definitions = list(plan.collections.values())
-    if plan.archive is None:
-        run: Loading[Segment] = Loading(target, definitions, plan.segments, reporter)
-    else:
-        run = StreamLoading(target, plan.collections, plan.archive.blocks(plan.backup), reporter)
-    run.failures += plan.lost
-    documents = sum(segment.documents or 0 for segment in plan.segments)
-    run.run("restore", documents, plan.raw_bytes, workers, worker)
+    with Spool() as spool:
+        operations = None
+        if plan.how.oplog_replay:
+            batches = partial(_oplog, plan.backup) if plan.archive is None else spool.batches
+            operations = Operations(batches, plan.name_of, plan.how.oplog_limit)
+        target = Target(plan.connection, plan.how, plan.authorization, operations)
+        run = _loading(plan, target, reporter, spool)
+        run.failures += plan.lost
+        documents = sum(segment.documents or 0 for segment in plan.segments)
+        run.run("restore", documents, plan.raw_bytes, workers, _Worker(target, workers))
     backup = plan.backup
-    return run.report(partial(RestoreReport, name=backup.name, path=backup.path, notes=plan.notes))
+    return run.report(
+        partial(
+            RestoreReport,
+            name=backup.name,
+            path=backup.path,
+            notes=plan.notes,
+            consistency=_consistency(plan, run.replayed_to),
+        )
+    )
+
+
+def _loading(
+    plan: RestorePlan, target: Target, reporter: Reporter, spool: Spool
+) -> Loading[Segment]:
+    if plan.archive is None:
+        return Loading(target, list(plan.collections.values()), plan.segments, reporter)
+    blocks = plan.archive.blocks(plan.backup)
+    keep = spool.keep if target.operations is not None else lambda _batch: None
+    return StreamLoading(target, plan.collections, blocks, reporter, keep)
+
+
+def _oplog(backup: Backup) -> Iterator[Batch]:
+    assert backup.oplog is not None  # noqa: S101 - the plan was made for it
+    for segment in segments(backup.oplog, whole=True):
+        yield from read_batches(segment)
+
+
+def _consistency(plan: RestorePlan, replayed_to: ClusterTime | None) -> Consistency | None:
+    """Of which moment is what was restored."""
+    found, limit = plan.backup.consistency, plan.how.oplog_limit
+    if plan.backup.oplog is not None:
+        # Nobody knows which of the documents are of later than the limit.
+        is_whole = replayed_to is not None and limit is None
+        moment = replayed_to.moment if replayed_to is not None else None
+        found = Consistency("oplog", moment, replayed_to) if is_whole else Consistency("none")
+    others = [str(name) for name, one in plan.collections.items() if one.is_of_another]
+    if found is None or found.moment is None or not others:
+        return found
+    return replace(found, exceptions=(*found.exceptions, *others))
 
 
 def _told(lost: Sequence[str]) -> str | None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from fastdump.codec.archive import Block, End
-from fastdump.engine.loading import Loading, LoadWorker, Target, keeps_order
+from fastdump.codec.bson import Batch
+from fastdump.engine.load_worker import LoadWorker, Target
+from fastdump.engine.loading import Loading, keeps_order
 from fastdump.engine.pool import Meter
 from fastdump.errors import BackupDamagedError
-from fastdump.model import Definition, Namespace, Segment, StoredCollection
+from fastdump.model import OPLOG, Definition, Namespace, Segment, StoredCollection
 from fastdump.mongo.load import Loader, summed
 from fastdump.progress import Reporter
 
@@ -31,6 +33,7 @@ class StreamLoading(Loading[Segment]):
         collections: by their names in the archive, called as on the target.
         blocks: the archive.
         reporter: hears how it goes.
+        keep: gets what the archive holds of an oplog, which may come before the documents.
     """
 
     def __init__(
@@ -39,7 +42,9 @@ class StreamLoading(Loading[Segment]):
         collections: Mapping[Namespace, StoredCollection],
         blocks: Iterator[Block | End],
         reporter: Reporter,
+        keep: Callable[[Batch], object],
     ) -> None:
+        self._keep = keep
         super().__init__(target, list(collections.values()), (), reporter)
         # A block names what holds the documents, which for a time series is its buckets.
         self._collections = {
@@ -79,13 +84,15 @@ class StreamLoading(Loading[Segment]):
         building: list[tuple[Definition, Future[list[str]]]] = []
 
         def build(found: StoredCollection) -> None:
-            if found in self._unbuilt and self._target.how.indexes:
+            if found in self._unbuilt and self._builds_indexes:
                 self._unbuilt.remove(found)
                 building.append((found, builders.submit(worker.build_indexes, found)))
 
         queue = deque[Future[None]]()
         try:
             for event in self._read(worker):
+                if event.namespace == OPLOG and isinstance(event, Block):
+                    self._keep(event.batch)
                 found = self._collections.get(event.namespace)
                 if isinstance(event, End):
                     self._check(event)

@@ -53,6 +53,8 @@ def verify(source: Source, name: str | None, *, workers: int, reporter: Reporter
     clock = time.monotonic()
     backup = source.find(name)
     collections, notes = source.contents(backup)
+    if backup.oplog is not None:
+        collections = [*collections, backup.oplog]
     problems = check_files(collections)
     missing = {problem.path for problem in problems}
     run = _Verification([found for found in collections if found.path not in missing], reporter)

@@ -13,6 +13,7 @@ from fastdump.model.names import (
 )
 from fastdump.model.server import (
     BUCKETS,
+    OPLOG,
     Bounds,
     Catalog,
     Chunk,
@@ -47,6 +48,7 @@ __all__ = [
     "DEFAULT_RETRY_SECONDS",
     "KEEPS_DATABASE",
     "LAYOUTS",
+    "OPLOG",
     "ArchivedBlock",
     "Backup",
     "Bounds",

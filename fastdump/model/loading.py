@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from fastdump.model.server import Namespace
+from fastdump.model.server import ClusterTime, Namespace
 
 __all__ = ["LoadOptions", "Loaded", "Rejection"]
 
@@ -36,6 +36,10 @@ class LoadOptions:
     """Restore what is intact of a backup that is damaged."""
     users_and_roles: bool = False
     """Merge the users and roles that the backup holds into those of the target."""
+    oplog_replay: bool = False
+    """Replay what happened while the backup was made, so that all of it is of one moment."""
+    oplog_limit: ClusterTime | None = None
+    """But only what happened before that."""
     write_concern: str | None = None
     """A number of servers, `majority`, or a name of the server's configuration; None is that of
     the connection string, else majority."""

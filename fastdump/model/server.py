@@ -11,6 +11,7 @@ from fastdump.model.names import CONSISTENCIES, DEFAULT_MAX_LOCK_SECONDS, DEFAUL
 
 __all__ = [
     "BUCKETS",
+    "OPLOG",
     "Bounds",
     "Catalog",
     "Chunk",
@@ -59,6 +60,10 @@ class ClusterTime(NamedTuple):
     def moment(self) -> datetime:
         """The second, as a time of UTC."""
         return datetime.fromtimestamp(self.seconds, UTC)
+
+
+OPLOG = Namespace("", "oplog")
+"""What a backup calls the operations that happened while it was made, as mongodump does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,10 @@ class StoredCollection:
     raw_bytes: int | None = None
     digest: str | None = None
     latest_only: bool = False
+    is_of_another: bool = False
+    """Whether the latest copy is not of this backup, but of another."""
+    started: datetime | None = None
+    """When the backup that wrote it began, where that is known."""
     database: str = DEFAULT_DATABASE
     """The one that it was read from, or that it goes to."""
     uuid: str | None = None
@@ -167,6 +171,10 @@ class Backup:
     databases: tuple[str, ...] = ()
     """Those that it was taken of, as far as it says."""
     server_version: str | None = None
+    started: datetime | None = None
+    """When it began."""
+    oplog: StoredCollection | None = None
+    """What happened while it was made."""
     consistency: Consistency | None = None
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import bson
@@ -35,6 +35,7 @@ from fastdump.patterns import Patterns
 __all__ = [
     "extended",
     "filter_of",
+    "is_selected",
     "is_servers_own",
     "list_indexes",
     "parsed",
@@ -150,6 +151,26 @@ def _databases(client: Client) -> list[str]:
 def is_servers_own(name: str) -> bool:
     """Whether a collection holds the server's data, not the user's."""
     return name.startswith("system.") and name not in _DATA_IN_SYSTEM
+
+
+def is_selected(selection: Selection) -> Callable[[Namespace], bool]:
+    """Whether a collection would be wanted if it were there, by its name alone.
+
+    The buckets of a time series are wanted where that is.
+    """
+    included, excluded = Patterns(selection.collections), Patterns(selection.exclude)
+
+    def wanted(namespace: Namespace) -> bool:
+        database, name = namespace
+        if selection.database is None:
+            is_of_it = database not in _SERVERS_OWN and not database.startswith(_INTERNAL)
+        else:
+            is_of_it = database == selection.database
+        name = name.removeprefix(BUCKETS)
+        is_meant = not included or included.match(name)
+        return is_of_it and _is_data(name) and is_meant and not excluded.match(name)
+
+    return wanted
 
 
 def _is_data(name: str) -> bool:

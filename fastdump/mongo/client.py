@@ -29,6 +29,7 @@ from fastdump.model import Connection, ServerInfo
 from fastdump.version import __version__
 
 __all__ = [
+    "NAMESPACE_EXISTS",
     "NAMESPACE_NOT_FOUND",
     "RAW",
     "UNAUTHORIZED",
@@ -64,7 +65,7 @@ _OF_A_SET = frozenset(
      "maxstalenessseconds"}
 )  # fmt: skip
 
-UNAUTHORIZED, NAMESPACE_NOT_FOUND = 13, 26
+UNAUTHORIZED, NAMESPACE_NOT_FOUND, NAMESPACE_EXISTS = 13, 26, 48
 _SNAPSHOT_TOO_OLD = 239
 _CHANGED = frozenset({246, 361})
 """SnapshotUnavailable and CollectionUUIDMismatch: the collection was dropped, renamed or made anew

@@ -10,12 +10,17 @@ from pymongo.errors import OperationFailure
 
 from fastdump.model import CollectionKind, Definition, ExtendedJson, LoadOptions, Namespace
 from fastdump.mongo.catalog import extended, parsed
-from fastdump.mongo.client import NAMESPACE_NOT_FOUND, Client, Document, open_database
+from fastdump.mongo.client import (
+    NAMESPACE_EXISTS,
+    NAMESPACE_NOT_FOUND,
+    Client,
+    Document,
+    open_database,
+)
 from fastdump.mongo.retry import passes
 
 __all__ = ["count", "create", "drop", "existing", "parsed", "reason"]
 
-_NAMESPACE_EXISTS = 48
 _DEFINING = {"timeseries", "viewOn", "pipeline"}
 """Options without which documents could not go where they belong."""
 
@@ -69,7 +74,7 @@ def create(client: Client, definition: Definition, how: LoadOptions) -> list[str
     except OperationFailure as error:
         if passes(error):
             raise
-        if error.code != _NAMESPACE_EXISTS:
+        if error.code != NAMESPACE_EXISTS:
             return [f"{definition.namespace}: cannot be created: {reason(error)}"]
     return []
 

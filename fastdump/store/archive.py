@@ -24,6 +24,7 @@ from fastdump.codec.archive import Block, Described, End
 from fastdump.codec.bson import Batch
 from fastdump.errors import BackupNotFoundError, FormatError, ServerError
 from fastdump.model import (
+    OPLOG,
     ArchivedBlock,
     Backup,
     Catalog,
@@ -250,8 +251,9 @@ def _prelude(catalog: Catalog, concurrent: int) -> bytes:
 
 
 def _described(collection: Collection) -> Described:
-    # The users and roles of a database are documents only.
-    text = b"" if collection.name.startswith("$") else metadata.describe(collection)
+    # The oplog, and the users and roles of a database, are documents only.
+    is_bare = collection.name.startswith("$") or collection.namespace == OPLOG
+    text = b"" if is_bare else metadata.describe(collection)
     return Described(collection.namespace, text, collection.kind)
 
 
@@ -304,16 +306,14 @@ class Archive:
             collections=collections,
             has_manifest=True,
             layout="archive",
-            databases=tuple(sorted({found.database for found in collections})),
+            databases=tuple(sorted({found.database for found in collections} - {""})),
+            oplog=next((found for found in collections if found.namespace == OPLOG), None),
             server_version=prelude.server_version,
         )
 
     def contents(self, backup: Backup) -> tuple[list[StoredCollection], list[str]]:
         """What a restore of it brings back, and what the user should know of it."""
-        notes = []
-        if any(not found.database for found in backup.collections):
-            notes.append(f"{self.path}: its oplog is not replayed")
-        return [found for found in backup.collections if found.database], notes
+        return [found for found in backup.collections if found.namespace != OPLOG], []
 
     def problems(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
         """None that anybody could know: what mongodump writes makes no promises."""

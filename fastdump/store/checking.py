@@ -29,7 +29,8 @@ def check_folder(backup: Backup, collections: list[StoredCollection]) -> list[Pr
         StorageError: a file cannot be read.
     """
     with disk(backup.path):
-        own = {found.path for found in collections if found.path is not None}
+        kept = [*collections, *([backup.oplog] if backup.oplog else [])]
+        own = {found.path for found in kept if found.path is not None}
         problems = list(_check_own(backup, own))
         # All that are there: in a damaged one, the database may be another.
         for path in sorted(backup.path.parent.glob(f"?*.{MANIFEST}")):

@@ -17,11 +17,13 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from fastdump.errors import BackupNotFoundError, FormatError, StorageError
 from fastdump.model import (
+    OPLOG,
     Backup,
     Catalog,
     CollectionKind,
@@ -96,7 +98,7 @@ class DatedFolders:
         own = {collection.namespace for collection in backup.collections}
         known = backup.has_manifest
         beside = [
-            found
+            replace(found, is_of_another=known and found.started != backup.started)
             for found in DatedFolders(backup.path.parent).latest()
             if found.namespace not in own
             and (not known or found.documents is None or found.database in backup.databases)
@@ -230,11 +232,13 @@ def _read_backup(path: Path) -> Backup:
         path.name,
         path,
         taken,
-        tuple(collections),
+        tuple(one for one in collections if one.namespace != OPLOG),
         has_manifest=True,
+        oplog=next((one for one in collections if one.namespace == OPLOG), None),
         layout=description.layout,
         databases=description.databases,
         server_version=description.server.version,
+        started=description.started,
         consistency=description.how_consistent,
     )
 

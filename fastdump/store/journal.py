@@ -64,12 +64,13 @@ class Journal:
             self._write(planned)
 
     def add(self, chunk: Chunk, part: Part) -> None:
-        """Note that a chunk is written.
+        """Note that a chunk is written, if it was planned: the oplog is kept anew by every run.
 
         Raises:
             OSError: it cannot be.
         """
-        self._write(Finished(self._places[chunk], part))
+        if chunk in self._places:
+            self._write(Finished(self._places[chunk], part))
 
     def close(self) -> None:
         """Write no more."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastdump.model import Catalog, Encoding, Namespace
-from fastdump.store.names import file_names
+from fastdump.model import OPLOG, Catalog, Encoding, Namespace
+from fastdump.store.names import OPLOG_FILE, file_names
 
 __all__ = ["KomodoForm"]
 
@@ -27,11 +27,9 @@ class KomodoForm:
 
     def file_names(self, catalog: Catalog) -> dict[Namespace, str]:
         """The file of each collection."""
-        stems = file_names(collection.name for collection in catalog.collections)
-        return {
-            collection.namespace: f"{stems[collection.name]}.gz"
-            for collection in catalog.collections
-        }
+        names = [one.namespace for one in catalog.collections if one.namespace != OPLOG]
+        stems = file_names(name.collection for name in names)
+        return {OPLOG: OPLOG_FILE, **{name: f"{stems[name.collection]}.gz" for name in names}}
 
     def further_files(self, catalog: Catalog) -> dict[str, bytes]:  # noqa: ARG002 - has none
         """None: all that is to be said is in the manifest."""

@@ -119,8 +119,9 @@ class Manifest(msgspec.Struct, frozen=True):
     @property
     def databases(self) -> tuple[str, ...]:
         """Those that it is of, by name."""
-        names = (entry.database or self.database for entry in self.collections)
-        return tuple(sorted({name for name in (self.database, *names) if name is not None}))
+        names = (_first(entry.database, self.database) for entry in self.collections)
+        # The oplog is of no database.
+        return tuple(sorted({name for name in (self.database, *names) if name}))
 
 
 def describe(
@@ -206,6 +207,10 @@ def read(content: bytes) -> Manifest:
         raise FormatError(f"no manifest: {error}") from error
 
 
+def _first(*names: str | None) -> str:
+    return next((name for name in names if name is not None), "")
+
+
 class _Version(msgspec.Struct):
     format: int
 
@@ -232,6 +237,7 @@ def stored(
         raw_bytes=entry.raw_bytes,
         digest=entry.digest,
         latest_only=latest_only,
-        database=entry.database or manifest.database or DEFAULT_DATABASE,
+        started=manifest.started,
+        database=_first(entry.database, manifest.database, DEFAULT_DATABASE),
         uuid=entry.uuid,
     )

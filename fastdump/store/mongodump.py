@@ -20,6 +20,7 @@ import msgspec
 
 from fastdump.errors import BackupDamagedError, FormatError
 from fastdump.model import (
+    OPLOG,
     Backup,
     Catalog,
     CollectionKind,
@@ -30,6 +31,7 @@ from fastdump.model import (
 from fastdump.report import Problem
 from fastdump.store import metadata
 from fastdump.store.base import disk
+from fastdump.store.names import OPLOG_FILE
 from fastdump.version import __version__
 
 __all__ = ["MongodumpFolder", "MongodumpForm"]
@@ -62,23 +64,24 @@ class MongodumpForm:
 
     def file_names(self, catalog: Catalog) -> dict[Namespace, str]:
         """The file of each collection, in the folder of its database."""
-        return {
+        names = {
             collection.namespace: f"{_path(collection.data)}{_DATA}{self._suffix}"
             for collection in catalog.collections
         }
+        return {**names, OPLOG: OPLOG_FILE}
 
     def further_files(self, catalog: Catalog) -> dict[str, bytes]:
         """The metadata of each collection, and what mongorestore wants to know of the server."""
         files = {
             f"{_path(collection.namespace)}{_METADATA}": metadata.describe(collection)
             for collection in catalog.collections
-            if not collection.name.startswith("$")
+            if not collection.name.startswith("$") and collection.namespace != OPLOG
         }
         prelude = {
             "ServerVersion": catalog.server.version,
             "ToolVersion": f"{_TOOL} {__version__}",
         }
-        for database in {collection.database for collection in catalog.collections}:
+        for database in {collection.database for collection in catalog.collections} - {""}:
             files[f"{database}/prelude.json"] = msgspec.json.encode(prelude)
         return {f"{name}{self._suffix}": self._packed(content) for name, content in files.items()}
 
@@ -140,18 +143,22 @@ class MongodumpFolder:
                 has_manifest=True,
                 layout="mongodump",
                 databases=tuple(database.name for database in databases),
+                oplog=self._oplog(),
             )
+
+    def _oplog(self) -> StoredCollection | None:
+        """Beside the folders of databases; of one of these alone, there is none."""
+        path = self._path / OPLOG_FILE
+        if not path.is_file():
+            return None
+        size = path.stat().st_size
+        return StoredCollection(
+            OPLOG.collection, CollectionKind.COLLECTION, path, size, database=OPLOG.database
+        )
 
     def contents(self, backup: Backup) -> tuple[list[StoredCollection], list[str]]:
         """What a restore of it brings back, and what the user should know of it."""
-        folder = self._path.parent if self._databases() == [self._path] else self._path
-        notes = []
-        if any((folder / f"oplog{kind}").exists() for kind in (_DATA, f"{_DATA}.gz")):
-            notes.append(
-                f"{folder}: its oplog is not replayed, so that documents that changed "
-                "while it was taken may be of different moments"
-            )
-        return list(backup.collections), notes
+        return list(backup.collections), []
 
     def problems(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
         """Whether it is one of ours that lost its manifest; mongodump's makes no promises."""

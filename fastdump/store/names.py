@@ -14,7 +14,10 @@ from collections import Counter
 from collections.abc import Iterable
 from urllib.parse import unquote
 
-__all__ = ["collection_name", "file_names", "is_cut"]
+__all__ = ["OPLOG_FILE", "collection_name", "file_names", "is_cut"]
+
+OPLOG_FILE = "oplog.bson"
+"""In every layout, whether it is compressed or not, as mongodump has it."""
 
 MAX_STEM_BYTES = 200
 """File systems allow 255 bytes; the rest is for `.gz`, a part's number and a hidden prefix."""

@@ -124,10 +124,10 @@ class FolderWriter:
             parts[chunk.namespace][chunk.number] = entry.part
         done = set()
         with disk(self._partial):
-            for namespace, own in parts.items():
+            for namespace, file in self._files.items():
                 chunks = {one.number: one for one in planned.chunks if one.namespace == namespace}
                 paths = {number: self._parts.path(one) for number, one in chunks.items()}
-                taken = self._files[namespace].resume(own, paths)
+                taken = file.resume(parts.get(namespace, {}), paths)
                 done |= {chunks[number] for number in taken}
         return done
 

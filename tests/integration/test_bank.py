@@ -59,10 +59,12 @@ def comings_and_goings(server: Server, name: str) -> Iterator[None]:
         thread.join()
 
 
-def restored(target: Server, folder: Path, options: LoadOptions | None = None) -> list[str]:
+def restored(
+    target: Server, folder: Path, path: Path | None = None, options: LoadOptions | None = None
+) -> list[str]:
     """What is wrong with the newest backup, when it is restored into an empty database."""
     name = target.new_database()
-    report = fastdump.restore(target.uri, target_db=name, folder=folder, options=options)
+    report = fastdump.restore(target.uri, target_db=name, folder=folder, name=path, options=options)
     assert report.complete, report.failures
     with target.client() as client:
         wrong = bank.errors(client[name])
@@ -121,3 +123,24 @@ def test_copies_balance(replica_set: Server, server: Server, consistency: str) -
             with server.client() as client:
                 assert bank.errors(client[target]) == []
                 client.drop_database(target)
+
+
+@pytest.mark.parametrize("layout", ["komodo", "mongodump", "archive"])
+def test_replayed_it_balances(
+    replica_set: Server, server: Server, tmp_path: Path, layout: str
+) -> None:
+    """Before the oplog is replayed, some of the backups do not."""
+    reading = ReadOptions(consistency="oplog", max_rate=10)
+    inconsistent = 0
+    with opened(replica_set) as name, comings_and_goings(replica_set, name):
+        for number in range(ROUNDS):
+            out = tmp_path / f"{number}"
+            report = fastdump.backup(
+                replica_set.uri, db=name, out=out, layout=layout, workers=2, reading=reading
+            )
+            assert report.consistency.mode == "oplog"
+            inconsistent += bool(restored(server, out, out))
+            options = LoadOptions(oplog_replay=True)
+            assert restored(server, out, out, options) == []
+            assert fastdump.verify(out, name=out).intact
+    assert inconsistent

@@ -1,0 +1,184 @@
+"""What a worker does that loads documents: pieces of collections, and their indexes.
+
+What restore and copy share. Where documents come from is the worker's affair.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from queue import SimpleQueue
+from typing import Generic, Protocol, TypeVar
+
+from fastdump.codec.bson import Batch
+from fastdump.engine.worker import ServerWorker
+from fastdump.model import ClusterTime, Connection, Definition, Loaded, LoadOptions, Namespace
+from fastdump.mongo import indexes, timestamps
+from fastdump.mongo.authorization import Authorization
+from fastdump.mongo.client import translated
+from fastdump.mongo.load import Loader
+from fastdump.mongo.retry import retrying
+
+__all__ = ["IndexJob", "LoadWorker", "Operations", "Piece", "Target"]
+
+
+class Piece(Hashable, Protocol):
+    """What one worker loads in one go: some documents of one collection."""
+
+    @property
+    def namespace(self) -> Namespace:
+        """The collection's name on the target."""
+
+    @property
+    def raw_bytes(self) -> int:
+        """An estimate of the size of its documents."""
+
+
+P = TypeVar("P", bound=Piece)
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """An oplog to replay when all documents are in."""
+
+    batches: Callable[[], Iterator[Batch]]
+    """Its entries, asked for only then."""
+    name_of: Callable[[Namespace], Namespace | None]
+    """What a collection is called on the target; None for one that is not wanted."""
+    limit: ClusterTime | None = None
+    """The entry before which to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where documents go, and how."""
+
+    connection: Connection
+    how: LoadOptions
+    authorization: Authorization | None = None
+    """Users and roles among what is loaded."""
+    operations: Operations | None = None
+    """What is replayed when it is loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexJob:
+    """All indexes of a collection are to be built."""
+
+    definition: Definition
+
+    @property
+    def namespace(self) -> Namespace:
+        """The collection's name on the target."""
+        return self.definition.namespace
+
+    def __str__(self) -> str:
+        return f"the indexes of {self.namespace}"
+
+
+class LoadWorker(ServerWorker, Generic[P]):
+    """Loads pieces and builds indexes.
+
+    Args:
+        target: where documents go.
+        senders: how many batches of one piece may be on their way at once.
+    """
+
+    def __init__(self, target: Target, senders: int) -> None:
+        super().__init__(target.connection)
+        self._how = target.how
+        self._senders = 1 if target.how.in_order else senders
+
+    def do(self, job: P | IndexJob) -> Loaded | list[str]:
+        """Load a piece, or build all indexes of a collection.
+
+        Returns:
+            What became of the documents, or what could not be built.
+
+        Raises:
+            ServerError: a server cannot be reached or refuses.
+        """
+        return self.build_indexes(job.definition) if isinstance(job, IndexJob) else self.load(job)
+
+    @abstractmethod
+    def load(self, piece: P) -> Loaded:
+        """Load the documents of a piece.
+
+        Raises:
+            ServerError: a server cannot be reached or refuses.
+        """
+
+    def build_indexes(self, definition: Definition) -> list[str]:
+        """Build all indexes of a collection.
+
+        Returns:
+            What could not be built.
+
+        Raises:
+            ServerError: the server cannot be reached or refuses.
+        """
+        with translated(self.connection):
+            return retrying(self.connection)(indexes.create, self.client, definition, self._how)
+
+    @property
+    def senders(self) -> int:
+        """How many threads may send at once."""
+        return self._senders
+
+    def loaders(self, namespace: Namespace, count: int) -> list[Loader]:
+        """Loaders for a collection, one for each thread that sends."""
+        return [
+            Loader(
+                self.client,
+                self.connection,
+                namespace,
+                self._how,
+                keeps_empty=self._keeps_empty,
+            )
+            for _sender in range(count)
+        ]
+
+    @cached_property
+    def _keeps_empty(self) -> bool:
+        with translated(self.connection):
+            info = retrying(self.connection)(self.client.server_info)
+        return timestamps.can_be_kept(info["versionArray"])
+
+    def send_all(self, loaders: Sequence[Loader], batches: Iterator[Batch]) -> None:
+        """Send batches, by as many threads as there are loaders where there are several.
+
+        Few batches wait, so memory is bounded.
+        """
+        if len(loaders) == 1:
+            for batch in batches:
+                self.send(loaders[0], batch)
+            return
+        idle = SimpleQueue[Loader]()
+        for loader in loaders:
+            idle.put(loader)
+
+        def send_one(batch: Batch) -> None:
+            loader = idle.get()
+            try:
+                self.send(loader, batch)
+            finally:
+                idle.put(loader)
+
+        with ThreadPoolExecutor(len(loaders), "fastdump-send") as threads:
+            sending = deque[Future[None]]()
+            for batch in batches:
+                sending.append(threads.submit(send_one, batch))
+                if len(sending) > 2 * len(loaders):
+                    sending.popleft().result()
+            for sent in sending:
+                sent.result()
+
+    def send(self, loader: Loader, batch: Batch) -> None:
+        """Send one batch."""
+        with translated(self.connection):
+            loader.load(batch)
+        self.done(batch.documents, len(batch.data))

@@ -1,0 +1,140 @@
+"""Reading whenever it comes to each document, and beside that every operation meanwhile.
+
+A restore that replays those makes one moment of it: that of the last.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection as Some
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from fastdump.codec.bson import Batch
+from fastdump.engine.reading import Reading
+from fastdump.errors import UsageError
+from fastdump.model import (
+    OPLOG,
+    Catalog,
+    Chunk,
+    ClusterTime,
+    Collection,
+    CollectionKind,
+    Connection,
+    Consistency,
+    Namespace,
+    Selection,
+)
+from fastdump.mongo import oplog
+from fastdump.mongo.catalog import is_selected
+from fastdump.mongo.client import connect, translated
+from fastdump.mongo.retry import retrying
+from fastdump.progress import Reporter
+
+__all__ = ["OPLOG_COLLECTION", "OplogReading"]
+
+OPLOG_COLLECTION = Collection(*OPLOG, CollectionKind.COLLECTION, "{}", (), 0, 0)
+"""As if it were one of what is read."""
+
+T = TypeVar("T")
+
+_BATCH_BYTES = 1024 * 1024
+
+
+class OplogReading(Reading):
+    """Documents of different moments, and the oplog from before the first to after the last.
+
+    Args:
+        readers: the members of a replica set that share the reading; the first follows the oplog.
+        selection: what of it.
+        workers: how many processes share the work.
+        reporter: hears what the user should know at once.
+    """
+
+    mode = "oplog"
+    keeps_oplog = True
+
+    def __init__(
+        self,
+        readers: Sequence[Connection],
+        selection: Selection,
+        workers: int,
+        reporter: Reporter,
+    ) -> None:
+        super().__init__(readers, selection, workers, reporter)
+        if selection.query is not None or selection.views_as_collections:
+            raise UsageError(
+                "--consistency oplog is for whole collections: an oplog does not say which "
+                "documents a filter or a view would show"
+            )
+        self._stop = threading.Event()
+        self._until: ClusterTime | None = None
+        self._following: Future[ClusterTime] | None = None
+        self._reached: ClusterTime | None = None
+
+    def plan(self) -> tuple[Catalog, list[Chunk]]:
+        """What there is, looked at after the first entry of the oplog that is needed."""
+        self.at = min(self._of_each(oplog.start_of_oplog))
+        return super().plan()
+
+    def resumes(self, at: ClusterTime | None, catalog: Catalog) -> bool:
+        """Whether the oplog still has everything since another run began."""
+        if at is None or not super().resumes(at, catalog):
+            return False
+        return all(self._of_each(lambda client: oplog.reaches(client, at)))
+
+    @contextmanager
+    def keeping(self, keep: Callable[[Batch], None]) -> Iterator[None]:
+        """Follow the oplog within, from the entry on that the plan began with."""
+        with ThreadPoolExecutor(1, "fastdump-oplog") as thread:
+            self._following = thread.submit(self._follow, keep)
+            try:
+                yield
+            finally:
+                self._stop.set()
+
+    def check(self, documents: int, raw_bytes: int) -> None:  # noqa: ARG002
+        """See that the oplog is still followed."""
+        if self._following is not None and self._following.done():
+            self._following.result()
+
+    def end(self) -> None:
+        """Follow the oplog until all that was read is in it."""
+        assert self._following is not None  # noqa: S101 - it is followed
+        self._until = max(self._of_each(oplog.last_operation))
+        self._reached = self._following.result()
+
+    def finish(self, catalog: Catalog, gone: Some[Namespace]) -> tuple[Catalog, Consistency]:  # noqa: ARG002 - replaying makes up for it
+        """It is of the moment of the last operation, when that was replayed."""
+        assert self._reached is not None  # noqa: S101 - it was followed to its end
+        return catalog, Consistency(self.mode, self._reached.moment, self._reached)
+
+    def _of_each(self, asked: Callable[[oplog.Client], T]) -> list[T]:
+        found = []
+        for connection in self.readers:
+            with connect(connection) as client, translated(connection):
+                found.append(retrying(connection)(asked, client))
+        return found
+
+    def _follow(self, keep: Callable[[Batch], None]) -> ClusterTime:
+        """Runs in the thread; returns the last entry that was kept."""
+        assert self.at is not None  # noqa: S101 - the plan set it
+        connection = self.readers[0]
+        wanted = is_selected(self.selection)
+        waiting: list[bytes] = []
+        size = 0
+        with connect(connection) as client, translated(connection):
+            follower = oplog.Follower(client, connection, self.at)
+            for entry in follower.entries():
+                if entry is not None and (raw := oplog.kept(entry, wanted)) is not None:
+                    waiting.append(raw)
+                    size += len(raw)
+                is_over = self._until is not None and follower.reached >= self._until
+                if size >= _BATCH_BYTES or is_over:
+                    keep(Batch(b"".join(waiting), len(waiting)))
+                    waiting, size = [], 0
+                if is_over or self._stop.is_set():
+                    break
+        return follower.reached

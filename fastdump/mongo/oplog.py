@@ -1,0 +1,233 @@
+"""The oplog of a replica set: where it is, following it, and what of it a backup needs.
+
+Sources: the server's oplog_entry.idl for the fields of an entry, and what mongodump refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+import bson
+from bson.raw_bson import RawBSONDocument
+from bson.timestamp import Timestamp
+from pymongo import CursorType
+from pymongo.collection import Collection
+from pymongo.errors import PyMongoError
+
+from fastdump.errors import ServerError
+from fastdump.model import ClusterTime, Connection, Namespace
+from fastdump.mongo.client import RAW, Client
+from fastdump.mongo.retry import retrying
+
+__all__ = [
+    "VIEWS",
+    "Client",
+    "Entry",
+    "Follower",
+    "decoded",
+    "kept",
+    "last_operation",
+    "reaches",
+    "start_of_oplog",
+    "timestamp",
+]
+
+Entry = Mapping[str, Any]
+"""An entry of an oplog, or an operation within one."""
+
+Wanted = Callable[[Namespace], bool]
+
+_AWAIT_MS = 200
+VIEWS = "system.views"
+"""Where a server keeps the definitions of a database's views."""
+_ENDS = frozenset({"commitTransaction", "abortTransaction"})
+_OPERATIONS = frozenset({"i", "u", "d", "c"})
+"""All others are of no meaning to another server."""
+_IRREPEATABLE = frozenset(
+    {"importCollection", "renameCollection", "upgradeDowngradeViewlessTimeseries"}
+)
+"""What changes the name of a collection, so that earlier entries mean another."""
+
+
+def timestamp(value: Timestamp) -> ClusterTime:
+    """As this program carries it."""
+    return ClusterTime(value.time, value.inc)
+
+
+def start_of_oplog(client: Client) -> ClusterTime:
+    """The entry from which an oplog makes a whole of documents that are read from now on.
+
+    Everything before it is in the documents, and no transaction is half way through it. It is the
+    last that a majority has: there is no gap before it, as before the very last there may be.
+
+    Raises:
+        PyMongoError: the server does not answer, or the user has no right to read `config`.
+        ServerError: it has no oplog.
+    """
+    last = client.admin.command("hello").get("lastWrite", {}).get("majorityOpTime")
+    if last is None:
+        raise ServerError("this server has no oplog: only members of a replica set do")
+    open_ones = client["config"]["transactions"].find_one(
+        {"state": {"$in": ["prepared", "inProgress"]}}, sort=[("startOpTime", 1)]
+    )
+    first = open_ones and open_ones.get("startOpTime")
+    return timestamp(min(last["ts"], first["ts"]) if first else last["ts"])
+
+
+def last_operation(client: Client) -> ClusterTime:
+    """The last entry: whatever was read before is of no later time.
+
+    Raises:
+        PyMongoError: the server does not answer.
+    """
+    return timestamp(client.admin.command("hello")["lastWrite"]["opTime"]["ts"])
+
+
+def reaches(client: Client, since: ClusterTime) -> bool:
+    """Whether the oplog still has everything from that entry on.
+
+    Raises:
+        PyMongoError: the server does not answer, or the user has no right to read `local`.
+    """
+    first = _oplog(client).find_one(sort=[("$natural", 1)])
+    return first is not None and timestamp(first["ts"]) <= since
+
+
+def _oplog(client: Client) -> Collection[RawBSONDocument]:
+    found = client["local"].get_collection("oplog.rs", codec_options=RAW)
+    return cast("Collection[RawBSONDocument]", found)
+
+
+class Follower:
+    """Reads the oplog from an entry on, while it grows.
+
+    Args:
+        client: a member of a replica set.
+        connection: how it is reached.
+        since: the first entry.
+    """
+
+    def __init__(self, client: Client, connection: Connection, since: ClusterTime) -> None:
+        self._client = client
+        self._connection = connection
+        self._since = Timestamp(*since)
+        self._has_begun = False
+        self.reached = since
+        """The last entry that was read."""
+
+    def entries(self) -> Iterator[RawBSONDocument | None]:
+        """The entries, each once, without end; None where there is no more yet.
+
+        Raises:
+            PyMongoError: the server does not answer, or the user has no right to read `local`.
+            ServerError: entries are lost.
+        """
+        source = self._opened()
+
+        def following() -> RawBSONDocument | None:
+            nonlocal source
+            try:
+                return next(source)
+            except PyMongoError:
+                source = self._opened()
+                raise
+
+        while True:
+            entry = retrying(self._connection)(following)
+            if entry is not None:
+                self._since, self._has_begun = entry["ts"], True
+                self.reached = timestamp(self._since)
+            yield entry
+
+    def _opened(self) -> Iterator[RawBSONDocument | None]:
+        """From the last entry that was read, which must still be there."""
+        if not reaches(self._client, timestamp(self._since)):
+            raise self._lost("it has become too long for its size")
+        cursor = (
+            _oplog(self._client)
+            .find(
+                {"ts": {"$gte": self._since}},
+                cursor_type=CursorType.TAILABLE_AWAIT,
+            )
+            .max_await_time_ms(_AWAIT_MS)
+        )
+        expected = self._since if self._has_begun else None
+        while cursor.alive:
+            for entry in cursor:
+                if expected is None:
+                    yield entry
+                elif entry["ts"] != expected:
+                    raise self._lost("another member took over that did not have all of it")
+                expected = None
+            yield None
+        if expected is not None:
+            raise self._lost("another member took over that did not have all of it")
+        yield from self._opened()
+
+    def _lost(self, why: str) -> ServerError:
+        return ServerError(
+            f"the oplog of {self._connection.shown} no longer has what came after "
+            f"{self.reached}, because {why}: the backup cannot be made whole; run it again when "
+            "less is written, with more workers, or with a larger oplog (replSetResizeOplog)"
+        )
+
+
+def kept(entry: RawBSONDocument, wanted: Wanted) -> bytes | None:
+    """What a backup of those collections needs of an entry; None for nothing.
+
+    Raises:
+        ServerError: it cannot be replayed.
+    """
+    if entry["op"] not in _OPERATIONS:
+        return None
+    if not _is_of_transaction(entry):
+        return bytes(entry.raw) if _is_wanted(entry, wanted) else None
+    if next(iter(entry["o"])) in _ENDS:
+        return bytes(entry.raw)
+    operations = entry["o"]["applyOps"]
+    inner = [operation for operation in operations if _is_wanted(operation, wanted)]
+    if len(inner) == len(operations):
+        return bytes(entry.raw)
+    if not inner and not _is_of_several(entry):
+        return None
+    return bson.encode({**entry, "o": {**entry["o"], "applyOps": inner}})
+
+
+def _is_of_transaction(entry: Entry) -> bool:
+    return entry["op"] == "c" and next(iter(entry["o"])) in ("applyOps", *_ENDS)
+
+
+def _is_of_several(entry: Entry) -> bool:
+    """Whether it is one of several entries of one transaction, of which each is needed."""
+    before = entry.get("prevOpTime")
+    follows = before is not None and before["ts"] != Timestamp(0, 0)
+    return follows or "partialTxn" in entry["o"] or "prepare" in entry["o"]
+
+
+def _is_wanted(operation: Entry, wanted: Wanted) -> bool:
+    namespace = Namespace(*operation["ns"].split(".", 1))
+    if operation["op"] != "c":
+        if namespace.collection == VIEWS:
+            identity = operation["o2" if operation["op"] == "u" else "o"]["_id"]
+            return wanted(Namespace(*str(identity).split(".", 1)))
+        return wanted(namespace)
+    command = operation["o"]
+    name = next(iter(command))
+    target = command[name]
+    names = [namespace._replace(collection=target)] if isinstance(target, str) else []
+    if name == "renameCollection":
+        names = [Namespace(*command[end].split(".", 1)) for end in (name, "to")]
+    found = any(wanted(one) for one in names)
+    if found and name in _IRREPEATABLE:
+        told = " to ".join(map(str, names))
+        raise ServerError(
+            f"{name} of {told} happened during the backup, and an oplog cannot be replayed across "
+            "that; run the same command again, or use --consistency snapshot"
+        )
+    return found
+
+
+def decoded(raw: bytes) -> Entry:
+    """An entry, whose documents stay bytes."""
+    return cast("Entry", RawBSONDocument(raw))

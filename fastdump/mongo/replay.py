@@ -1,0 +1,313 @@
+"""Replaying an oplog over documents that are of different moments, so that all are of its end.
+
+Every operation that happened after a document was read is in the oplog, and some from before: to
+apply those again does no harm, since the later ones follow (the server recovers in the same way).
+Indexes are built when all is over: on the way there, documents may break the unique ones.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import bson
+
+from fastdump.codec.bson import Batch, spans
+from fastdump.errors import ServerError
+from fastdump.model import (
+    BUCKETS,
+    ClusterTime,
+    Collection,
+    CollectionKind,
+    Connection,
+    Definition,
+    ExtendedJson,
+    Namespace,
+)
+from fastdump.mongo import schema
+from fastdump.mongo.catalog import extended, parsed
+from fastdump.mongo.client import (
+    NAMESPACE_EXISTS,
+    NAMESPACE_NOT_FOUND,
+    Client,
+    Document,
+    open_database,
+)
+from fastdump.mongo.oplog import VIEWS, Entry, decoded, timestamp
+from fastdump.mongo.retry import retrying
+
+__all__ = ["Replay"]
+
+_MAX_OPERATIONS = 1000
+_MAX_BYTES = 8 * 1024 * 1024
+"""What one command takes: PyMongo's limit for it is 16 MiB, and one operation may have that."""
+
+_INDEX_NOT_FOUND = 27
+
+_MEANINGLESS = frozenset(
+    {"abortIndexBuild", "dbCheck", "dropDatabase", "dropIdent", "setMultikeyMetadata",
+     "startIndexBuild"}
+)  # fmt: skip
+"""Of the server's own affairs; or, as the end of a database, said of each collection before."""
+
+_OF_A_SERIES = frozenset({"collation", "expireAfterSeconds", "storageEngine", "timeseries"})
+"""What `create` takes for a time series; all else is said of its buckets."""
+
+_CHANGEABLE = frozenset({"expireAfterSeconds", "hidden", "prepareUnique", "unique"})
+
+_PASSED_ON = frozenset({"convertToCapped", "emptycapped"})
+
+
+class Replay:
+    """One replay while it runs.
+
+    Args:
+        client: the server to write to.
+        connection: how it is reached.
+        name_of: what a collection is called there; None for one that is not wanted.
+        definitions: what was restored, called as there.
+        concern: the write concern.
+        limit: the entry before which to end.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        connection: Connection,
+        name_of: Callable[[Namespace], Namespace | None],
+        definitions: Sequence[Definition],
+        *,
+        concern: Document,
+        limit: ClusterTime | None,
+    ) -> None:
+        self._client = client
+        self._connection = connection
+        self._name_of = name_of
+        self._concern = concern
+        self._limit = limit
+        self._definitions = {one.namespace: one for one in definitions}
+        self._present = {one.data for one in definitions}
+        self._indexes: dict[Namespace, list[ExtendedJson]] = {
+            one.namespace: list(one.indexes) for one in definitions
+        }
+        self._transactions: defaultdict[bytes, list[Entry]] = defaultdict(list)
+        self._waiting: list[Document] = []
+        self._size = 0
+        self._handlers: dict[str, Callable[[Namespace, Mapping[str, Any]], None]] = {
+            "create": self._create,
+            "drop": self._drop,
+            "collMod": self._modify,
+            "createIndexes": self._add_indexes,
+            "commitIndexBuild": self._add_indexes,
+            "dropIndexes": self._drop_indexes,
+            "deleteIndexes": self._drop_indexes,
+        }
+        self.operations = 0
+        """How many were applied."""
+        self.reached: ClusterTime | None = None
+        """The last entry that was looked at."""
+
+    def apply(self, batch: Batch) -> bool:
+        """Apply some entries; returns whether there may be more before the limit.
+
+        Raises:
+            PyMongoError: the server does not answer, or refuses.
+            ServerError: an entry cannot be replayed.
+        """
+        for start, end in spans(batch.data):
+            entry = decoded(batch.data[start:end])
+            at = timestamp(entry["ts"])
+            if self._limit is not None and at >= self._limit:
+                return False
+            self.reached = at
+            self._apply_entry(entry, at)
+        return True
+
+    def end(self) -> list[Definition]:
+        """Apply what still waits.
+
+        Returns:
+            What is there now, each with the indexes that it should have.
+
+        Raises:
+            PyMongoError: the server does not answer, or refuses.
+        """
+        self._flush()
+        return [
+            replace(known, indexes=tuple(indexes))  # type: ignore[type-var]
+            if (known := self._definitions.get(name)) is not None
+            else Collection(*name, CollectionKind.COLLECTION, "{}", tuple(indexes), 0, 0)
+            for name, indexes in self._indexes.items()
+        ]
+
+    def _apply_entry(self, entry: Entry, at: ClusterTime) -> None:
+        command = entry["o"]
+        name = next(iter(command), "")
+        if entry["op"] != "c" or name not in ("applyOps", "commitTransaction", "abortTransaction"):
+            self._apply(entry, at)
+            return
+        if entry.get("txnNumber") is None:
+            for operation in command["applyOps"]:
+                self._apply(operation, at)
+            return
+        key = bson.encode({"lsid": entry["lsid"], "number": entry["txnNumber"]})
+        self._transactions[key] += command["applyOps"] if name == "applyOps" else []
+        if command.get("partialTxn") or command.get("prepare"):
+            return
+        operations = self._transactions.pop(key)
+        for operation in operations if name != "abortTransaction" else ():
+            self._apply(operation, at)
+
+    def _apply(self, operation: Entry, at: ClusterTime) -> None:
+        source = Namespace(*operation["ns"].split(".", 1))
+        if operation["op"] == "c":
+            self._flush()
+            self._run(source.database, operation["o"], at)
+        elif source.collection == VIEWS:
+            self._flush()
+            self._define_view(operation)
+        elif operation["op"] in ("i", "u", "d"):
+            target = self._target(source)
+            # What is not there now was dropped before the backup began to look, later in the oplog.
+            if target in self._present:
+                self._add(operation, target)
+
+    def _target(self, source: Namespace) -> Namespace | None:
+        """What a collection, or the buckets of one, is called on the target."""
+        name = source.collection.removeprefix(BUCKETS)
+        target = self._name_of(source._replace(collection=name))
+        if target is None or name == source.collection:
+            return target
+        return target._replace(collection=f"{BUCKETS}{target.collection}")
+
+    def _add(self, operation: Entry, target: Namespace) -> None:
+        document: Document = {"op": operation["op"], "ns": str(target), "o": operation["o"]}
+        if "o2" in operation:
+            document["o2"] = operation["o2"]
+        if operation["op"] == "u":
+            # One that is missing was deleted before it was read, and will be here.
+            document["b"] = True
+        self._waiting.append(document)
+        self._size += len(operation["o"].raw)
+        if len(self._waiting) >= _MAX_OPERATIONS or self._size >= _MAX_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        waiting, self._waiting, self._size = self._waiting, [], 0
+        if waiting:
+            # Again and again does no harm, as long as nothing later was applied before.
+            self._command({"applyOps": waiting, "bypassDocumentValidation": True})
+            self.operations += len(waiting)
+
+    def _command(self, command: Document) -> None:
+        command = {**command, "writeConcern": self._concern}
+        retrying(self._connection)(self._client.admin.command, command)
+
+    def _run(self, database: str, command: Mapping[str, Any], at: ClusterTime) -> None:
+        """What changes a collection and not its documents."""
+        name = next(iter(command))
+        if name in _MEANINGLESS:
+            return
+        target = self._target(Namespace(database, str(command[name])))
+        if target is None:
+            return
+        if name in self._handlers:
+            self._handlers[name](target, command)
+        elif name in _PASSED_ON:
+            passed: Document = {"op": "c", "ns": f"{target.database}.$cmd"}
+            self._command({"applyOps": [{**passed, "o": {**command, name: target.collection}}]})
+        else:
+            raise ServerError(
+                f"the oplog has a {name} of {database}.{command[name]} at {at}, across which it "
+                f"cannot be replayed: end before it with --oplog-limit {at}"
+            )
+        self.operations += 1
+
+    def _create(self, target: Namespace, command: Mapping[str, Any]) -> None:
+        if target in self._present:
+            # The one that was restored is the one that is made here, or one before it.
+            self._drop(target, {})
+        own = _series(target)
+        names = _OF_A_SERIES if own != target else command.keys() - {"create", "idIndex", "temp"}
+        options = {name: command[name] for name in command if name in names}
+        self._make(own, options)
+        self._present.add(target)
+        self._indexes[own] = []
+
+    def _drop(self, target: Namespace, _command: Mapping[str, Any]) -> None:
+        if target not in self._present:
+            return
+        own = _series(target)
+        retrying(self._connection)(schema.drop, self._client, own)
+        self._present.discard(target)
+        for name in (own, target):
+            self._indexes.pop(name, None)
+
+    def _modify(self, target: Namespace, command: Mapping[str, Any]) -> None:
+        if (change := command.get("index")) is not None:
+            indexes = self._indexes.get(target, [])
+            for place, one in enumerate(indexes):
+                index = parsed(one)
+                if index["name"] == change.get("name") or index["key"] == change.get("keyPattern"):
+                    news = {name: change[name] for name in change if name in _CHANGEABLE}
+                    indexes[place] = extended({**index, **news})
+        others = {name: command[name] for name in command if name not in ("collMod", "index")}
+        if others and target in self._present:
+            database = open_database(self._client, target.database)
+            changed = {"collMod": target.collection, **others}
+            retrying(self._connection)(database.command, changed)
+
+    def _add_indexes(self, target: Namespace, command: Mapping[str, Any]) -> None:
+        found = command.get("indexes")
+        if found is None:
+            found = [{name: command[name] for name in command if name != "createIndexes"}]
+        for index in found:
+            self._remove_index(target, index["name"])
+            self._indexes.setdefault(target, []).append(extended(dict(index)))
+
+    def _drop_indexes(self, target: Namespace, command: Mapping[str, Any]) -> None:
+        name = command["index"]
+        self._remove_index(target, name)
+        database = open_database(self._client, target.database)
+        gone: list[str | int] = [_INDEX_NOT_FOUND, NAMESPACE_NOT_FOUND]
+        retrying(self._connection)(
+            database.command,
+            {"dropIndexes": target.collection, "index": name},
+            allowable_errors=gone,
+        )
+
+    def _remove_index(self, target: Namespace, name: str) -> None:
+        kept = [one for one in self._indexes.get(target, []) if parsed(one)["name"] != name]
+        self._indexes[target] = kept
+
+    def _define_view(self, operation: Entry) -> None:
+        """An operation on the server's own list of views."""
+        is_update = operation["op"] == "u"
+        identity = str(operation["o2" if is_update else "o"]["_id"])
+        target = self._name_of(Namespace(*identity.split(".", 1)))
+        if target is None:
+            return
+        definition = operation["o"]
+        if is_update and "$v" in definition:
+            change = {"op": "u", "ns": f"{target.database}.{VIEWS}", "o2": {"_id": str(target)}}
+            self._command({"applyOps": [{**change, "o": definition, "b": True}]})
+        elif operation["op"] == "d":
+            retrying(self._connection)(schema.drop, self._client, target)
+            self._present.discard(target._replace(collection=f"{BUCKETS}{target.collection}"))
+            self._indexes.pop(target, None)
+        elif not definition["viewOn"].startswith(BUCKETS):  # those are made with their buckets
+            retrying(self._connection)(schema.drop, self._client, target)
+            self._make(target, {name: definition[name] for name in definition if name != "_id"})
+        self.operations += 1
+
+    def _make(self, target: Namespace, options: Mapping[str, Any]) -> None:
+        database = open_database(self._client, target.database)
+        command = {"create": target.collection, **options}
+        retrying(self._connection)(database.command, command, allowable_errors=[NAMESPACE_EXISTS])
+
+
+def _series(target: Namespace) -> Namespace:
+    """A time series, of its buckets; any other collection is itself."""
+    return target._replace(collection=target.collection.removeprefix(BUCKETS))
