@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Collection as Some
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 from fastdump.codec.bson import Batch
@@ -77,7 +78,9 @@ class OplogReading(Reading):
     def plan(self) -> tuple[Catalog, list[Chunk]]:
         """What there is, looked at after the first entry of the oplog that is needed."""
         self.at = min(self._of_each(oplog.start_of_oplog))
-        return super().plan()
+        catalog, chunks = super().plan()
+        # What a change of the primary undoes is in no oplog.
+        return catalog, [replace(chunk, committed=True) for chunk in chunks]
 
     def resumes(self, at: ClusterTime | None, catalog: Catalog) -> bool:
         """Whether the oplog still has everything since another run began."""
@@ -103,7 +106,7 @@ class OplogReading(Reading):
     def end(self) -> None:
         """Follow the oplog until all that was read is in it."""
         assert self._following is not None  # noqa: S101 - it is followed
-        self._until = max(self._of_each(oplog.last_operation))
+        self._until = max(self._of_each(oplog.last_committed))
         self._reached = self._following.result()
 
     def finish(self, catalog: Catalog, gone: Some[Namespace]) -> tuple[Catalog, Consistency]:  # noqa: ARG002 - replaying makes up for it

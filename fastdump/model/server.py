@@ -277,6 +277,8 @@ class Chunk:
     natural: bool = True
     """Whether a whole collection is read in storage order, not as the server sees fit: a view has
     none, and a filter may have a better index."""
+    committed: bool = False
+    """Whether only what a majority of a replica set has is read, which nothing can undo."""
     at: ClusterTime | None = None
     """When its documents are read; None is now, whenever that is."""
     uuid: str | None = None

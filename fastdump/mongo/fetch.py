@@ -16,7 +16,7 @@ from fastdump.mongo.bounds import KEY_NOT_FOUND, after_record
 from fastdump.mongo.client import Client, Document, open_database
 from fastdump.mongo.cursor import Cursor
 from fastdump.mongo.retry import retrying
-from fastdump.mongo.snapshot import at_moment
+from fastdump.mongo.snapshot import COMMITTED, at_moment
 
 __all__ = ["fetch"]
 
@@ -136,7 +136,7 @@ def _found(client: Client, chunk: Chunk) -> Generator[Found]:
             session,
             chunk.source.collection,
             chunk.document_bytes,
-            at_moment(chunk.at, chunk.uuid),
+            COMMITTED if chunk.committed else at_moment(chunk.at, chunk.uuid),
         )
         try:
             if chunk.after is not None or chunk.until is not None:

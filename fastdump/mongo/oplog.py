@@ -14,6 +14,7 @@ from bson.timestamp import Timestamp
 from pymongo import CursorType
 from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
 
 from fastdump.errors import ServerError
 from fastdump.model import ClusterTime, Connection, Namespace
@@ -27,7 +28,7 @@ __all__ = [
     "Follower",
     "decoded",
     "kept",
-    "last_operation",
+    "last_committed",
     "reaches",
     "start_of_oplog",
     "timestamp",
@@ -58,30 +59,33 @@ def timestamp(value: Timestamp) -> ClusterTime:
 def start_of_oplog(client: Client) -> ClusterTime:
     """The entry from which an oplog makes a whole of documents that are read from now on.
 
-    Everything before it is in the documents, and no transaction is half way through it. It is the
-    last that a majority has: there is no gap before it, as before the very last there may be.
+    Everything before it is in the documents, and no transaction is half way through it.
 
     Raises:
         PyMongoError: the server does not answer, or the user has no right to read `config`.
         ServerError: it has no oplog.
     """
-    last = client.admin.command("hello").get("lastWrite", {}).get("majorityOpTime")
-    if last is None:
-        raise ServerError("this server has no oplog: only members of a replica set do")
     open_ones = client["config"]["transactions"].find_one(
         {"state": {"$in": ["prepared", "inProgress"]}}, sort=[("startOpTime", 1)]
     )
+    last = last_committed(client)
     first = open_ones and open_ones.get("startOpTime")
-    return timestamp(min(last["ts"], first["ts"]) if first else last["ts"])
+    return min(last, timestamp(first["ts"])) if first else last
 
 
-def last_operation(client: Client) -> ClusterTime:
-    """The last entry: whatever was read before is of no later time.
+def last_committed(client: Client) -> ClusterTime:
+    """The last entry that a majority has: all that it has is of no later time.
+
+    There is no gap before it, as before the very last entry there may be.
 
     Raises:
         PyMongoError: the server does not answer.
+        ServerError: it has no oplog.
     """
-    return timestamp(client.admin.command("hello")["lastWrite"]["opTime"]["ts"])
+    last = client.admin.command("hello").get("lastWrite", {}).get("majorityOpTime")
+    if last is None:
+        raise ServerError("this server has no oplog: only members of a replica set do")
+    return timestamp(last["ts"])
 
 
 def reaches(client: Client, since: ClusterTime) -> bool:
@@ -95,7 +99,8 @@ def reaches(client: Client, since: ClusterTime) -> bool:
 
 
 def _oplog(client: Client) -> Collection[RawBSONDocument]:
-    found = client["local"].get_collection("oplog.rs", codec_options=RAW)
+    majority = ReadConcern("majority")
+    found = client["local"].get_collection("oplog.rs", codec_options=RAW, read_concern=majority)
     return cast("Collection[RawBSONDocument]", found)
 
 
@@ -111,7 +116,7 @@ class Follower:
     def __init__(self, client: Client, connection: Connection, since: ClusterTime) -> None:
         self._client = client
         self._connection = connection
-        self._since = Timestamp(*since)
+        self._first = self._since = Timestamp(*since)
         self._has_begun = False
         self.reached = since
         """The last entry that was read."""
@@ -136,6 +141,11 @@ class Follower:
         while True:
             entry = retrying(self._connection)(following)
             if entry is not None:
+                if _begins_before(entry, self._first):
+                    raise ServerError(
+                        "a transaction of several entries began just before the backup; run the "
+                        "same command again"
+                    )
                 self._since, self._has_begun = entry["ts"], True
                 self.reached = timestamp(self._since)
             yield entry
@@ -192,6 +202,14 @@ def kept(entry: RawBSONDocument, wanted: Wanted) -> bytes | None:
     if not inner and not _is_of_several(entry):
         return None
     return bson.encode({**entry, "o": {**entry["o"], "applyOps": inner}})
+
+
+def _begins_before(entry: Entry, first: Timestamp) -> bool:
+    """Whether it belongs to a transaction of which that oplog has not all."""
+    # Inserts of one command are an applyOps too, each of which stands for itself.
+    if not _is_of_transaction(entry) or "multiOpType" in entry or "prevOpTime" not in entry:
+        return False
+    return bool(Timestamp(0, 0) < entry["prevOpTime"]["ts"] < first)
 
 
 def _is_of_transaction(entry: Entry) -> bool:

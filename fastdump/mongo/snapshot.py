@@ -15,6 +15,7 @@ from fastdump.model import ClusterTime, Namespace
 from fastdump.mongo.client import UNAUTHORIZED, Client, Document, open_database
 
 __all__ = [
+    "COMMITTED",
     "WINDOW",
     "at_moment",
     "can_read_at",
@@ -23,6 +24,9 @@ __all__ = [
     "keep_history",
     "now",
 ]
+
+COMMITTED: Document = {"readConcern": {"level": "majority"}}
+"""The part of `find` that reads what a majority has, which no change of the primary undoes."""
 
 WINDOW = "minSnapshotHistoryWindowInSeconds"
 """The server's parameter for how long it keeps its history."""

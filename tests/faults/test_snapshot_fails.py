@@ -271,7 +271,7 @@ def test_a_resumed_snapshot_is_of_the_first_moment(short_history: Server, tmp_pa
     arguments = ["--uri", short_history.uri, "--db", name, "-f", str(tmp_path), "-y", "--resume",
                  "-j", "2"]  # fmt: skip
     with bank.customers(short_history.uri, name):
-        moment = _killed(tmp_path, arguments)
+        moment = killed(tmp_path, arguments)
         report = package.backup(short_history.uri, db=name, folder=tmp_path, workers=2, resume=True)
     assert report.consistency.cluster_time is not None
     assert str(report.consistency.cluster_time) == moment
@@ -287,7 +287,7 @@ def test_a_snapshot_that_is_too_old_is_begun_anew(short_history: Server, tmp_pat
            ({"_id": n, "x": "x" * 10_000} for n in range(7000)))  # fmt: skip
     arguments = ["--uri", short_history.uri, "--db", name, "-f", str(tmp_path), "-y", "--resume",
                  "-j", "2"]  # fmt: skip
-    moment = _killed(tmp_path, arguments)
+    moment = killed(tmp_path, arguments)
     window(short_history, 1)
     with short_history.client() as client:
         for _turn in range(80):
@@ -299,7 +299,7 @@ def test_a_snapshot_that_is_too_old_is_begun_anew(short_history: Server, tmp_pat
     assert str(report.consistency.cluster_time) != moment
 
 
-def _killed(folder: Path, arguments: list[str]) -> str:
+def killed(folder: Path, arguments: list[str]) -> str:
     """The moment that a backup planned, which was killed half way."""
     backup = subprocess.Popen(
         command("backup", *arguments, "--max-rate", "20"), env=environment(),
