@@ -65,7 +65,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
     from fastdump.engine.backup import backup
     from fastdump.engine.reading import Reading
-    from fastdump.mongo.client import members
+    from fastdump.mongo.client import connect, members
     from fastdump.store.layouts import destination
 
     connection, workers = asked_connection(settings, SOURCE), settings.workers
@@ -84,7 +84,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         mode=settings.mode,
     )
     if options.dry_run:
-        _show_plan(*Reading(members(connection), selection, workers, Silent()).plan())
+        readers = members(connection)
+        with connect(readers[0]) as client:
+            _show_plan(*Reading(client, readers, selection, workers, Silent()).plan())
         return 0
     if sys.stdin.isatty() and not options.yes:
         _ask(connection, database, settings)

@@ -11,7 +11,7 @@ from fastdump.engine.reading import Reading
 from fastdump.engine.snapshot import SnapshotReading
 from fastdump.errors import SnapshotUnavailableError, UsageError
 from fastdump.model import Connection, ReadOptions, Selection
-from fastdump.mongo.client import connect, open_database, translated
+from fastdump.mongo.client import Client, connect, open_database, translated
 from fastdump.mongo.snapshot import has_history
 from fastdump.progress import Reporter
 
@@ -45,35 +45,46 @@ def read_consistently(
         ServerError: the server cannot be reached or refuses.
         UsageError: it does not offer what is wanted.
     """
-    for connection in readers:
-        release_stale(connection, reporter)
-    reading = _chosen(how, readers, selection, workers, reporter)
-    try:
-        with reading:
-            return work(reading)
-    except SnapshotUnavailableError as error:
-        if how.consistency != "auto" or not repeats:
-            raise
-        plain = Reading(readers, selection, workers, reporter)
-        plain.notes.append(f"this is not of one moment: {error}")
-    with plain:
-        return work(plain)
+    with connect(readers[0]) as client:
+        _prepare(client, readers, selection, reporter)
+        arguments = (client, readers, selection, workers, reporter)
+        try:
+            with _chosen(how, *arguments) as reading:
+                return work(reading)
+        except SnapshotUnavailableError as error:
+            if how.consistency != "auto" or not repeats:
+                raise
+            plain = Reading(*arguments)
+            plain.notes.append(f"this is not of one moment: {error}")
+        with plain:
+            return work(plain)
+
+
+def _prepare(
+    client: Client, readers: Sequence[Connection], selection: Selection, reporter: Reporter
+) -> None:
+    if selection.database is not None:
+        open_database(client, selection.database)  # a name that none can have needs no server
+    release_stale(client, readers[0], reporter)
+    for connection in readers[1:]:
+        with connect(connection) as other:
+            release_stale(other, connection, reporter)
 
 
 def _chosen(
     how: ReadOptions,
+    client: Client,
     readers: Sequence[Connection],
     selection: Selection,
     workers: int,
     reporter: Reporter,
 ) -> Reading:
+    arguments = (client, readers, selection, workers, reporter)
     if how.consistency in ("auto", "snapshot"):
-        with connect(readers[0]) as client, translated(readers[0]):
-            if selection.database is not None:
-                open_database(client, selection.database)  # a name that none can have
+        with translated(readers[0]):
             offered = has_history(client)
         if offered:
-            return SnapshotReading(readers, selection, workers, reporter, how)
+            return SnapshotReading(*arguments, how)
         if how.consistency == "snapshot":
             raise UsageError(
                 f"{readers[0].shown} cannot be read as it was at one moment, which needs a "
@@ -81,10 +92,10 @@ def _chosen(
                 "use --consistency lock"
             )
     if how.consistency == "oplog":
-        return OplogReading(readers, selection, workers, reporter)
+        return OplogReading(*arguments)
     if how.consistency == "lock":
-        return LockedReading(readers, selection, workers, reporter, how)
-    reading = Reading(readers, selection, workers, reporter)
+        return LockedReading(*arguments, how)
+    reading = Reading(*arguments)
     if how.consistency == "auto":
         reading.notes.append(
             "writes that happened meanwhile may or may not be in it: for a backup of one instant, "

@@ -26,8 +26,9 @@ from fastdump.model import (
     Selection,
 )
 from fastdump.mongo.catalog import read_catalog
-from fastdump.mongo.client import connect, members, same_server
+from fastdump.mongo.client import connect, members, same_server, translated
 from fastdump.mongo.load import summed
+from fastdump.mongo.replay import check_rights
 from fastdump.progress import Reporter
 from fastdump.report import CopyReport
 
@@ -128,6 +129,9 @@ def copy(plan: CopyPlan, *, how: ReadOptions, workers: int, reporter: Reporter) 
 
 
 def _copy(plan: CopyPlan, reading: Reading, workers: int, reporter: Reporter) -> CopyReport:
+    if reading.keeps_oplog:
+        with connect(plan.connection) as target_client, translated(plan.connection):
+            check_rights(target_client, plan.connection)
     read, chunks = reading.plan()
     # The chunks know where they are read; everything else is about the target from here on.
     catalog = _moved(read, plan.database)

@@ -15,7 +15,7 @@ from fastdump.errors import FastdumpError, UsageError
 from fastdump.model import Catalog, Connection, Consistency, Namespace, ReadOptions, Selection
 from fastdump.mongo import fsync_lock
 from fastdump.mongo.catalog import read_catalog
-from fastdump.mongo.client import connect, translated
+from fastdump.mongo.client import Client, translated
 from fastdump.progress import Reporter
 
 __all__ = ["LockedReading", "release_stale"]
@@ -28,7 +28,8 @@ class LockedReading(Reading):
     """Everything is of the moment at which the server was locked.
 
     Args:
-        readers: the server.
+        client: the server.
+        readers: how it is reached.
         selection: what of it.
         workers: how many processes share the work.
         reporter: hears what the user should know at once.
@@ -40,19 +41,19 @@ class LockedReading(Reading):
 
     def __init__(
         self,
+        client: Client,
         readers: Sequence[Connection],
         selection: Selection,
         workers: int,
         reporter: Reporter,
         how: ReadOptions,
     ) -> None:
-        super().__init__(readers, selection, workers, reporter)
+        super().__init__(client, readers, selection, workers, reporter)
         if len(readers) > 1:
             raise UsageError(
                 "--consistency lock is for one server, and these are several: use snapshot"
             )
-        with connect(readers[0]) as client:
-            found = read_catalog(client, readers[0], selection).collections
+        found = read_catalog(client, readers[0], selection).collections
         some = next((one.data for one in found if one.has_data), None)
         if some is None:
             raise UsageError("there are only views to read, for which no lock is needed")
@@ -82,7 +83,7 @@ class LockedReading(Reading):
         # The guard was killed, or still tries.
         with suppress(FastdumpError):
             for _turn in range(_TURNS):
-                release_stale(self.readers[0], self.reporter)
+                release_stale(self.client, self.readers[0], self.reporter)
                 time.sleep(_TURN_SECONDS)
         self.reporter.note(f"see that {self.readers[0].shown} is unlocked: fastdump unlock")
 
@@ -96,13 +97,13 @@ class LockedReading(Reading):
         return catalog, Consistency(self.mode, self._locked)
 
 
-def release_stale(connection: Connection, reporter: Reporter) -> None:
+def release_stale(client: Client, connection: Connection, reporter: Reporter) -> None:
     """Unlock a server that a run locked which is gone.
 
     Raises:
         ServerError: the server cannot be reached, or the user has no right to do this.
     """
-    with connect(connection) as client, translated(connection):
+    with translated(connection):
         for holder in fsync_lock.holders(client):
             if not holder.alive and fsync_lock.release(client, holder):
                 reporter.note(

@@ -11,7 +11,6 @@ from collections.abc import Collection as Some
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
 
 from fastdump.codec.bson import Batch
 from fastdump.engine.reading import Reading
@@ -30,16 +29,13 @@ from fastdump.model import (
 )
 from fastdump.mongo import oplog
 from fastdump.mongo.catalog import is_selected
-from fastdump.mongo.client import connect, translated
-from fastdump.mongo.retry import retrying
+from fastdump.mongo.client import Client, connect, translated
 from fastdump.progress import Reporter
 
 __all__ = ["OPLOG_COLLECTION", "OplogReading"]
 
 OPLOG_COLLECTION = Collection(*OPLOG, CollectionKind.COLLECTION, "{}", (), 0, 0)
 """As if it were one of what is read."""
-
-T = TypeVar("T")
 
 _BATCH_BYTES = 1024 * 1024
 
@@ -48,6 +44,7 @@ class OplogReading(Reading):
     """Documents of different moments, and the oplog from before the first to after the last.
 
     Args:
+        client: the first of the readers.
         readers: the members of a replica set that share the reading; the first follows the oplog.
         selection: what of it.
         workers: how many processes share the work.
@@ -59,12 +56,13 @@ class OplogReading(Reading):
 
     def __init__(
         self,
+        client: Client,
         readers: Sequence[Connection],
         selection: Selection,
         workers: int,
         reporter: Reporter,
     ) -> None:
-        super().__init__(readers, selection, workers, reporter)
+        super().__init__(client, readers, selection, workers, reporter)
         if selection.query is not None or selection.views_as_collections:
             raise UsageError(
                 "--consistency oplog is for whole collections: an oplog does not say which "
@@ -77,7 +75,7 @@ class OplogReading(Reading):
 
     def plan(self) -> tuple[Catalog, list[Chunk]]:
         """What there is, looked at after the first entry of the oplog that is needed."""
-        self.at = min(self._of_each(oplog.start_of_oplog))
+        self.at = min(self.of_each(oplog.start_of_oplog))
         catalog, chunks = super().plan()
         # What a change of the primary undoes is in no oplog.
         return catalog, [replace(chunk, committed=True) for chunk in chunks]
@@ -86,7 +84,7 @@ class OplogReading(Reading):
         """Whether the oplog still has everything since another run began."""
         if at is None or not super().resumes(at, catalog):
             return False
-        return all(self._of_each(lambda client: oplog.reaches(client, at)))
+        return all(self.of_each(lambda client: oplog.reaches(client, at)))
 
     @contextmanager
     def keeping(self, keep: Callable[[Batch], None]) -> Iterator[None]:
@@ -106,20 +104,13 @@ class OplogReading(Reading):
     def end(self) -> None:
         """Follow the oplog until all that was read is in it."""
         assert self._following is not None  # noqa: S101 - it is followed
-        self._until = max(self._of_each(oplog.last_committed))
+        self._until = max(self.of_each(oplog.last_committed))
         self._reached = self._following.result()
 
     def finish(self, catalog: Catalog, gone: Some[Namespace]) -> tuple[Catalog, Consistency]:  # noqa: ARG002 - replaying makes up for it
         """It is of the moment of the last operation, when that was replayed."""
         assert self._reached is not None  # noqa: S101 - it was followed to its end
         return catalog, Consistency(self.mode, self._reached.moment, self._reached)
-
-    def _of_each(self, asked: Callable[[oplog.Client], T]) -> list[T]:
-        found = []
-        for connection in self.readers:
-            with connect(connection) as client, translated(connection):
-                found.append(retrying(connection)(asked, client))
-        return found
 
     def _follow(self, keep: Callable[[Batch], None]) -> ClusterTime:
         """Runs in the thread; returns the last entry that was kept."""

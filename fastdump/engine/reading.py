@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from collections.abc import Collection as Some
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
+from typing import TypeVar
 
 from fastdump.codec.bson import Batch
 from fastdump.engine import planner
@@ -21,11 +22,13 @@ from fastdump.model import (
 )
 from fastdump.mongo.bounds import BoundFinder
 from fastdump.mongo.catalog import read_catalog, read_names
-from fastdump.mongo.client import connect, has_own_records, translated
+from fastdump.mongo.client import Client, connect, has_own_records, translated
 from fastdump.mongo.retry import retrying
 from fastdump.progress import Reporter
 
 __all__ = ["Reading"]
+
+T = TypeVar("T")
 
 
 class Reading(AbstractContextManager["Reading"]):
@@ -34,6 +37,7 @@ class Reading(AbstractContextManager["Reading"]):
     Here nothing: a write that happens meanwhile may or may not be seen.
 
     Args:
+        client: the first of the readers.
         readers: the server, or the members of a replica set that share the reading.
         selection: what of it.
         workers: how many processes share the work.
@@ -48,11 +52,13 @@ class Reading(AbstractContextManager["Reading"]):
 
     def __init__(
         self,
+        client: Client,
         readers: Sequence[Connection],
         selection: Selection,
         workers: int,
         reporter: Reporter,
     ) -> None:
+        self.client = client
         self.readers = readers
         self.selection = selection
         self.workers = workers
@@ -78,12 +84,13 @@ class Reading(AbstractContextManager["Reading"]):
             SnapshotUnavailableError: it cannot be read as it was at one moment.
             UsageError: there is no such database.
         """
-        with connect(self.readers[0]) as client, translated(self.readers[0]):
-            catalog = read_catalog(client, self.readers[0], self.selection)
+        with translated(self.readers[0]):
+            catalog = read_catalog(self.client, self.readers[0], self.selection)
             if planner.use_processes(catalog.raw_bytes):
                 warm_up()
-            records = len(self.readers) == 1 and has_own_records(client)
-            chunks = planner.plan(catalog, self.workers, BoundFinder(client, records=records).find)
+            records = len(self.readers) == 1 and has_own_records(self.client)
+            finder = BoundFinder(self.client, records=records)
+            chunks = planner.plan(catalog, self.workers, finder.find)
         return catalog, chunks
 
     def resumes(self, at: ClusterTime | None, catalog: Catalog) -> bool:
@@ -93,8 +100,8 @@ class Reading(AbstractContextManager["Reading"]):
             ServerError: the server cannot be reached or refuses.
         """
         self.at = at
-        with connect(self.readers[0]) as client, translated(self.readers[0]):
-            there = read_names(client, self.selection)
+        with translated(self.readers[0]):
+            there = read_names(self.client, self.selection)
         return all(there.get(one.namespace, one.uuid) == one.uuid for one in catalog.collections)
 
     def keeping(self, keep: Callable[[Batch], None]) -> AbstractContextManager[None]:  # noqa: ARG002 - there is none, here
@@ -144,10 +151,22 @@ class Reading(AbstractContextManager["Reading"]):
         self.notes += [f"{name} was made during the backup and is not in it" for name in made]
         return catalog, Consistency(self.mode)
 
+    def of_each(self, ask: Callable[[Client], T]) -> list[T]:
+        """What each of the readers says."""
+        found = []
+        for connection in self.readers:
+            is_first = connection is self.readers[0]
+            with (
+                nullcontext(self.client) if is_first else connect(connection) as client,
+                translated(connection),
+            ):
+                found.append(retrying(connection)(ask, client))
+        return found
+
     def changes(self, catalog: Catalog) -> tuple[dict[Namespace, str], list[Namespace]]:
         """Which collections went since they were planned, each with how, and which came."""
-        with connect(self.readers[0]) as client, translated(self.readers[0]):
-            new = retrying(self.readers[0])(read_names, client, self.selection)
+        with translated(self.readers[0]):
+            new = retrying(self.readers[0])(read_names, self.client, self.selection)
         old = {one.namespace: one.uuid for one in catalog.collections if "$" not in one.name}
         names = {uuid: name for name, uuid in new.items() if uuid is not None}
         went = {}

@@ -29,7 +29,9 @@ from fastdump.model import (
 )
 from fastdump.mongo import ejson, indexes, schema
 from fastdump.mongo.authorization import Authorization
+from fastdump.mongo.client import connect, translated
 from fastdump.mongo.load import summed
+from fastdump.mongo.replay import check_rights
 from fastdump.progress import Reporter
 from fastdump.report import RestoreReport
 from fastdump.store.archive import Archive
@@ -116,6 +118,9 @@ def plan_restore(
     with damaged(backup.path):
         notes += _legacy_indexes(collections) if how.indexes else []
         cut = list(_cut(collections, workers, how, lost))
+    if how.oplog_replay:
+        with connect(connection) as client, translated(connection):
+            check_rights(client, connection)
     held, differing = look_at(connection, collections, how)
     return RestorePlan(
         connection,

@@ -58,6 +58,7 @@ class SnapshotReading(Reading):
     """All documents are read as they were at one moment, which is taken when the plan is made.
 
     Args:
+        client: the first of the readers.
         readers: the members of a replica set that share the reading, or mongos.
         selection: what of it.
         workers: how many processes share the work.
@@ -69,13 +70,14 @@ class SnapshotReading(Reading):
 
     def __init__(
         self,
+        client: Client,
         readers: Sequence[Connection],
         selection: Selection,
         workers: int,
         reporter: Reporter,
         how: ReadOptions,
     ) -> None:
-        super().__init__(readers, selection, workers, reporter)
+        super().__init__(client, readers, selection, workers, reporter)
         self._how = how
         self._total = 0
         self._began = 0.0
@@ -109,11 +111,11 @@ class SnapshotReading(Reading):
         """What there was at a moment that is taken now, and in which chunks to read it."""
         for _attempt in range(_ATTEMPTS):
             catalog, chunks = super().plan()
-            with connect(self.readers[0]) as client, translated(self.readers[0]):
-                self.at = at = snapshot.now(client)
+            with translated(self.readers[0]):
+                self.at = at = snapshot.now(self.client)
                 # A collection is its UUID. What was there before and after was there at the moment.
-                after = read_catalog(client, self.readers[0], self.selection)
-                self._start(client, catalog)
+                after = read_catalog(self.client, self.readers[0], self.selection)
+                self._start(catalog)
             if _described(catalog) == _described(after):
                 break
         there = {(one.namespace, one.uuid) for one in after.collections}
@@ -130,11 +132,11 @@ class SnapshotReading(Reading):
 
     def _of_later(self, at: ClusterTime, collections: Sequence[Collection]) -> set[Namespace]:
         """Capped collections that the server does not show as they were, as from 8.0 on it does."""
-        with connect(self.readers[0]) as client, translated(self.readers[0]):
+        with translated(self.readers[0]):
             return {
                 one.namespace
                 for one in collections
-                if one.capped and not snapshot.can_read_at(client, one.data, at)
+                if one.capped and not snapshot.can_read_at(self.client, one.data, at)
             }
 
     def resumes(self, at: ClusterTime | None, catalog: Catalog) -> bool:
@@ -142,8 +144,8 @@ class SnapshotReading(Reading):
         if at is None or not super().resumes(at, catalog):
             return False
         try:
-            with connect(self.readers[0]) as client, translated(self.readers[0]):
-                self._start(client, catalog)
+            with translated(self.readers[0]):
+                self._start(catalog)
         except SnapshotUnavailableError:
             return False
         return True
@@ -185,20 +187,21 @@ class SnapshotReading(Reading):
             self.mode, self.at.moment, self.at, tuple(map(str, sorted(of_later)))
         )
 
-    def _start(self, client: Client, catalog: Catalog) -> None:
+    def _start(self, catalog: Catalog) -> None:
         """See that the moment can be read, and for how long."""
         assert self.at is not None  # noqa: S101 - it was just taken
-        self._began = time.monotonic() - (snapshot.now(client).seconds - self.at.seconds)
+        self._began = time.monotonic() - (snapshot.now(self.client).seconds - self.at.seconds)
         self._total = catalog.raw_bytes
         some = next((one for one in catalog.collections if one.uuid is not None), None)
-        if some is not None and not snapshot.can_read_at(client, some.data, self.at):
+        if some is not None and not snapshot.can_read_at(self.client, some.data, self.at):
             raise SnapshotUnavailableError(
                 f"{self.readers[0].shown} does not show how it was at {self.at} (a moment ago, "
                 "or when an earlier run began): a majority of the replica set must be up, and "
                 "its storage engine must be WiredTiger"
             )
         if self._kept is None:
-            self._kept = min(filter(None, map(_kept, self.readers)), default=None)
+            kept = self.of_each(snapshot.history_seconds)
+            self._kept = min((one for one in kept if one is not None), default=None)
             if self._kept is None and self._how.raise_snapshot_window:
                 raise UsageError(
                     "--raise-snapshot-window needs a user who may read and set parameters of "
@@ -221,8 +224,9 @@ class SnapshotReading(Reading):
         self._raise(math.ceil(2 * seconds) + 1)
 
     def _raise(self, seconds: int) -> None:
-        for connection in self.readers:
-            before = self._before.get(connection) or _kept(connection)
+        kept = self.of_each(snapshot.history_seconds)
+        for connection, now in zip(self.readers, kept, strict=True):
+            before = self._before.get(connection, now)
             if before is None or before >= seconds:
                 continue
             with connect(connection) as client, translated(connection):
@@ -239,11 +243,6 @@ class SnapshotReading(Reading):
 def _described(catalog: Catalog) -> list[Collection]:
     """Without what changes with every document."""
     return [replace(one, documents=0, raw_bytes=0) for one in catalog.collections]
-
-
-def _kept(connection: Connection) -> int | None:
-    with connect(connection) as client, translated(connection):
-        return snapshot.history_seconds(client)
 
 
 def _by_hand(connection: Connection, seconds: int) -> str:

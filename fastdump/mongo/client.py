@@ -71,6 +71,7 @@ _CHANGED = frozenset({246, 361})
 """SnapshotUnavailable and CollectionUUIDMismatch: the collection was dropped, renamed or made anew
 since the moment at which it is read."""
 _AUTHENTICATION_FAILED = 18
+_LONGEST = 300
 
 
 def connect(connection: Connection) -> Client:
@@ -288,5 +289,7 @@ def _explained(error: PyMongoError, connection: Connection) -> str:
 def _scrubbed(error: Exception, connection: Connection) -> str:
     # OperationFailure appends the whole reply, and selection errors the whole topology.
     text = str(error).split(", full error:")[0].split(", Timeout:")[0]
+    # A server that refuses a command repeats all of it, with the user's documents.
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     text = re.sub(r"//[^/@\s]*@", "//", text)
     return text.replace(connection.password, "***") if connection.password else text

@@ -23,7 +23,6 @@ from fastdump.mongo.retry import retrying
 
 __all__ = [
     "VIEWS",
-    "Client",
     "Entry",
     "Follower",
     "decoded",

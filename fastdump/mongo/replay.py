@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import bson
+from pymongo.errors import OperationFailure
 
 from fastdump.codec.bson import Batch, spans
 from fastdump.errors import ServerError
@@ -38,7 +39,7 @@ from fastdump.mongo.client import (
 from fastdump.mongo.oplog import VIEWS, Entry, decoded, timestamp
 from fastdump.mongo.retry import retrying
 
-__all__ = ["Replay"]
+__all__ = ["Replay", "check_rights"]
 
 _MAX_OPERATIONS = 1000
 _MAX_BYTES = 8 * 1024 * 1024
@@ -58,6 +59,22 @@ _OF_A_SERIES = frozenset({"collation", "expireAfterSeconds", "storageEngine", "t
 _CHANGEABLE = frozenset({"expireAfterSeconds", "hidden", "prepareUnique", "unique"})
 
 _PASSED_ON = frozenset({"convertToCapped", "emptycapped"})
+
+
+def check_rights(client: Client, connection: Connection) -> None:
+    """See that operations can be applied, before anything is written.
+
+    Raises:
+        PyMongoError: the server does not answer.
+        ServerError: the user has no right to do this, or the server does not know it.
+    """
+    try:
+        client.admin.command({"applyOps": [{"op": "n", "ns": "", "o": {}}]})
+    except OperationFailure as error:
+        raise ServerError(
+            f"{connection.shown} does not let this user replay an oplog, which takes the role "
+            "root, or one with anyAction on anyResource, and no mongos between"
+        ) from error
 
 
 class Replay:

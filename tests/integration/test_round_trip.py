@@ -117,7 +117,9 @@ def test_what_hurts(any_server: Server, hurt: str, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("small_chunks")
 def test_what_hurts_in_many_chunks(any_server: Server, hurt: str, tmp_path: Path) -> None:
-    _catalog, chunks = Reading([any_server.connection], Selection(hurt), 2, Silent()).plan()
+    _catalog, chunks = Reading(
+        any_server.client(), [any_server.connection], Selection(hurt), 2, Silent()
+    ).plan()
     cut = {chunk.namespace.collection for chunk in chunks if chunk.number}
     assert cut >= {"mixed", "documents as ids", "uuids", "random ids", "clustered"}
     assert "capped" not in cut

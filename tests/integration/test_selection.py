@@ -136,7 +136,9 @@ def test_a_wide_filter_is_cut_and_a_narrow_one_is_not(
         client[name]["c"].create_index("n")
     for query, is_cut in (({"p": {"$ne": 1}}, True), ({"n": 1}, False), ({"n": {"$gte": 0}}, True)):
         selection = Selection(name, query=filter_of(json.dumps(query)))
-        _catalog, chunks = Reading([server.connection], selection, 2, Silent()).plan()
+        _catalog, chunks = Reading(
+            server.client(), [server.connection], selection, 2, Silent()
+        ).plan()
         assert (len(chunks) > 1) is is_cut
         assert {chunk.how for chunk in chunks} == {"by _id" if is_cut else "whole"}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import bson
 from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,10 @@ from hypothesis import strategies as st
 from fastdump.codec.bson import Batch
 from fastdump.codec.lines import Lines, blocks, is_text
 from fastdump.mongo.ejson import decode, encode
+
+ANY_DATE: CodecOptions[dict[str, Any]] = CodecOptions(
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO
+)
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 NAMES = st.text(
@@ -80,7 +85,7 @@ def test_what_is_written_comes_back_to_the_last_bit(documents: list[dict[str, An
 def test_no_line_ends_the_reading(lines: list[bytes]) -> None:
     text = b"\n".join(lines)
     batch, bad = decode(Lines(text, 1))
-    assert batch.documents == len(bson.decode_all(batch.data))
+    assert batch.documents == len(bson.decode_all(batch.data, ANY_DATE))
     filled = [line for line in text.split(b"\n") if line.strip()]
     assert batch.documents + len(bad) == len(filled)
     assert all(1 <= line.number <= text.count(b"\n") + 1 for line in bad)
