@@ -29,7 +29,7 @@ from fastdump.model import (
     Selection,
 )
 from fastdump.mongo import snapshot
-from fastdump.mongo.catalog import read_catalog
+from fastdump.mongo.catalog import read_definitions
 from fastdump.mongo.client import Client, connect, translated
 from fastdump.mongo.retry import retrying
 from fastdump.progress import Reporter
@@ -114,11 +114,11 @@ class SnapshotReading(Reading):
             with translated(self.readers[0]):
                 self.at = at = snapshot.now(self.client)
                 # A collection is its UUID. What was there before and after was there at the moment.
-                after = read_catalog(self.client, self.readers[0], self.selection)
+                after = read_definitions(self.client, self.selection)
                 self._start(catalog)
-            if _described(catalog) == _described(after):
+            if _defined(catalog) == after:
                 break
-        there = {(one.namespace, one.uuid) for one in after.collections}
+        there = {(one.namespace, one.uuid) for one in after}
         kept = [one for one in catalog.collections if (one.namespace, one.uuid) in there]
         uuids = {one.namespace: one.uuid for one in kept}
         of_later = self._of_later(at, kept)
@@ -240,9 +240,9 @@ class SnapshotReading(Reading):
         self._kept = seconds
 
 
-def _described(catalog: Catalog) -> list[Collection]:
+def _defined(catalog: Catalog) -> tuple[Collection, ...]:
     """Without what changes with every document."""
-    return [replace(one, documents=0, raw_bytes=0) for one in catalog.collections]
+    return tuple(replace(one, documents=0, raw_bytes=0) for one in catalog.collections)
 
 
 def _by_hand(connection: Connection, seconds: int) -> str:

@@ -40,6 +40,7 @@ __all__ = [
     "list_indexes",
     "parsed",
     "read_catalog",
+    "read_definitions",
     "read_names",
 ]
 
@@ -99,10 +100,21 @@ def read_catalog(client: Client, connection: Connection, selection: Selection) -
         listed = _listed(client, selection)
         if not listed:
             raise UsageError(_nothing(client, selection.database, connection))
-        found = list(_described(_wanted(listed, selection)))
-        if selection.users_and_roles:
-            found += _authorization(client, selection.database)
-    return Catalog(selection.database, server, tuple(sorted(found, key=lambda one: one.namespace)))
+        found = _described(client, _wanted(listed, selection), selection, sizes=True)
+    return Catalog(selection.database, server, found)
+
+
+def read_definitions(client: Client, selection: Selection) -> tuple[Collection, ...]:
+    """What there is now of what is wanted, as in a catalog, but without sizes, which take longer.
+
+    Raises:
+        PyMongoError: as the driver does.
+    """
+    try:
+        kept = _wanted(_listed(client, selection), selection)
+    except UsageError:
+        return ()  # nothing of it is left
+    return _described(client, kept, selection, sizes=False)
 
 
 def read_names(client: Client, selection: Selection) -> dict[Namespace, str | None]:
@@ -232,17 +244,23 @@ def _nothing(client: Client, name: str | None, connection: Connection) -> str:
     return f"{message}: name another with --db (there are {', '.join(sorted(others))})"
 
 
-def _described(wanted: _Listed) -> Iterator[Collection]:
+def _described(
+    client: Client, wanted: _Listed, selection: Selection, *, sizes: bool
+) -> tuple[Collection, ...]:
+    found = []
     for database, entry in wanted:
         try:
-            yield _describe(database, entry)
+            found.append(_describe(database, entry, sizes=sizes))
         except OperationFailure as error:
             # It was dropped since it was listed.
             if error.code != NAMESPACE_NOT_FOUND:
                 raise
+    if selection.users_and_roles:
+        found += _authorization(client, selection.database, sizes=sizes)
+    return tuple(sorted(found, key=lambda one: one.namespace))
 
 
-def _describe(database: Database[Document], entry: Document) -> Collection:
+def _describe(database: Database[Document], entry: Document, *, sizes: bool) -> Collection:
     options = entry.get("options", {})
     collection = Collection(
         database=database.name,
@@ -261,12 +279,12 @@ def _describe(database: Database[Document], entry: Document) -> Collection:
     if entry.get("is_view"):
         # Counting it would run it.
         return replace(collection, read_from=collection.namespace)
-    documents, raw_bytes = _sizes(database, collection.data.collection)
+    documents, raw_bytes = _sizes(database, collection.data.collection) if sizes else (0, 0)
     indexes = tuple(map(extended, list_indexes(database, entry["name"])))
     return replace(collection, indexes=indexes, documents=documents, raw_bytes=raw_bytes)
 
 
-def _authorization(client: Client, name: str | None) -> Iterator[Collection]:
+def _authorization(client: Client, name: str | None, *, sizes: bool) -> Iterator[Collection]:
     """The users and roles of a database, or all, as mongodump calls their collections.
 
     Raises:
@@ -276,7 +294,7 @@ def _authorization(client: Client, name: str | None) -> Iterator[Collection]:
     for source in _AUTHORIZATION:
         found = Collection("admin", source, CollectionKind.COLLECTION, "{}", (), 0, 0)
         if name in (None, "admin"):
-            documents, raw_bytes = _sizes(admin, source)
+            documents, raw_bytes = _sizes(admin, source) if sizes else (0, 0)
             yield replace(found, documents=documents, raw_bytes=raw_bytes)
             continue
         of_database = None if source == "system.version" else bson.encode({"db": name})
