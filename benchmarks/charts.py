@@ -63,6 +63,14 @@ def tell(path: Path) -> None:
         "server CPU s", "peak MB", "largest process MB", "written MB",
     )  # fmt: skip
     print(tabulate(lines, headers, disable_numparse=True, tablefmt="github"))
+    written = [
+        (tool, f"{_median(rows, 'alone'):,.0f}", f"{_median(rows, 'writes'):,.0f}",
+         f"{_median(rows, 'writes') / _median(rows, 'alone'):.2f}")
+        for (_section, data, tool), rows in groups.items() if data == "written to"
+    ]  # fmt: skip
+    if written:
+        headers = ("tool", "writes a second before", "during the backup", "share")
+        print(f"\n{tabulate(written, headers, disable_numparse=True, tablefmt='github')}")
 
 
 def draw(path: Path, folder: Path) -> None:

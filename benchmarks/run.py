@@ -19,9 +19,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks import consistency
 from benchmarks.charts import draw, tell
 from benchmarks.generate import fill
-from benchmarks.measure import measure
+from benchmarks.measure import Measurement, measure
 from benchmarks.tools import (
     Tools,
     backup_commands,
@@ -36,7 +37,7 @@ from fastdump.mongo.client import connect
 
 __all__ = ["main"]
 
-SECTIONS = ("backup", "restore", "growth", "workers")
+SECTIONS = ("backup", "restore", "growth", "workers", "consistency")
 
 # Megabytes of documents. `random-ids` is four times the server's cache of 0.25 GB.
 _FULL = {
@@ -88,6 +89,8 @@ class Bench:
             self._growth()
         if "workers" in sections:
             self._workers()
+        if "consistency" in sections:
+            self._consistency()
 
     def _backups(self, data: str) -> None:
         self._fill(data, data)
@@ -136,6 +139,30 @@ class Bench:
         for number in self._numbers():
             for workers in _WORKERS[:2] if self.quick else _WORKERS:
                 self._both("workers", f"{workers}", "komodo", number, workers)
+
+    def _consistency(self) -> None:
+        with Mongod(replica_set=True) as server:
+            fill(described(server.uri), "komodo", "komodo", self.sizes["komodo"] * 1_000_000)
+
+            def measured(
+                data: str, tool: str, number: int, command: list[str], more: dict[str, Any]
+            ) -> Measurement:
+                out = self.folder / "out"
+                found = measure(command, server.pid, out)
+                shutil.rmtree(out)
+                if number:
+                    # Not copied: what is written meanwhile is known only when this has ended.
+                    more |= {"section": "consistency", "data": data, "tool": tool, "round": number}
+                    more |= asdict(found)
+                    self.results.append(more)
+                print(
+                    f"consistency, {data}, {tool}, round {number}: {found.seconds:.2f} s",
+                    flush=True,
+                )
+                return found
+
+            consistency.run(server.uri, "komodo", self.folder, self._numbers(), measured)
+        self._save()
 
     def _both(
         self, section: str, data: str, database: str, number: int, workers: int | None

@@ -1,0 +1,82 @@
+"""What consistency costs: a backup of each kind on an idle replica set, and on one that is written to.
+
+With a writer, both sides are measured: how long the backup takes, and how much less is written.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Measurement
+from benchmarks.tools import fastdump_backup
+
+__all__ = ["MODES", "run"]
+
+MODES = ("none", "snapshot", "oplog", "lock")
+_ALONE_SECONDS = 5
+
+Measure = Callable[[str, str, int, list[str], dict[str, Any]], Measurement]
+"""Measures a command: data, tool, round, the command, and what else the result should hold."""
+
+
+def run(uri: str, database: str, folder: Path, numbers: Iterator[int], measure: Measure) -> None:
+    """Measure every kind in each round, idle and then written to."""
+    for number in numbers:
+        for mode in MODES:
+            measure("idle", _name(mode), number, _command(uri, database, folder, mode), {})
+        with _writing(uri, database, folder / "writes") as written:
+            alone = _rate(written, lambda: time.sleep(_ALONE_SECONDS))
+            for mode in MODES:
+                if mode == "lock":
+                    continue  # nothing is written then
+                row = {"alone": alone, "writes": 0.0}
+                command = _command(uri, database, folder, mode)
+                row["writes"] = _rate(
+                    written,
+                    lambda command=command, mode=mode, row=row: measure(  # type: ignore[misc]
+                        "written to", _name(mode), number, command, row
+                    ),
+                )
+
+
+def _name(mode: str) -> str:
+    return "fastdump" if mode == "none" else f"fastdump, {mode}"
+
+
+def _command(uri: str, database: str, folder: Path, mode: str) -> list[str]:
+    return [*fastdump_backup(uri, database, folder / "out"), "--consistency", mode]
+
+
+@contextmanager
+def _writing(uri: str, database: str, path: Path) -> Iterator[Path]:
+    command = [sys.executable, "-m", "benchmarks.writer", uri, database, str(path)]
+    writer = subprocess.Popen(command)
+    try:
+        while not path.exists():
+            time.sleep(0.1)
+        time.sleep(1)
+        yield path
+    finally:
+        writer.kill()
+        writer.wait()
+        path.unlink()
+
+
+def _rate(path: Path, work: Callable[[], object]) -> float:
+    """Writes a second while something is done."""
+    before, began = _read(path)
+    work()
+    after, ended = _read(path)
+    return (after - before) / (ended - began)
+
+
+def _read(path: Path) -> tuple[int, float]:
+    while len(found := path.read_text().split()) != 2:  # it is just being written
+        time.sleep(0.001)
+    return int(found[0]), float(found[1])
