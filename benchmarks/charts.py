@@ -69,8 +69,8 @@ def tell(path: Path) -> None:
         for (_section, data, tool), rows in groups.items() if data == "written to"
     ]  # fmt: skip
     if written:
-        headers = ("tool", "writes a second before", "during the backup", "share")
-        print(f"\n{tabulate(written, headers, disable_numparse=True, tablefmt='github')}")
+        names = ("tool", "writes a second before", "during the backup", "share")
+        print(f"\n{tabulate(written, names, disable_numparse=True, tablefmt='github')}")
 
 
 def draw(path: Path, folder: Path) -> None:

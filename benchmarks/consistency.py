@@ -1,4 +1,4 @@
-"""What consistency costs: a backup of each kind on an idle replica set, and on one that is written to.
+"""What consistency costs: a backup of each kind on a replica set, idle and then written to.
 
 With a writer, both sides are measured: how long the backup takes, and how much less is written.
 """
@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,8 @@ def run(uri: str, database: str, folder: Path, numbers: Iterator[int], measure: 
                     continue  # nothing is written then
                 row = {"alone": alone, "writes": 0.0}
                 command = _command(uri, database, folder, mode)
-                row["writes"] = _rate(
-                    written,
-                    lambda command=command, mode=mode, row=row: measure(  # type: ignore[misc]
-                        "written to", _name(mode), number, command, row
-                    ),
-                )
+                backup = partial(measure, "written to", _name(mode), number, command, row)
+                row["writes"] = _rate(written, backup)
 
 
 def _name(mode: str) -> str:

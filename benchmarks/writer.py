@@ -1,4 +1,4 @@
-"""A client that writes as fast as a server takes it: `python -m benchmarks.writer URI DATABASE FILE`.
+"""A client that writes without a pause: `python -m benchmarks.writer URI DATABASE FILE`.
 
 It updates documents of a collection of its own, ten in a command, and keeps the number of its
 writes in that file, with the time.
