@@ -78,6 +78,8 @@ class BackupReport(_Totals):
     collections: tuple[CollectionReport, ...]
     pruned: tuple[str, ...]
     """The names of old backups that were removed."""
+    oplog: CollectionReport | None = None
+    """The operations that happened meanwhile, where they are kept."""
     notes: tuple[str, ...] = ()
     """What the user should know of it, such as what the layout cannot carry."""
     interruptions: int = 0

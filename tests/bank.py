@@ -13,12 +13,13 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from pymongo import MongoClient, WriteConcern
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
+from pymongo.errors import PyMongoError
 
 ACCOUNTS = 1000
 BALANCE = 100
@@ -69,8 +70,10 @@ def errors(bank: Bank) -> list[str]:
 def customers(uri: str, database: str) -> Iterator[None]:
     """Have several at once move money until the end."""
     running = [
-        subprocess.Popen([sys.executable, "-m", "tests.bank", uri, database, str(seed)])
-        for seed in range(CUSTOMERS)
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.bank", uri, database, str(random.getrandbits(32))]
+        )
+        for _customer in range(CUSTOMERS)
     ]
     try:
         yield
@@ -79,6 +82,9 @@ def customers(uri: str, database: str) -> Iterator[None]:
         for one in running:
             one.terminate()
             one.wait()
+        # What one of them was in the middle of would keep its locks for a minute.
+        with suppress(PyMongoError), MongoClient[dict[str, Any]](uri) as client:
+            client.admin.command({"killAllSessions": []})
 
 
 def _move(bank: Bank, chance: random.Random, session: ClientSession) -> None:

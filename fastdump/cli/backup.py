@@ -116,6 +116,10 @@ def _show(report: BackupReport, reporter: Reporter) -> None:
     notes(report.notes, reporter)
     interrupted(report.interruptions, reporter)
     summary(report.collections, report.seconds)
+    print()
+    if report.oplog is not None:
+        kept = f"{report.oplog.documents:,} operations, {size(report.oplog.file_bytes)}"
+        print(f"oplog: {kept}; restore --oplog-replay makes one moment of it")
     consistent(report.consistency)
     print(f"backup {report.name} is complete: {report.path}")
     if report.pruned:

@@ -19,7 +19,7 @@ from fastdump.cli.options import (
     confirm,
     load_options_of,
 )
-from fastdump.cli.output import about_held, consistent, loaded, notes, shown_database, size
+from fastdump.cli.output import about_held, loaded, notes, shown_database, size
 from fastdump.cli.reading import add_consistency, add_selection, read_options_of, selection_of
 from fastdump.config import SOURCE, TARGET, Settings
 
@@ -62,5 +62,4 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     report = copy(plan, how=read_options_of(settings), workers=workers, reporter=reporter)
     if not options.quiet:
         notes(report.notes[len(plan.notes) :], reporter)
-        consistent(report.consistency)
-    return loaded(report, "copy", quiet=options.quiet)
+    return loaded(report, "copy", report.consistency, quiet=options.quiet)

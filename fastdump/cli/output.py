@@ -57,7 +57,7 @@ def shown_name(name: str) -> str:
 
 def naming(namespaces: Iterable[Namespace]) -> Callable[[Namespace], str]:
     """How to call each of them: without the database, where there is only one."""
-    if len({namespace.database for namespace in namespaces}) > 1:
+    if len({namespace.database for namespace in namespaces} - {""}) > 1:
         return str
     return lambda namespace: namespace.collection
 
@@ -158,12 +158,12 @@ def interrupted(times: int, reporter: Reporter | None = None) -> None:
 def consistent(found: Consistency) -> None:
     """Say of which moment all documents are, or that they are of several."""
     if found.moment is None:
-        print("\nconsistency none: its documents are of different moments")
+        print("consistency none: its documents are of different moments")
         return
     exactly = f" ({found.cluster_time})" if found.cluster_time else ""
     but = f", but for {', '.join(found.exceptions)}" if found.exceptions else ""
     when = f"{found.moment.astimezone():%Y-%m-%d %H:%M:%S}"
-    print(f"\nconsistency {found.mode}: all of it is of {when}{exactly}{but}")
+    print(f"consistency {found.mode}: all of it is of {when}{exactly}{but}")
 
 
 def shown_database(connection: Connection, *databases: str | None) -> str:
@@ -185,7 +185,7 @@ def about_held(held: int, *, drop: bool) -> Iterator[str]:
         )
 
 
-def loaded(report: LoadReport, verb: str, *, quiet: bool) -> int:
+def loaded(report: LoadReport, verb: str, consistency: Consistency | None, *, quiet: bool) -> int:
     """Print what a restore or a copy did, and what it could not do; returns the exit code."""
     if not quiet:
         interrupted(report.interruptions)
@@ -195,6 +195,8 @@ def loaded(report: LoadReport, verb: str, *, quiet: bool) -> int:
             f"{report.unchanged:,} were there already; {report.indexes} indexes in place"
             + (f"; {report.operations:,} operations replayed" if report.operations else "")
         )
+        if consistency is not None:
+            consistent(consistency)
     if report.complete:
         return 0
     for failure in report.failures:

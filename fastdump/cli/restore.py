@@ -22,7 +22,7 @@ from fastdump.cli.options import (
     confirm,
     load_options_of,
 )
-from fastdump.cli.output import about_held, consistent, loaded, notes, shown_database, size
+from fastdump.cli.output import about_held, loaded, notes, shown_database, size
 from fastdump.config import TARGET, Settings
 from fastdump.patterns import Patterns, Renaming
 
@@ -110,9 +110,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         return 0
     confirm(f"Restore backup {plan.backup.path} into {target}?", yes=options.yes)
     report = restore(plan, workers=settings.workers, reporter=reporter)
-    if not options.quiet and report.consistency is not None:
-        consistent(report.consistency)
-    return loaded(report, "restore", quiet=options.quiet)
+    return loaded(report, "restore", report.consistency, quiet=options.quiet)
 
 
 def _plan(settings: Settings, options: argparse.Namespace, connection: Connection) -> RestorePlan:

@@ -29,6 +29,7 @@ from fastdump.errors import (
     UsageError,
 )
 from fastdump.model import (
+    OPLOG,
     Bounds,
     Catalog,
     Chunk,
@@ -105,7 +106,12 @@ def backup(
         consistency=written.consistency,
         workers=written.fetched.workers,
         seconds=time.monotonic() - clock,
-        collections=tuple(writer.report(found.namespace) for found in catalog.collections),
+        collections=tuple(
+            writer.report(found.namespace)
+            for found in catalog.collections
+            if found.namespace != OPLOG
+        ),
+        oplog=writer.report(OPLOG) if OPLOG_COLLECTION in catalog.collections else None,
         interruptions=sum(part.interruptions for _name, part in written.fetched.parts),
         pruned=_prune(destination, max_backups, writer.name),
         notes=tuple(notes),

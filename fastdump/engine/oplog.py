@@ -112,6 +112,11 @@ class OplogReading(Reading):
         assert self._reached is not None  # noqa: S101 - it was followed to its end
         return catalog, Consistency(self.mode, self._reached.moment, self._reached)
 
+    def _lost(self, error: Exception) -> None:
+        # Nobody waits for the server any more.
+        if self._stop.is_set():
+            raise error
+
     def _follow(self, keep: Callable[[Batch], None]) -> ClusterTime:
         """Runs in the thread; returns the last entry that was kept."""
         assert self.at is not None  # noqa: S101 - the plan set it
@@ -120,7 +125,7 @@ class OplogReading(Reading):
         waiting: list[bytes] = []
         size = 0
         with connect(connection) as client, translated(connection):
-            follower = oplog.Follower(client, connection, self.at)
+            follower = oplog.Follower(client, connection, self.at, self._lost)
             for entry in follower.entries():
                 if entry is not None and (raw := oplog.kept(entry, wanted)) is not None:
                     waiting.append(raw)

@@ -86,6 +86,8 @@ class SnapshotReading(Reading):
         """Seconds that the least of the servers keeps."""
         self._before: dict[Connection, int] = {}
         """The same of each, before it was raised."""
+        self._of_later: set[Namespace] = set()
+        """Capped collections that the server does not show as they were, as from 8.0 on it does."""
 
     def __exit__(
         self,
@@ -121,23 +123,13 @@ class SnapshotReading(Reading):
         there = {(one.namespace, one.uuid) for one in after}
         kept = [one for one in catalog.collections if (one.namespace, one.uuid) in there]
         uuids = {one.namespace: one.uuid for one in kept}
-        of_later = self._of_later(at, kept)
         return replace(catalog, collections=tuple(kept)), [
             chunk
-            if chunk.namespace in of_later
+            if chunk.namespace in self._of_later
             else replace(chunk, at=at, uuid=uuids[chunk.namespace])
             for chunk in chunks
             if chunk.namespace in uuids
         ]
-
-    def _of_later(self, at: ClusterTime, collections: Sequence[Collection]) -> set[Namespace]:
-        """Capped collections that the server does not show as they were, as from 8.0 on it does."""
-        with translated(self.readers[0]):
-            return {
-                one.namespace
-                for one in collections
-                if one.capped and not snapshot.can_read_at(self.client, one.data, at)
-            }
 
     def resumes(self, at: ClusterTime | None, catalog: Catalog) -> bool:
         """Whether the moment of another run can still be read."""
@@ -169,7 +161,7 @@ class SnapshotReading(Reading):
                     "any more as it was; run the same command again"
                 )
         kept = tuple(one for one in catalog.collections if one.namespace not in gone)
-        of_later = self._of_later(self.at, kept)
+        of_later = sorted(self._of_later.intersection(one.namespace for one in kept))
         for name, what in went.items():
             meaning = "and is in it"
             if name in gone:
@@ -181,10 +173,10 @@ class SnapshotReading(Reading):
         self.notes += [
             f"{name} is capped, and this server does not show such as they were: what is in the "
             "backup of it is of later than the rest"
-            for name in sorted(of_later)
+            for name in of_later
         ]
         return replace(catalog, collections=kept), Consistency(
-            self.mode, self.at.moment, self.at, tuple(map(str, sorted(of_later)))
+            self.mode, self.at.moment, self.at, tuple(map(str, of_later))
         )
 
     def _start(self, catalog: Catalog) -> None:
@@ -199,6 +191,11 @@ class SnapshotReading(Reading):
                 "or when an earlier run began): a majority of the replica set must be up, and "
                 "its storage engine must be WiredTiger"
             )
+        self._of_later = {
+            one.namespace
+            for one in catalog.collections
+            if one.capped and not snapshot.can_read_at(self.client, one.data, self.at)
+        }
         if self._kept is None:
             kept = self.of_each(snapshot.history_seconds)
             self._kept = min((one for one in kept if one is not None), default=None)
@@ -229,14 +226,18 @@ class SnapshotReading(Reading):
             before = self._before.get(connection, now)
             if before is None or before >= seconds:
                 continue
-            with connect(connection) as client, translated(connection):
-                # Before it is raised, so that whatever interrupts this, it is put back.
-                self._before[connection] = before
-                snapshot.keep_history(client, seconds)
             self.reporter.note(
                 f"{connection.shown} keeps its history for {seconds:,} s until this has ended; if "
                 f"fastdump is killed, put it back: {_by_hand(connection, before)}"
             )
+            # Before it is raised, so that whatever interrupts this, it is put back.
+            self._before[connection] = before
+            try:
+                with connect(connection) as client, translated(connection):
+                    snapshot.keep_history(client, seconds)
+            except FastdumpError:
+                del self._before[connection]
+                raise
         self._kept = seconds
 
 

@@ -42,7 +42,7 @@ class Namespace(NamedTuple):
     collection: str
 
     def __str__(self) -> str:
-        return f"{self.database}.{self.collection}"
+        return f"{self.database}.{self.collection}" if self.database else self.collection
 
 
 class ClusterTime(NamedTuple):

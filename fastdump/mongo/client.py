@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient, ReadPreference, WriteConcern
@@ -29,6 +30,7 @@ from fastdump.model import Connection, ServerInfo
 from fastdump.version import __version__
 
 __all__ = [
+    "AUTHENTICATION_FAILED",
     "NAMESPACE_EXISTS",
     "NAMESPACE_NOT_FOUND",
     "RAW",
@@ -58,6 +60,7 @@ RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument
 _REACH_SECONDS = 10
 """How long to look for a server; the driver's own 30 s make a typing mistake look like a hang."""
 
+_LEAVE_SECONDS = 1
 _MONGOS = "isdbgrid"
 _TURNS = 32
 _OF_A_SET = frozenset(
@@ -70,8 +73,16 @@ _SNAPSHOT_TOO_OLD = 239
 _CHANGED = frozenset({246, 361})
 """SnapshotUnavailable and CollectionUUIDMismatch: the collection was dropped, renamed or made anew
 since the moment at which it is read."""
-_AUTHENTICATION_FAILED = 18
+AUTHENTICATION_FAILED = 18
 _LONGEST = 300
+
+
+class _Client(MongoClient[Document]):
+    """A client that does not wait for a server that is gone, only to tell it that it leaves."""
+
+    def close(self) -> None:
+        with pymongo.timeout(_LEAVE_SECONDS):
+            super().close()
 
 
 def connect(connection: Connection) -> Client:
@@ -95,7 +106,7 @@ def connect(connection: Connection) -> Client:
         with warnings.catch_warnings():
             # PyMongo only warns of an option that it cannot read, as tls=maybe, and drops it.
             warnings.simplefilter("error", UserWarning)
-            return MongoClient(
+            return _Client(
                 where,
                 # A date beyond year 9999 is legal in a database and must not stop a catalog.
                 datetime_conversion=DatetimeConversion.DATETIME_AUTO,
@@ -259,7 +270,7 @@ def translated(connection: Connection) -> Iterator[None]:
 def _explained(error: PyMongoError, connection: Connection) -> str:
     where, said = connection.shown, _scrubbed(error, connection)
     if isinstance(error, OperationFailure):
-        if error.code == _AUTHENTICATION_FAILED:
+        if error.code == AUTHENTICATION_FAILED:
             return (
                 f"{where} does not accept the user name or the password: check both, "
                 "and the authSource of the connection string"

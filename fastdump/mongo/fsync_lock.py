@@ -15,7 +15,14 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure, PyMongoError
 
 from fastdump.model import Connection, Namespace
-from fastdump.mongo.client import Client, Document, connect, open_database, translated
+from fastdump.mongo.client import (
+    AUTHENTICATION_FAILED,
+    Client,
+    Document,
+    connect,
+    open_database,
+    translated,
+)
 from fastdump.mongo.retry import retrying
 
 __all__ = ["HeldLock", "Holder", "holders", "is_locked", "release", "unlock"]
@@ -132,7 +139,9 @@ def holders(client: Client) -> list[Holder]:
     options = {"allUsers": False, "idleConnections": True, "idleCursors": True}
     try:
         operations: list[Document] = list(client.admin.aggregate([{"$currentOp": options}]))
-    except OperationFailure:
+    except OperationFailure as error:
+        if error.code == AUTHENTICATION_FAILED:
+            raise
         return []  # mongos and other servers of the protocol, which cannot be locked either
     connected = {operation.get("appName") for operation in operations}
     found = []

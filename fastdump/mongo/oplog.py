@@ -110,9 +110,17 @@ class Follower:
         client: a member of a replica set.
         connection: how it is reached.
         since: the first entry.
+        lost: hears of each time that the server went away; what it raises is the end.
     """
 
-    def __init__(self, client: Client, connection: Connection, since: ClusterTime) -> None:
+    def __init__(
+        self,
+        client: Client,
+        connection: Connection,
+        since: ClusterTime,
+        lost: Callable[[PyMongoError], None],
+    ) -> None:
+        self._server_lost = lost
         self._client = client
         self._connection = connection
         self._first = self._since = Timestamp(*since)
@@ -138,7 +146,7 @@ class Follower:
                 raise
 
         while True:
-            entry = retrying(self._connection)(following)
+            entry = retrying(self._connection, self._server_lost)(following)
             if entry is not None:
                 if _begins_before(entry, self._first):
                     raise ServerError(

@@ -252,6 +252,7 @@ def test_a_server_that_restarts(
     mortal: Mortal, alone: Server, database: str, tmp_path: Path
 ) -> None:
     backup = start(alone, database, tmp_path, "--max-rate", "0.5")
+    time.sleep(0.5)  # until it reads
     mortal.die()
     mortal.rise()
     _out, err = backup.communicate(timeout=COMMAND_SECONDS)

@@ -16,7 +16,7 @@ from fastdump.engine import planner
 from tests import bank
 from tests.conftest import Server
 
-ROUNDS = int(os.environ.get("FASTDUMP_TEST_BANK_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("FASTDUMP_TEST_BANK_ROUNDS", "3"))
 pytestmark = pytest.mark.timeout(60 + 20 * ROUNDS)
 
 
@@ -112,7 +112,7 @@ def test_locked_it_balances(replica_set: Server, server: Server, tmp_path: Path)
 def test_copies_balance(replica_set: Server, server: Server, consistency: str) -> None:
     reading = ReadOptions(consistency=consistency, max_rate=10)
     with opened(replica_set) as name, comings_and_goings(replica_set, name):
-        for _round in range(ROUNDS // 2):
+        for _round in range(ROUNDS):
             target = server.new_database()
             report = fastdump.copy(
                 replica_set.uri, server.uri, db=name, target_db=target, workers=2,
