@@ -74,6 +74,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         database = DEFAULT_DATABASE
     selection = selection_of(settings, options, database)
     level, max_backups = settings.level, settings.max_backups
+    how = read_options_of(settings)
     place = destination(
         settings.layout,
         settings.folder,
@@ -98,7 +99,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         connection,
         selection,
         place,
-        how=read_options_of(settings),
+        how=how,
         workers=workers,
         level=level,
         max_backups=max_backups,

@@ -49,7 +49,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     name, database, workers = settings.database(SOURCE), settings.database(TARGET), settings.workers
     reporter = chosen_reporter(settings, quiet=options.quiet)
     selection = selection_of(settings, options, name)
-    how = load_options_of(settings, options)
+    how, reading = load_options_of(settings, options), read_options_of(settings)
     plan = plan_copy(source, selection, target, database, how=how)
     where = f"{shown_database(source, name)} into {shown_database(target, database)}"
     if not options.quiet:
@@ -59,7 +59,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if options.dry_run:
         return 0
     confirm(f"Copy {where}?", yes=options.yes)
-    report = copy(plan, how=read_options_of(settings), workers=workers, reporter=reporter)
+    report = copy(plan, how=reading, workers=workers, reporter=reporter)
     if not options.quiet:
         notes(report.notes[len(plan.notes) :], reporter)
     return loaded(report, "copy", report.consistency, quiet=options.quiet)

@@ -14,6 +14,7 @@ from bson.int64 import Int64
 from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure, PyMongoError
 
+from fastdump.errors import ServerError
 from fastdump.model import Connection, Namespace
 from fastdump.mongo.client import (
     AUTHENTICATION_FAILED,
@@ -29,7 +30,6 @@ __all__ = ["HeldLock", "Holder", "holders", "is_locked", "release", "unlock"]
 
 _NAME = "fastdump lock"
 """What the comments of our cursors begin with, and the names of the connections that hold locks."""
-
 
 _RETRY_SECONDS = 60
 """For how long at least to try to unlock a server that went away."""
@@ -63,6 +63,7 @@ class HeldLock:
         self._namespace = namespace
         self._client = connect(self._connection)
         self._session = self._client.start_session(causal_consistency=False)
+        self._cursor = 0
         self.name = name
 
     def take(self) -> None:
@@ -71,9 +72,13 @@ class HeldLock:
         Raises:
             ServerError: the server cannot be reached, or the user has no right to do this.
         """
-        with translated(self._connection):
-            _mark(self._client, self._session, self._namespace, self.name)
-            self._client.admin.command({"fsync": 1, "lock": True})
+        try:
+            with translated(self._connection):
+                self._cursor = _mark(self._client, self._session, self._namespace, self.name)
+                self._client.admin.command({"fsync": 1, "lock": True})
+        except ServerError:
+            self._close()
+            raise
 
     def keep_alive(self) -> None:
         """Use the connection, so that nothing between here and there ends it."""
@@ -89,20 +94,35 @@ class HeldLock:
         """
         with translated(self._connection):
             was_locked = retrying(self._connection)(unlock, self._client)
-        # Ends the session, and the cursor with it.
-        self._client.close()
+        self._close()
         return was_locked
 
+    def _close(self) -> None:
+        """Take the cursor away too: who locks the server later must not be taken for us."""
+        with suppress(PyMongoError):
+            _unmark(self._client, self._namespace, self._cursor)
+        self._client.close()
 
-def _mark(client: Client, session: ClientSession, namespace: Namespace, name: str) -> None:
+
+def _mark(client: Client, session: ClientSession, namespace: Namespace, name: str) -> int:
     """Leave a cursor on that collection, which must exist, that says who locks the server.
+
+    Returns:
+        The cursor's id.
 
     Raises:
         PyMongoError: the server does not answer or refuses.
     """
-    open_database(client, namespace.database).command(
+    reply = open_database(client, namespace.database).command(
         {"find": namespace.collection, "batchSize": 0, "noCursorTimeout": True, "comment": name},
         session=session,
+    )
+    return int(reply["cursor"]["id"])
+
+
+def _unmark(client: Client, namespace: Namespace, cursor: int) -> None:
+    open_database(client, namespace.database).command(
+        {"killCursors": namespace.collection, "cursors": [Int64(cursor)]}
     )
 
 
@@ -161,7 +181,5 @@ def release(client: Client, holder: Holder) -> bool:
         PyMongoError: the server does not answer, or the user has no right to do this.
     """
     was_locked = unlock(client)
-    open_database(client, holder.namespace.database).command(
-        {"killCursors": holder.namespace.collection, "cursors": [Int64(holder.cursor)]}
-    )
+    _unmark(client, holder.namespace, holder.cursor)
     return was_locked

@@ -122,6 +122,8 @@ def test_a_standalone_of_one_moment(
                 reading=ReadOptions(consistency=mode, max_rate=5),
             )  # fmt: skip
             assert not is_locked(alone)
+            with alone.client() as client:
+                assert fsync_lock.holders(client) == []
             assert report.consistency.mode == mode
             assert (report.consistency.moment is None) is (mode == "none")
             target = f"{database}{number}"
