@@ -264,9 +264,10 @@ def _consistency(plan: RestorePlan, replayed_to: ClusterTime | None) -> Consiste
     found, limit = plan.backup.consistency, plan.how.oplog_limit
     if plan.backup.oplog is not None:
         # Nobody knows which of the documents are of later than the limit.
-        is_whole = replayed_to is not None and limit is None
-        moment = replayed_to.moment if replayed_to is not None else None
-        found = Consistency("oplog", moment, replayed_to) if is_whole else Consistency("none")
+        if not plan.how.oplog_replay or limit is not None:
+            found = Consistency("none")
+        elif found is None and replayed_to is not None:
+            found = Consistency("oplog", replayed_to.moment, replayed_to)
     others = [str(name) for name, one in plan.collections.items() if one.is_of_another]
     if found is None or found.moment is None or not others:
         return found
