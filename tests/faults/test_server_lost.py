@@ -137,7 +137,7 @@ def restore_into(connection: Connection, folder: Path, target: str) -> fastdump.
 
 def test_a_target_that_restarts(mortal: Mortal, backed_up: Path) -> None:
     report = while_running(
-        lambda: restore_into(patient(mortal.uri), backed_up, "restored"), die_and_rise(mortal), 0.6
+        lambda: restore_into(patient(mortal.uri), backed_up, "restored"), die_and_rise(mortal), 0.3
     )
     assert (report.complete, report.rejected) == (True, 0)
     connection = described(mortal.uri)
