@@ -15,11 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from fastdump.config import described
 from fastdump.embedded import Mongod
 from fastdump.model import Connection
 from fastdump.mongo.client import Client, connect
+
+# How long an example takes says nothing on a machine that does other things as well.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 COMMAND_SECONDS = 60
 AT_ONCE = {"shutdownTimeoutMillisForSignaledShutdown": "100"}

@@ -110,6 +110,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         return 0
     confirm(f"Restore backup {plan.backup.path} into {target}?", yes=options.yes)
     report = restore(plan, workers=settings.workers, reporter=reporter)
+    if not options.quiet:
+        notes(report.notes[len(plan.notes) :], reporter)
     return loaded(report, "restore", report.consistency, quiet=options.quiet)
 
 

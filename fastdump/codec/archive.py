@@ -26,9 +26,10 @@ from fastdump.codec.bson import (
     Batch,
     document,
     element,
+    elements,
 )
 from fastdump.errors import FormatError
-from fastdump.model import Namespace
+from fastdump.model import Bson, Namespace
 
 __all__ = [
     "MAGIC",
@@ -49,7 +50,8 @@ MAGIC = b"\x6d\xe2\x99\x81"
 
 _TERMINATOR = b"\xff\xff\xff\xff"
 _VERSION = "0.1"
-_STRING, _BOOLEAN, _INT32, _INT64 = 0x02, 0x08, 0x10, 0x12
+_EXACT = b"fastdump"
+_STRING, _DOCUMENT, _ARRAY, _BOOLEAN, _INT32, _INT64 = 0x02, 0x03, 0x04, 0x08, 0x10, 0x12
 _int32, _uint64 = Struct("<i"), Struct("<Q")
 
 # CRC-64/XZ is what Go calls the ECMA polynomial.
@@ -63,6 +65,9 @@ class Described(NamedTuple):
     metadata: bytes
     """The text of its `.metadata.json`; empty for what has none."""
     kind: str
+    exact: tuple[Bson, ...] = ()
+    """Its options, and then its indexes, as BSON, which the text cannot always carry: a field of
+    fastdump's own, which other readers skip."""
 
 
 class Prelude(NamedTuple):
@@ -128,7 +133,12 @@ def _described(collection: Described) -> bytes:
         _text(b"metadata", collection.metadata),
         _number(b"size", 0),
         _text(b"type", collection.kind.encode()),
+        b"%c%b\0%b" % (_ARRAY, _EXACT, _array(collection.exact)),
     )
+
+
+def _array(documents: Iterable[Bson]) -> bytes:
+    return document(*(b"%c%d\0%b" % (_DOCUMENT, place, one) for place, one in enumerate(documents)))
 
 
 def block(namespace: Namespace, documents: bytes) -> bytes:
@@ -297,7 +307,16 @@ class Reader:
         database, name, text, kind = (
             self._string(found, field) for field in (b"db", b"collection", b"metadata", b"type")
         )
-        return Described(Namespace(database, name), text.encode(), kind)
+        return Described(Namespace(database, name), text.encode(), kind, self._exact(found))
+
+    def _exact(self, found: bytes) -> tuple[Bson, ...]:
+        if element(found, _EXACT) is None:
+            return ()
+        array = self._value(found, _EXACT, _ARRAY)
+        listed = list(elements(array))
+        if any(one.kind != _DOCUMENT for one in listed):
+            raise self._wrong("a definition is not a document")
+        return tuple(array[one.value : one.end] for one in listed)
 
     def _string(self, found: bytes, name: bytes) -> str:
         raw = self._value(found, name, _STRING)

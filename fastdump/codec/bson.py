@@ -28,6 +28,7 @@ __all__ = [
     "reframe",
     "spans",
     "split",
+    "without",
 ]
 
 MIN_DOCUMENT_BYTES = 5
@@ -183,6 +184,16 @@ def elements(run: bytes | memoryview, start: int = 0) -> Iterator[Element]:
 def element(run: bytes | memoryview, name: bytes, start: int = 0) -> Element | None:
     """The element of that name at the top level of the document that begins at `start`."""
     return next((found for found in elements(run, start) if found.name == name), None)
+
+
+def without(data: bytes, *names: bytes) -> bytes:
+    """Return a document without those fields of its top level.
+
+    Raises:
+        FormatError: the document is malformed.
+    """
+    kept = (data[one.start : one.end] for one in elements(data) if one.name not in names)
+    return document(*kept)
 
 
 def _name_end(run: bytes | memoryview, start: int, end: int) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastdump.model import Connection, ExtendedJson
-from fastdump.mongo.catalog import extended, list_indexes
+from fastdump.model import Bson, Connection
+from fastdump.mongo.catalog import list_collections, list_indexes, options_of
 from fastdump.mongo.client import connect, open_database
 
 __all__ = ["CollectionState", "differences", "state"]
@@ -16,8 +16,8 @@ class CollectionState:
     """All that makes a collection what it is."""
 
     kind: str
-    options: ExtendedJson
-    indexes: tuple[ExtendedJson, ...]
+    options: Bson
+    indexes: tuple[Bson, ...]
     digest: str | None
     """The server's `dbHash` of its documents; None for a view."""
 
@@ -28,16 +28,16 @@ def state(connection: Connection, database: str) -> dict[str, CollectionState]:
         source = open_database(client, database)
         digests = source.command("dbHash")["collections"]
         found = {}
-        for entry in source.list_collections():
+        for entry in list_collections(source):
             name, kind = entry["name"], entry["type"]
             if name.startswith("system."):
                 continue
             data = f"system.buckets.{name}" if kind == "timeseries" else name
-            indexes = list_indexes(source, name) if kind != "view" else []
+            indexes = list_indexes(source, name) if kind != "view" else ()
             found[name] = CollectionState(
                 kind,
-                extended(entry["options"]),
-                tuple(sorted(map(extended, indexes))),
+                options_of(entry),
+                tuple(sorted(indexes)),
                 digests.get(data),
             )
     return found

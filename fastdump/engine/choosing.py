@@ -10,6 +10,7 @@ from fastdump.errors import BackupNotFoundError, UsageError
 from fastdump.model import (
     DEFAULT_DATABASE,
     KEEPS_DATABASE,
+    NO_OPTIONS,
     Backup,
     LoadOptions,
     Namespace,
@@ -164,7 +165,9 @@ def _temporary(
     """Where the server takes them from; the version of their form is no use to anybody."""
     for one in found:
         if (name := TEMPORARY.get(_kind(one))) is not None:
-            target = replace(one, database="admin", name=name, options="{}", indexes=(), uuid=None)
+            target = replace(
+                one, database="admin", name=name, options=NO_OPTIONS, indexes=(), uuid=None
+            )
             yield one.namespace, target
 
 

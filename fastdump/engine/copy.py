@@ -151,7 +151,7 @@ def _copy(plan: CopyPlan, reading: Reading, workers: int, reporter: Reporter) ->
             server=catalog.server,
             source=plan.source,
             consistency=consistency,
-            notes=(*plan.notes, *reading.notes),
+            notes=(*plan.notes, *reading.notes, *run.notes),
         )
     )
 

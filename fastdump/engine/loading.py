@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from fastdump.codec.definitions import differing, has_true
 from fastdump.engine import planner
 from fastdump.engine.load_worker import IndexJob, LoadWorker, Operations, Piece, Target
 from fastdump.engine.pool import WorkerPool
@@ -49,15 +50,19 @@ def look_at(
         with translated(connection):
             present = schema.existing(client, {found.namespace.database for found in definitions})
             for definition in definitions:
-                options = present.get(definition.namespace)
-                if options is None:
+                found = present.get(definition.namespace)
+                if found is None:
+                    continue
+                if found.kind is not definition.kind:
+                    if not how.drop:
+                        notes.append(_in_the_way(definition, found))
                     continue
                 if definition.kind is not CollectionKind.VIEW:
                     count = schema.count(client, definition.data)
                     held += count
                     if count and definition.kind is CollectionKind.TIMESERIES and not how.drop:
                         raise UsageError(_mixed(definition))
-                if schema.parsed(options) != schema.parsed(definition.options):
+                if differing(found.options, definition.options):
                     notes.append(
                         f"{definition.namespace} exists on the target with other options, which "
                         "stay as they are; --drop would replace it"
@@ -67,7 +72,14 @@ def look_at(
 
 def keeps_order(definition: Definition, how: LoadOptions) -> bool:
     """Whether documents must be loaded in order: that of a capped collection is its meaning."""
-    return how.in_order or bool(schema.parsed(definition.options).get("capped"))
+    return how.in_order or has_true(definition.options, b"capped")
+
+
+def _in_the_way(definition: Definition, found: schema.Present) -> str:
+    return (
+        f"{definition.namespace} is a {found.kind} on the target and a {definition.kind} in the "
+        "source: it is left alone, and nothing of it is written; --drop would replace it"
+    )
 
 
 def _mixed(definition: Definition) -> str:
@@ -110,6 +122,11 @@ class Loading(Generic[P]):
         self._loaded: defaultdict[Namespace, list[Loaded]] = defaultdict(list)
         self.failures: list[str] = []
         """What could not be done, documents aside."""
+        self.notes: list[str] = []
+        """What the user should know of it."""
+        self._blocked: set[Namespace] = set()
+        """Collections that are not filled: they could not be made, or another kind is there."""
+        self._created: dict[Namespace, schema.Created] = {}
         self._indexes = 0
         self._operations = 0
         self.replayed_to: ClusterTime | None = None
@@ -182,8 +199,8 @@ class Loading(Generic[P]):
             replay = Replay(
                 client,
                 connection,
-                operations.name_of,
-                list(self._definitions.values()),
+                lambda name: self._unblocked(operations.name_of(name)),
+                [one for name, one in self._definitions.items() if name not in self._blocked],
                 concern=write_concern(client, self._target.how.write_concern),
                 limit=operations.limit,
             )
@@ -194,6 +211,9 @@ class Loading(Generic[P]):
         self._operations, self.replayed_to = replay.operations, replay.reached
         if self._target.how.indexes:
             self._build([one for one in definitions if one.indexes], worker)
+
+    def _unblocked(self, name: Namespace | None) -> Namespace | None:
+        return None if name in self._blocked else name
 
     def _build(self, definitions: Sequence[Definition], worker: LoadWorker[P]) -> None:
         size = min(self._workers, len(definitions))
@@ -227,11 +247,39 @@ class Loading(Generic[P]):
             self._on_target(lambda client: self._make(client, views=True))
 
     def _make(self, client: Client, *, views: bool) -> None:
+        wanted = [
+            one for one in self._definitions.values() if (one.kind is CollectionKind.VIEW) is views
+        ]
+        databases = {one.namespace.database for one in wanted}
+        present = schema.existing(client, databases)
         failures = []
-        for definition in self._definitions.values():
-            if (definition.kind is CollectionKind.VIEW) is views:
-                failures += schema.create(client, definition, self._target.how)
+        for one in wanted:
+            # What an attempt before this one made is looked at below.
+            found = None if one.namespace in self._created else present.get(one.namespace)
+            if found is None:
+                self._created[one.namespace] = schema.create(client, one, self._target.how)
+            elif found.kind is not one.kind:
+                failures.append(_in_the_way(one, found))
+                self._blocked.add(one.namespace)
+        present = schema.existing(client, databases)
+        for one in wanted:
+            if one.namespace in self._created:
+                self._look_at(present.get(one.namespace), one)
         self.failures += failures
+
+    def _look_at(self, present: schema.Present | None, definition: Definition) -> None:
+        """See what the server made of a definition."""
+        created = schema.compare(
+            present, definition, self._created[definition.namespace], self._target.how
+        )
+        self.failures += created.failures
+        if created.left_out:
+            self.notes.append(
+                f"{definition.namespace}: {', '.join(created.left_out)} means nothing any more, "
+                "and was left out"
+            )
+        if not created.is_there:
+            self._blocked.add(definition.namespace)
 
     def _on_target(self, work: Callable[[Client], None]) -> None:
         """Have something done by a server that may go away meanwhile, so it must bear repeating."""
@@ -253,15 +301,17 @@ class Loading(Generic[P]):
 
     def _load(self, worker: LoadWorker[P]) -> None:
         """Load every piece, and build a collection's indexes when its last one is in."""
-        left = Counter(piece.namespace for piece in self._pieces)
+        pieces = [piece for piece in self._pieces if piece.namespace not in self._blocked]
+        left = Counter(piece.namespace for piece in pieces)
         with WorkerPool[LoadWorker[P], P | IndexJob, Loaded | list[str]](
             worker, self._workers, self._tick
         ) as pool:
-            for piece in self._pieces:
+            for piece in pieces:
                 pool.submit(LoadWorker[P].do, piece)
             for name, definition in self._definitions.items():
+                is_loaded = name in left or name in self._blocked
                 # Without any document, as where its file is lost.
-                if name not in left and definition.indexes and self._builds_indexes:
+                if not is_loaded and definition.indexes and self._builds_indexes:
                     pool.submit(LoadWorker[P].do, IndexJob(definition))
             for job, result in pool.results():
                 if isinstance(result, Loaded):

@@ -16,6 +16,7 @@ from fastdump.codec.bson import Batch
 from fastdump.engine.reading import Reading
 from fastdump.errors import UsageError
 from fastdump.model import (
+    NO_OPTIONS,
     OPLOG,
     Catalog,
     Chunk,
@@ -34,7 +35,7 @@ from fastdump.progress import Reporter
 
 __all__ = ["OPLOG_COLLECTION", "OplogReading"]
 
-OPLOG_COLLECTION = Collection(*OPLOG, CollectionKind.COLLECTION, "{}", (), 0, 0)
+OPLOG_COLLECTION = Collection(*OPLOG, CollectionKind.COLLECTION, NO_OPTIONS, (), 0, 0)
 """As if it were one of what is read."""
 
 _BATCH_BYTES = 1024 * 1024

@@ -10,7 +10,16 @@ from blake3 import blake3
 
 from fastdump.codec import archive, gzip
 from fastdump.codec.bson import Batch
-from fastdump.model import ArchivedBlock, Catalog, Chunk, Encoding, Losses, Namespace, Part
+from fastdump.model import (
+    NO_OPTIONS,
+    ArchivedBlock,
+    Catalog,
+    Chunk,
+    Encoding,
+    Losses,
+    Namespace,
+    Part,
+)
 from fastdump.mongo import ejson
 
 __all__ = ["Packer", "describe_losses", "packer"]
@@ -179,7 +188,11 @@ def describe_losses(
             )
     kept = [
         *(f"the indexes of {found.name}" for found in catalog.collections if found.indexes),
-        *(f"the options of {found.name}" for found in catalog.collections if found.options != "{}"),
+        *(
+            f"the options of {found.name}"
+            for found in catalog.collections
+            if found.options != NO_OPTIONS
+        ),
     ]
     if kept:
         yield (

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from fastdump.codec.bson import Batch
+from fastdump.codec.definitions import check
 from fastdump.engine.choosing import Filters, choose, target_of
 from fastdump.engine.load_worker import LoadWorker, Operations, Target
 from fastdump.engine.loading import Loading, keeps_order, look_at
@@ -27,7 +28,7 @@ from fastdump.model import (
     Segment,
     StoredCollection,
 )
-from fastdump.mongo import ejson, indexes, schema
+from fastdump.mongo import ejson, indexes
 from fastdump.mongo.authorization import Authorization
 from fastdump.mongo.client import connect, translated
 from fastdump.mongo.load import summed
@@ -116,6 +117,8 @@ def plan_restore(
         if not how.salvage:
             raise BackupDamagedError(f"{'; '.join(lost)}; --salvage restores what is intact")
     with damaged(backup.path):
+        for collection in collections:
+            check(collection)
         notes += _legacy_indexes(collections) if how.indexes else []
         cut = list(_cut(collections, workers, how, lost))
     if how.oplog_replay:
@@ -199,8 +202,7 @@ def _legacy_indexes(collections: Iterable[StoredCollection]) -> list[str]:
     notes = []
     for collection in collections:
         for index in collection.indexes:
-            indexes.check(index)
-            described = schema.parsed(index)
+            described = indexes.described(index)
             changed = indexes.converted(described)[1]
             notes += [f"{collection.name}: index {described['name']}: {one}" for one in changed]
     return notes
@@ -237,7 +239,7 @@ def restore(plan: RestorePlan, *, workers: int, reporter: Reporter) -> RestoreRe
             RestoreReport,
             name=backup.name,
             path=backup.path,
-            notes=plan.notes,
+            notes=(*plan.notes, *run.notes),
             consistency=_consistency(plan, run.replayed_to),
         )
     )

@@ -57,6 +57,12 @@ class StreamLoading(Loading[Segment]):
         self._unbuilt = [found for found in collections.values() if found.indexes]
 
     def _load(self, worker: LoadWorker[Segment]) -> None:
+        self._collections = {
+            name: found
+            for name, found in self._collections.items()
+            if found.namespace not in self._blocked
+        }
+        self._unbuilt = [one for one in self._unbuilt if one.namespace not in self._blocked]
         worker.meter = Meter([0, 0])
         began = time.monotonic()
         senders = max(worker.senders, 1)

@@ -13,8 +13,10 @@ from fastdump.model.names import (
 )
 from fastdump.model.server import (
     BUCKETS,
+    NO_OPTIONS,
     OPLOG,
     Bounds,
+    Bson,
     Catalog,
     Chunk,
     ClusterTime,
@@ -48,10 +50,12 @@ __all__ = [
     "DEFAULT_RETRY_SECONDS",
     "KEEPS_DATABASE",
     "LAYOUTS",
+    "NO_OPTIONS",
     "OPLOG",
     "ArchivedBlock",
     "Backup",
     "Bounds",
+    "Bson",
     "Catalog",
     "Chunk",
     "ClusterTime",

@@ -11,8 +11,10 @@ from fastdump.model.names import CONSISTENCIES, DEFAULT_MAX_LOCK_SECONDS, DEFAUL
 
 __all__ = [
     "BUCKETS",
+    "NO_OPTIONS",
     "OPLOG",
     "Bounds",
+    "Bson",
     "Catalog",
     "Chunk",
     "ClusterTime",
@@ -31,8 +33,14 @@ __all__ = [
 BUCKETS = "system.buckets."
 """What the names of collections begin with that hold the data of time series."""
 
+Bson = bytes
+"""One BSON document: what options and indexes travel as."""
+
+NO_OPTIONS: Bson = b"\5\0\0\0\0"
+"""The empty document: the options of an ordinary collection."""
+
 ExtendedJson = str
-"""The text of a JSON value in canonical Extended JSON v2: what options and indexes travel as."""
+"""The text of a value in canonical Extended JSON v2, for people."""
 
 
 class Namespace(NamedTuple):
@@ -121,11 +129,11 @@ class Definition(Protocol):
         """What it is."""
 
     @property
-    def options(self) -> ExtendedJson:
+    def options(self) -> Bson:
         """What `create` takes."""
 
     @property
-    def indexes(self) -> tuple[ExtendedJson, ...]:
+    def indexes(self) -> tuple[Bson, ...]:
         """What `createIndexes` takes."""
 
     @property
@@ -144,8 +152,8 @@ class Collection:
     database: str
     name: str
     kind: CollectionKind
-    options: ExtendedJson
-    indexes: tuple[ExtendedJson, ...]
+    options: Bson
+    indexes: tuple[Bson, ...]
     """Every index but the one on `_id`, which the server makes by itself."""
     documents: int
     """An estimate: the server's own count may be off after a crash."""

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from fastdump.model.names import DEFAULT_DATABASE, LAYOUTS
 from fastdump.model.server import (
+    NO_OPTIONS,
+    Bson,
     ClusterTime,
     CollectionKind,
-    ExtendedJson,
     Namespace,
     data_namespace,
 )
@@ -110,8 +111,8 @@ class StoredCollection:
     path: Path | None
     """The file with its documents; None for a view."""
     file_bytes: int
-    options: ExtendedJson = "{}"
-    indexes: tuple[ExtendedJson, ...] = ()
+    options: Bson = NO_OPTIONS
+    indexes: tuple[Bson, ...] = ()
     documents: int | None = None
     raw_bytes: int | None = None
     digest: str | None = None

@@ -6,24 +6,28 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import bson
-from bson import json_util
-from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
+from fastdump.codec.bson import without
+from fastdump.codec.definitions import further_indexes, has_true
+from fastdump.codec.extended_json import to_bson
 from fastdump.errors import FormatError, UsageError
 from fastdump.model import (
     BUCKETS,
+    NO_OPTIONS,
+    Bson,
     Catalog,
     Collection,
     CollectionKind,
     Connection,
-    ExtendedJson,
     Namespace,
     Selection,
 )
 from fastdump.mongo.client import (
     NAMESPACE_NOT_FOUND,
+    RAW,
     Client,
     Document,
     open_database,
@@ -33,12 +37,12 @@ from fastdump.mongo.client import (
 from fastdump.patterns import Patterns
 
 __all__ = [
-    "extended",
     "filter_of",
     "is_selected",
     "is_servers_own",
+    "list_collections",
     "list_indexes",
-    "parsed",
+    "options_of",
     "read_catalog",
     "read_definitions",
     "read_names",
@@ -49,40 +53,20 @@ _DATA_IN_SYSTEM = frozenset({"system.js"})
 
 _SERVERS_OWN = frozenset({"local", "config"})
 _INTERNAL = "__mdb_internal"
-_OF_A_VIEW = frozenset({"viewOn", "pipeline"})
+_OF_A_VIEW = (b"viewOn", b"pipeline")
 _SHOWN = 20
 _AUTHORIZATION = ("system.users", "system.roles", "system.version")
 
 
-def extended(value: object) -> ExtendedJson:
-    """The canonical Extended JSON of a decoded value."""
-    return json_util.dumps(value, json_options=json_util.CANONICAL_JSON_OPTIONS)
-
-
-def parsed(text: ExtendedJson) -> Document:
-    """The decoded value of canonical Extended JSON.
-
-    Raises:
-        FormatError: it is none.
-    """
-    try:
-        value = json_util.loads(text, json_options=json_util.CANONICAL_JSON_OPTIONS)
-    except (ValueError, TypeError, ArithmeticError, LookupError, BSONError) as error:
-        raise FormatError(f"no Extended JSON: {text[:100]}: {error}") from error
-    if not isinstance(value, dict):
-        raise FormatError(f"no document: {text[:100]}")
-    return value
-
-
 def filter_of(text: str) -> bytes:
-    """The BSON of a filter in Extended JSON, canonical or relaxed.
+    """Return the BSON of a filter in Extended JSON, canonical or relaxed.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the text is not a document.
     """
     try:
-        return bson.encode(parsed(text))
-    except (FormatError, BSONError) as error:
+        return to_bson(text)
+    except FormatError as error:
         raise UsageError(f"the filter is {error}") from None
 
 
@@ -144,7 +128,7 @@ def _listed(client: Client, selection: Selection) -> _Listed:
 
 def _of_database(database: Database[Document]) -> Iterator[Document]:
     """The entries of what holds the user's data; a time series has the UUID of its buckets."""
-    entries = {entry["name"]: dict(entry) for entry in database.list_collections()}
+    entries = {entry["name"]: entry for entry in list_collections(database)}
     for name, entry in entries.items():
         if _is_data(name):
             buckets = entries.get(f"{BUCKETS}{name}")
@@ -226,8 +210,13 @@ def _check_query(kept: _Listed) -> None:
 
 def _as_data(entry: Document) -> Document:
     """A view as if it held what it shows."""
-    options = {name: value for name, value in entry["options"].items() if name not in _OF_A_VIEW}
-    return {**entry, "type": "collection", "options": options, "is_view": True}
+    options = without(options_of(entry), *_OF_A_VIEW)
+    return {
+        **entry,
+        "type": "collection",
+        "options": RawBSONDocument(options),
+        "is_view": True,
+    }
 
 
 def _nothing(client: Client, name: str | None, connection: Connection) -> str:
@@ -261,16 +250,16 @@ def _described(
 
 
 def _describe(database: Database[Document], entry: Document, *, sizes: bool) -> Collection:
-    options = entry.get("options", {})
+    options = options_of(entry)
     collection = Collection(
         database=database.name,
         name=entry["name"],
         kind=CollectionKind(entry.get("type", "collection")),
-        options=extended(options),
+        options=options,
         indexes=(),
         documents=0,
         raw_bytes=0,
-        capped=bool(options.get("capped")),
+        capped=has_true(options, b"capped"),
         uuid=_uuid(entry.get("info", {}).get("uuid")),
         query=entry.get("query"),
     )
@@ -280,7 +269,7 @@ def _describe(database: Database[Document], entry: Document, *, sizes: bool) -> 
         # Counting it would run it.
         return replace(collection, read_from=collection.namespace)
     documents, raw_bytes = _sizes(database, collection.data.collection) if sizes else (0, 0)
-    indexes = tuple(map(extended, list_indexes(database, entry["name"])))
+    indexes = list_indexes(database, entry["name"])
     return replace(collection, indexes=indexes, documents=documents, raw_bytes=raw_bytes)
 
 
@@ -292,7 +281,7 @@ def _authorization(client: Client, name: str | None, *, sizes: bool) -> Iterator
     """
     admin = open_database(client, "admin")
     for source in _AUTHORIZATION:
-        found = Collection("admin", source, CollectionKind.COLLECTION, "{}", (), 0, 0)
+        found = Collection("admin", source, CollectionKind.COLLECTION, NO_OPTIONS, (), 0, 0)
         if name in (None, "admin"):
             documents, raw_bytes = _sizes(admin, source) if sizes else (0, 0)
             yield replace(found, documents=documents, raw_bytes=raw_bytes)
@@ -320,16 +309,42 @@ def _sizes(database: Database[Document], name: str) -> tuple[int, int]:
     return int(stats.get("count", 0)), int(stats.get("size", 0))
 
 
-def list_indexes(database: Database[Document], name: str) -> list[Document]:
-    """A collection's indexes as the server lists them, without the one that `create` makes."""
-    command = {"listIndexes": name, "cursor": {}}
-    reply = database.command(command)["cursor"]
-    found = list(reply["firstBatch"])
+def list_collections(database: Database[Document]) -> Iterator[Document]:
+    """Yield what the server says of each collection; what is nested in an entry stays raw.
+
+    Raises:
+        PyMongoError: the server does not answer or refuses.
+    """
+    for entry in _listing(database, {"listCollections": 1}, "$cmd.listCollections"):
+        yield dict(entry)
+
+
+def options_of(entry: Document) -> Bson:
+    """Return the options of a collection that `list_collections` has listed."""
+    options = entry.get("options")
+    return bytes(options.raw) if isinstance(options, RawBSONDocument) else NO_OPTIONS
+
+
+def list_indexes(database: Database[Document], name: str) -> tuple[Bson, ...]:
+    """Return a collection's indexes as the server lists them, without the one on `_id`.
+
+    Raises:
+        PyMongoError: the server does not answer or refuses.
+    """
+    listed = _listing(database, {"listIndexes": name}, name)
+    return further_indexes(bytes(index.raw) for index in listed)
+
+
+def _listing(
+    database: Database[Document], command: Document, source: str
+) -> Iterator[RawBSONDocument]:
+    """Yield the documents that a listing command finds, as they are.
+
+    PyMongo's own methods decode them, which changes what Python's types cannot hold.
+    """
+    reply = database.command({**command, "cursor": {}}, codec_options=RAW)["cursor"]
+    yield from reply["firstBatch"]
     while reply["id"]:
-        reply = database.command({"getMore": bson.Int64(reply["id"]), "collection": name})["cursor"]
-        found += reply["nextBatch"]
-    return [
-        {field: value for field, value in index.items() if field != "ns"}
-        for index in found
-        if index["key"] != {"_id": 1}
-    ]
+        more = {"getMore": bson.Int64(reply["id"]), "collection": source}
+        reply = database.command(more, codec_options=RAW)["cursor"]
+        yield from reply["nextBatch"]

@@ -54,7 +54,9 @@ Document = dict[str, Any]
 Client = MongoClient[Document]
 """A connection to a server or a cluster."""
 
-RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+RAW: CodecOptions[RawBSONDocument] = CodecOptions(
+    document_class=RawBSONDocument, datetime_conversion=DatetimeConversion.DATETIME_AUTO
+)
 """Replies stay bytes."""
 
 _REACH_SECONDS = 10

@@ -26,9 +26,9 @@ from bson.json_util import JSONMode, JSONOptions
 from bson.objectid import ObjectId
 
 from fastdump.codec.bson import MAX_DOCUMENT_BYTES, Batch, spans
+from fastdump.codec.extended_json import shown_id
 from fastdump.codec.lines import Lines
 from fastdump.model import ExtendedJson
-from fastdump.mongo.catalog import extended
 from fastdump.mongo.client import Document
 
 __all__ = ["BadLine", "Decoded", "Encoded", "decode", "encode"]
@@ -92,7 +92,7 @@ def encode(batch: Batch) -> Encoded:
         except InvalidBSON:
             found = bson.decode(raw, _FORGIVING)
         if bson.encode(found, codec_options=_EXACT) != raw:
-            inexact.append(extended(found.get("_id")))
+            inexact.append(shown_id(raw))
         line = orjson.dumps(found, _extended, _DUMPS)
         if b"null" in line:
             # Which is also what orjson makes of NaN and the infinities.

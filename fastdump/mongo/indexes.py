@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import bson
 from bson.decimal128 import Decimal128
+from bson.raw_bson import RawBSONDocument
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
+from fastdump.codec.bson import element
+from fastdump.codec.definitions import differing, unmet
+from fastdump.codec.extended_json import from_bson
 from fastdump.errors import FormatError
-from fastdump.model import Definition, ExtendedJson, LoadOptions
-from fastdump.mongo.catalog import list_indexes, parsed
+from fastdump.model import NO_OPTIONS, Bson, Definition, LoadOptions
+from fastdump.mongo import schema
+from fastdump.mongo.catalog import list_indexes
 from fastdump.mongo.client import (
     NAMESPACE_NOT_FOUND,
     UNAUTHORIZED,
@@ -22,9 +28,11 @@ from fastdump.mongo.client import (
 from fastdump.mongo.retry import passes
 from fastdump.mongo.schema import reason
 
-__all__ = ["check", "converted", "create"]
+__all__ = ["converted", "create", "described"]
 
 _DEFAULT_VERSION = 2
+_MEANINGLESS = frozenset({"background", "ns"})
+"""Options that change nothing, and that some servers forget."""
 _FLAGS = frozenset({"unique", "sparse", "hidden", "background"})
 
 _KNOWN = frozenset(
@@ -41,40 +49,43 @@ _KNOWN = frozenset(
 source: the server's index_descriptor.h."""
 
 
-def check(index: ExtendedJson) -> None:
-    """Check that a backup's description of an index is one.
+def described(index: Bson) -> Document:
+    """Return the fields of a backup's description of an index; what is nested stays raw.
 
     Raises:
-        FormatError: it is none.
+        FormatError: the description is not that of an index.
     """
-    described = parsed(index)
-    if not isinstance(described.get("key"), dict) or not isinstance(described.get("name"), str):
-        raise FormatError(f"no index: {index[:100]}")
+    found = schema.fields(index)
+    if not isinstance(found.get("key"), RawBSONDocument) or not isinstance(found.get("name"), str):
+        raise FormatError(f"not an index: {from_bson(index)[:100]}")
+    return found
 
 
 def converted(index: Document) -> tuple[Document, list[str]]:
-    """An index of an old server as a new one takes it, and what was changed.
+    """Return an index of an old server as a new one takes it, and what was changed.
 
     Before 3.4 the server took any value for a direction, and any option.
     """
     changed = []
-    key = {field: _direction(value) for field, value in index["key"].items()}
-    if not all(_equal(key[field], index["key"][field]) for field in key):
-        changed.append(f"its key is now {key}, not {index['key']}")
+    own = dict(index["key"])
+    key = {field: _direction(value) for field, value in own.items()}
+    if not all(_equal(key[field], own[field]) for field in key):
+        changed.append(f"its key is now {key}, not {own}")
+        index = {**index, "key": key}
     if unknown := [name for name in index if name not in _KNOWN]:
         changed.append(f"it lost the unknown options {', '.join(unknown)}")
     kept = {name: _option(name, value) for name, value in index.items() if name in _KNOWN}
     changed += [
         f"{name} is now {kept[name]}, not {index[name]}"
         for name in kept
-        if name != "key" and not _equal(kept[name], index[name])
+        if not _equal(kept[name], index[name])
     ]
-    return {**kept, "key": key}, changed
+    return kept, changed
 
 
 def _equal(one: object, other: object) -> bool:
-    """To Python, 1 and True are equal."""
-    return type(one) is type(other) and one == other
+    """Return whether both are the same; to Python, 1 and True are equal, and NaN is not."""
+    return one is other or (type(one) is type(other) and one == other)
 
 
 def _direction(value: object) -> object:
@@ -114,44 +125,68 @@ def create(client: Client, definition: Definition, how: LoadOptions) -> list[str
     if "setName" in client.admin.command("hello"):
         # By default a member that is down holds up the building of indexes until it is back.
         options["commitQuorum"] = "majority"
-    present = [_portable(index, definition, how) for index in _present(database, name)]
-    wanted = [_portable(converted(parsed(i))[0], definition, how) for i in definition.indexes]
+    present = [_portable(index, definition, how) for index in _present(database, name) or ()]
+    wanted = [_portable(converted(described(i))[0], definition, how) for i in definition.indexes]
     indexes = [index for index in wanted if not any(_same(index, one) for one in present)]
+    refused = _build_all(database, name, indexes, options)
+    built = [index for index in indexes if index["name"] not in refused]
+    said = {**refused, **_different(database, name, built)}
+    return [f"{definition.namespace}: index {index}: {why}" for index, why in said.items()]
+
+
+def _build_all(
+    database: Database[Document],
+    name: str,
+    indexes: Sequence[Document],
+    options: Mapping[str, object],
+) -> dict[str, str]:
+    """Build indexes; return the names of those that could not be built, with the reasons."""
+    refused: dict[str, str] = {}
     try:
         _build(database, name, indexes, options)
     except OperationFailure as error:
         if passes(error):
             raise
         if len(indexes) == 1:
-            return [f"{definition.namespace}: index {indexes[0]['name']}: {reason(error)}"]
-    else:
-        return []
-    # One of them is at fault: build the others, and learn which.
-    failures = []
-    for index in indexes:
-        try:
-            _build(database, name, [index], options)
-        except OperationFailure as error:
-            if passes(error):
-                raise
-            failures.append(f"{definition.namespace}: index {index['name']}: {reason(error)}")
-    return failures
+            return {indexes[0]["name"]: reason(error)}
+        # One of them is at fault: build the others, and learn which.
+        for index in indexes:
+            refused |= _build_all(database, name, [index], options)
+    return refused
+
+
+def _different(
+    database: Database[Document], name: str, built: Sequence[Document]
+) -> dict[str, str]:
+    """Return the names of indexes that the server made in another way, with what is different."""
+    listed = _present(database, name) if built else []
+    if listed is None:
+        return {}
+    present = {index["name"]: bson.encode(index) for index in listed}
+    found = {}
+    for index in built:
+        got = present.get(index["name"], NO_OPTIONS)
+        lost = [one for one in unmet(bson.encode(index), got) if one not in _MEANINGLESS]
+        if lost:
+            found[index["name"]] = f"the server did not take over {', '.join(lost)}"
+    return found
 
 
 def _same(one: Document, other: Document) -> bool:
-    """Whether they are equal; the order of a key's fields is part of its meaning."""
-    return one == other and list(one["key"]) == list(other["key"])
+    """Return whether they are the same byte for byte, but for the order of their options."""
+    return not differing(bson.encode(one), bson.encode(other))
 
 
-def _present(database: Database[Document], name: str) -> list[Document]:
+def _present(database: Database[Document], name: str) -> list[Document] | None:
+    """Return the indexes that there are; None if the user may not know."""
     try:
-        return list_indexes(database, name)
+        return [described(index) for index in list_indexes(database, name)]
     except OperationFailure as error:
-        # It could not be created, and nothing was inserted; or the user, as one with the role
-        # `restore`, may build indexes and not list them.
-        if error.code not in (NAMESPACE_NOT_FOUND, UNAUTHORIZED):
-            raise
-        return []
+        if error.code == NAMESPACE_NOT_FOUND:
+            return []  # it could not be created, and nothing was inserted
+        if error.code == UNAUTHORIZED:
+            return None  # the role `restore` may build indexes and not list them
+        raise
 
 
 def _build(
@@ -165,11 +200,18 @@ def _build(
 
 
 def _portable(index: Document, definition: Definition, how: LoadOptions) -> Document:
-    """The index for another server, which may know less than the one that it comes from."""
+    """Return the index for another server, which may know less than the one it comes from."""
     if not how.keep_index_version or index.get("v") == _DEFAULT_VERSION:
         # What every server makes by itself; some of the protocol refuse to be told.
         index = {field: value for field, value in index.items() if field != "v"}
-    if "collation" in parsed(definition.options) and "collation" not in index:
+    elif _is_simple(index.get("collation")):
+        # Newer servers list what is the default, and none takes it for an index of version 1.
+        index = {field: value for field, value in index.items() if field != "collation"}
+    if "collation" not in index and element(definition.options, b"collation"):
         # It would inherit the collection's, where the original has none.
         return {**index, "collation": {"locale": "simple"}}
     return index
+
+
+def _is_simple(collation: object) -> bool:
+    return isinstance(collation, RawBSONDocument) and collation.get("locale") == "simple"

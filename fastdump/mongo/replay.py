@@ -19,16 +19,16 @@ from fastdump.codec.bson import Batch, spans
 from fastdump.errors import ServerError
 from fastdump.model import (
     BUCKETS,
+    NO_OPTIONS,
+    Bson,
     ClusterTime,
     Collection,
     CollectionKind,
     Connection,
     Definition,
-    ExtendedJson,
     Namespace,
 )
 from fastdump.mongo import schema
-from fastdump.mongo.catalog import extended, parsed
 from fastdump.mongo.client import (
     NAMESPACE_EXISTS,
     NAMESPACE_NOT_FOUND,
@@ -106,7 +106,7 @@ class Replay:
         self._limit = limit
         self._definitions = {one.namespace: one for one in definitions}
         self._present = {one.data for one in definitions}
-        self._indexes: dict[Namespace, list[ExtendedJson]] = {
+        self._indexes: dict[Namespace, list[Bson]] = {
             one.namespace: list(one.indexes) for one in definitions
         }
         self._transactions: defaultdict[bytes, list[Entry]] = defaultdict(list)
@@ -155,7 +155,7 @@ class Replay:
         return [
             replace(known, indexes=tuple(indexes))  # type: ignore[type-var]
             if (known := self._definitions.get(name)) is not None
-            else Collection(*name, CollectionKind.COLLECTION, "{}", tuple(indexes), 0, 0)
+            else Collection(*name, CollectionKind.COLLECTION, NO_OPTIONS, tuple(indexes), 0, 0)
             for name, indexes in self._indexes.items()
         ]
 
@@ -266,10 +266,10 @@ class Replay:
         if (change := command.get("index")) is not None:
             indexes = self._indexes.get(target, [])
             for place, one in enumerate(indexes):
-                index = parsed(one)
+                index = schema.fields(one)
                 if index["name"] == change.get("name") or index["key"] == change.get("keyPattern"):
                     news = {name: change[name] for name in change if name in _CHANGEABLE}
-                    indexes[place] = extended({**index, **news})
+                    indexes[place] = bson.encode({**index, **news})
         others = {name: command[name] for name in command if name not in ("collMod", "index")}
         if others and target in self._present:
             database = open_database(self._client, target.database)
@@ -282,7 +282,7 @@ class Replay:
             found = [{name: command[name] for name in command if name != "createIndexes"}]
         for index in found:
             self._remove_index(target, index["name"])
-            self._indexes.setdefault(target, []).append(extended(dict(index)))
+            self._indexes.setdefault(target, []).append(bson.encode(index))
 
     def _drop_indexes(self, target: Namespace, command: Mapping[str, Any]) -> None:
         name = command["index"]
@@ -296,7 +296,7 @@ class Replay:
         )
 
     def _remove_index(self, target: Namespace, name: str) -> None:
-        kept = [one for one in self._indexes.get(target, []) if parsed(one)["name"] != name]
+        kept = [one for one in self._indexes.get(target, []) if schema.fields(one)["name"] != name]
         self._indexes[target] = kept
 
     def _define_view(self, operation: Entry) -> None:

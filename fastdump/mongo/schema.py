@@ -1,36 +1,110 @@
-"""Making collections and views on the target as a backup describes them."""
+"""Making collections and views on the target as a backup describes them, and looking at the result.
+
+Servers differ in the options that they know. One that a server refuses must not cost the others: it
+is left out, and said. Some servers say yes and do something else, so that what is there afterwards
+is compared with what was asked for.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from bson import Binary
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure
 
-from fastdump.model import CollectionKind, Definition, ExtendedJson, LoadOptions, Namespace
-from fastdump.mongo.catalog import extended, parsed
+from fastdump.codec.bson import without
+from fastdump.codec.definitions import has_true, unmet
+from fastdump.errors import FormatError
+from fastdump.model import Bson, CollectionKind, Definition, LoadOptions, Namespace
+from fastdump.mongo.catalog import list_collections, options_of
 from fastdump.mongo.client import (
     NAMESPACE_EXISTS,
     NAMESPACE_NOT_FOUND,
+    RAW,
     Client,
     Document,
     open_database,
 )
 from fastdump.mongo.retry import passes
 
-__all__ = ["count", "create", "drop", "existing", "parsed", "reason"]
+__all__ = [
+    "Created",
+    "Present",
+    "compare",
+    "count",
+    "create",
+    "drop",
+    "existing",
+    "fields",
+    "reason",
+]
 
-_DEFINING = {"timeseries", "viewOn", "pipeline"}
+_DEFINING = frozenset({"timeseries", "viewOn", "pipeline"})
 """Options without which documents could not go where they belong."""
 
+_DEAD = frozenset(
+    {"autoIndexId", "flags", "noPadding", "recordIdsReplicated", "temp", "usePowerOf2Sizes"}
+)
+"""Options that mean nothing any more, or nothing to the user, and that many servers refuse. Source:
+the server's create.idl and collection_options.cpp, of all versions from 2.6 on."""
 
-def existing(client: Client, databases: Iterable[str]) -> dict[Namespace, ExtendedJson]:
-    """The options of each collection and view that these databases hold."""
+_OF_CAPPED = frozenset({"size", "max"})
+"""Options that servers of before 3.2 stored for any collection."""
+
+_UNKNOWN_OPTION = re.compile(
+    r"BSON field 'create\.([\w.]+)' is an unknown field"
+    r"|[Tt]he field '([\w.]+)' is not a valid collection option"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """A collection or view that a server has."""
+
+    kind: CollectionKind
+    options: Bson
+
+
+class Created(NamedTuple):
+    """What became of a collection that was to be made."""
+
+    is_there: bool
+    """Whether it can be filled."""
+    left_out: list[str]
+    """Options without which it had to be made."""
+    failures: list[str]
+
+
+def fields(data: Bson) -> Document:
+    """Return the fields of options or of an index; what is nested in them stays raw.
+
+    Raises:
+        FormatError: the document is malformed.
+    """
+    try:
+        return dict(RawBSONDocument(data, RAW))
+    except BSONError as error:
+        raise FormatError(f"a definition is not valid BSON: {error}") from None
+
+
+def existing(client: Client, databases: Iterable[str]) -> dict[Namespace, Present]:
+    """Return each collection and view that these databases hold.
+
+    Raises:
+        PyMongoError: the server does not answer or refuses.
+    """
     return {
-        Namespace(name, entry["name"]): extended(entry.get("options", {}))
+        Namespace(name, entry["name"]): Present(
+            CollectionKind(entry.get("type", "collection")), options_of(entry)
+        )
         for name in databases
-        for entry in open_database(client, name).list_collections()
+        for entry in list_collections(open_database(client, name))
     }
 
 
@@ -51,32 +125,96 @@ def drop(client: Client, namespace: Namespace) -> None:
     database.command({"drop": namespace.collection}, allowable_errors=missing)
 
 
-def create(client: Client, definition: Definition, how: LoadOptions) -> list[str]:
-    """Make an empty collection, or a view, with the options of the backup.
+def create(client: Client, definition: Definition, how: LoadOptions) -> Created:
+    """Make an empty collection, or a view, with those options of the backup that the server takes.
 
-    One that exists is left as it is.
-
-    Returns:
-        Nothing, or why it could not be made.
+    Raises:
+        PyMongoError: the server does not answer.
     """
-    options = parsed(definition.options)
+    command = {"create": definition.namespace.collection, **_asked(definition, how)}
+    left_out: list[str] = []
+    while True:
+        try:
+            _send(client, definition, command, how)
+        except OperationFailure as error:
+            if passes(error):
+                raise
+            if error.code == NAMESPACE_EXISTS:
+                return Created(True, left_out, [])
+            refused = _refused(command, error)
+            if not refused:
+                said = f"{definition.namespace}: cannot be created: {reason(error)}"
+                return Created(False, left_out, [said])
+            for path in refused:
+                _leave_out(command, path)
+            left_out += refused
+        else:
+            return Created(True, left_out, [])
+
+
+def _asked(definition: Definition, how: LoadOptions) -> Document:
     # A manifest is untrusted: it must not turn this into another command.
-    command = {"create": definition.namespace.collection} | {
+    return {
         name: value
-        for name, value in options.items()
+        for name, value in fields(definition.options).items()
         if name != "create" and name[:1] != "$" and (how.collection_options or name in _DEFINING)
     }
-    try:
-        if how.preserve_uuid and definition.uuid and definition.kind is CollectionKind.COLLECTION:
-            _create_as(client, definition, command)
-        else:
-            open_database(client, definition.namespace.database).command(command)
-    except OperationFailure as error:
-        if passes(error):
-            raise
-        if error.code != NAMESPACE_EXISTS:
-            return [f"{definition.namespace}: cannot be created: {reason(error)}"]
-    return []
+
+
+def _send(client: Client, definition: Definition, command: Document, how: LoadOptions) -> None:
+    if how.preserve_uuid and definition.uuid and definition.kind is CollectionKind.COLLECTION:
+        _create_as(client, definition, command)
+    else:
+        open_database(client, definition.namespace.database).command(command)
+
+
+def _refused(command: Document, error: OperationFailure) -> list[str]:
+    """Return the options that the server refuses, as far as it can do without them."""
+    dead = _DEAD if command.get("capped") else _DEAD | _OF_CAPPED
+    if found := [name for name in command if name in dead]:
+        return found
+    named = _UNKNOWN_OPTION.search(reason(error))
+    path = (named[1] or named[2]) if named else ""
+    return [path] if path and path not in _DEFINING and path.split(".")[0] in command else []
+
+
+def _leave_out(command: Document, path: str) -> None:
+    name, _dot, inner = path.partition(".")
+    if inner and isinstance(command[name], RawBSONDocument):
+        command[name] = RawBSONDocument(without(bytes(command[name].raw), inner.encode()))
+    else:
+        del command[name]
+
+
+def compare(
+    present: Present | None, definition: Definition, created: Created, how: LoadOptions
+) -> Created:
+    """Compare what the server made of a definition with what it was asked for.
+
+    Args:
+        present: what is there now.
+        definition: what was asked for.
+        created: what `create` said.
+        how: what the user wants of the options.
+    """
+    name, failures = definition.namespace, list(created.failures)
+    if present is None:
+        return created
+    if present.kind is not definition.kind:
+        failures.append(
+            f"{name}: should be a {definition.kind}, and the server made a "
+            f"{present.kind} of it; nothing was written into it"
+        )
+        return created._replace(is_there=False, failures=failures)
+    said = {path.split(".")[0] for path in created.left_out}
+    dead = _DEAD if has_true(definition.options, b"capped") else _DEAD | _OF_CAPPED
+    wanted = _asked(definition, how).keys() - said - dead
+    lost = [one for one in unmet(definition.options, present.options) if one in wanted]
+    if lost:
+        failures.append(f"{name}: the server did not take over {', '.join(lost)}")
+    if unknown := [path for path in created.left_out if path not in dead]:
+        failures.append(f"{name}: the server does not know {', '.join(unknown)}: left out")
+    return created._replace(failures=failures, left_out=[p for p in created.left_out if p in dead])
 
 
 def _create_as(client: Client, definition: Definition, command: Document) -> None:

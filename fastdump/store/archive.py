@@ -253,8 +253,11 @@ def _prelude(catalog: Catalog, concurrent: int) -> bytes:
 def _described(collection: Collection) -> Described:
     # The oplog, and the users and roles of a database, are documents only.
     is_bare = collection.name.startswith("$") or collection.namespace == OPLOG
-    text = b"" if is_bare else metadata.describe(collection)
-    return Described(collection.namespace, text, collection.kind)
+    if is_bare:
+        return Described(collection.namespace, b"", collection.kind)
+    text = metadata.describe(collection)
+    exact = (collection.options, *collection.indexes)
+    return Described(collection.namespace, text, collection.kind, exact)
 
 
 class Archive:
@@ -339,15 +342,16 @@ class Archive:
             yield from self._reader.blocks(known)
 
     def _collections(self, described: Iterable[Described]) -> Iterator[StoredCollection]:
-        for namespace, text, kind in described:
+        for namespace, text, kind, exact in described:
             found = metadata.read(text)
+            options, *indexes = exact or (found.options, *found.indexes)
             yield StoredCollection(
                 name=namespace.collection,
                 kind=CollectionKind.TIMESERIES if kind == "timeseries" else found.kind,
                 path=None,
                 file_bytes=0,
-                options=bytes(found.options).decode(),
-                indexes=found.further_indexes,
+                options=options,
+                indexes=tuple(indexes),
                 database=namespace.database,
                 uuid=found.uuid,
             )

@@ -14,10 +14,12 @@ from typing import Annotated
 import msgspec
 from blake3 import blake3
 
+from fastdump.codec.extended_json import from_bson, to_bson
 from fastdump.errors import FormatError
 from fastdump.model import (
     DEFAULT_DATABASE,
     LAYOUTS,
+    Bson,
     Catalog,
     ClusterTime,
     Collection,
@@ -61,6 +63,13 @@ class Server(msgspec.Struct, frozen=True):
     topology: str
 
 
+class Exact(msgspec.Struct, frozen=True):
+    """Options and indexes of a collection as BSON, each in base64."""
+
+    options: Bson
+    indexes: list[Bson]
+
+
 class Entry(msgspec.Struct, frozen=True):
     """One collection."""
 
@@ -74,13 +83,16 @@ class Entry(msgspec.Struct, frozen=True):
     digest: str | None
     """Hexadecimal BLAKE3 over the BLAKE3 (32 bytes) of each member, in the order of the file."""
     options: msgspec.Raw
-    """What `create` takes, in canonical Extended JSON."""
+    """The options of the collection, in canonical Extended JSON."""
     indexes: list[msgspec.Raw]
-    """What `createIndexes` takes, in canonical Extended JSON."""
+    """The description of each index, in canonical Extended JSON."""
     database: str | None = None
     """Where the manifest names none."""
     uuid: str | None = None
     """The server's own name for it, 32 hexadecimal digits."""
+    bson: Exact | None = None
+    """Options and indexes exactly: Extended JSON cannot carry everything. Older manifests have it
+    not."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -165,10 +177,11 @@ def entry(
         report.raw_bytes,
         report.file_bytes,
         digest,
-        msgspec.Raw(collection.options.encode()),
-        [msgspec.Raw(index.encode()) for index in collection.indexes],
+        msgspec.Raw(from_bson(collection.options).encode()),
+        [msgspec.Raw(from_bson(index).encode()) for index in collection.indexes],
         collection.database,
         collection.uuid,
+        Exact(collection.options, list(collection.indexes)),
     )
 
 
@@ -226,13 +239,14 @@ def stored(
     parts = [] if entry.file is None else entry.file.split("/")
     if len(parts) > _DEEPEST or any(part in ("", ".", "..") or "\0" in part for part in parts):
         raise FormatError(f"the file name {entry.file!r} leads outside the folder")
+    exact = _exact(entry)
     return StoredCollection(
         name=entry.name,
         kind=entry.type,
         path=None if entry.file is None else folder / entry.file,
         file_bytes=entry.file_bytes,
-        options=bytes(entry.options).decode(),
-        indexes=tuple(bytes(index).decode() for index in entry.indexes),
+        options=exact.options,
+        indexes=tuple(exact.indexes),
         documents=entry.documents,
         raw_bytes=entry.raw_bytes,
         digest=entry.digest,
@@ -241,3 +255,19 @@ def stored(
         database=_first(entry.database, manifest.database, DEFAULT_DATABASE),
         uuid=entry.uuid,
     )
+
+
+def _exact(entry: Entry) -> Exact:
+    """Return the options and indexes of an entry as BSON.
+
+    What is not valid stays as it is: a backup with such an entry can be listed, and only who needs
+    the definition checks it.
+    """
+    return entry.bson or Exact(_read(entry.options), [_read(one) for one in entry.indexes])
+
+
+def _read(text: msgspec.Raw) -> Bson:
+    try:
+        return to_bson(bytes(text))
+    except FormatError:
+        return bytes(text)

@@ -6,11 +6,15 @@ Source: MongoDB Database Tools of August 2026, mongodump/metadata_dump.go.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import msgspec
 
+from fastdump.codec.bson import element, elements
+from fastdump.codec.definitions import further_indexes
+from fastdump.codec.extended_json import from_bson, to_bson
 from fastdump.errors import FormatError
-from fastdump.model import Collection, CollectionKind
+from fastdump.model import NO_OPTIONS, Bson, Collection, CollectionKind
 
 __all__ = ["Metadata", "describe", "read"]
 
@@ -19,71 +23,77 @@ _ID_INDEX = {
     "key": msgspec.Raw(b'{"_id":{"$numberInt":"1"}}'),
     "name": msgspec.Raw(b'"_id_"'),
 }
-_ID_DIRECTIONS = (
-    "1",
-    '{"$numberInt":"1"}',
-    "1.0",
-    '{"$numberDouble":"1.0"}',
-    '{"$numberLong":"1"}',
-)
+_STRING, _DOCUMENT, _ARRAY, _NULL = 0x02, 0x03, 0x04, 0x0A
 
 
-class Metadata(msgspec.Struct, frozen=True, rename={"collection_name": "collectionName"}):
+@dataclass(frozen=True, slots=True)
+class Metadata:
     """The description of a collection, as far as a restore needs it."""
 
-    options: msgspec.Raw = msgspec.Raw(b"{}")
-    indexes: list[dict[str, msgspec.Raw]] | None = None
+    options: Bson = NO_OPTIONS
+    indexes: tuple[Bson, ...] = ()
+    """Every index but the one on `_id`."""
     uuid: str | None = None
     collection_name: str | None = None
     type: str = ""
 
     @property
     def kind(self) -> CollectionKind:
-        """What is described."""
-        options = msgspec.json.decode(self.options, type=dict[str, msgspec.Raw])
-        if self.type == CollectionKind.VIEW or "viewOn" in options:
+        """The kind of collection that is described."""
+        if self.type == CollectionKind.VIEW or element(self.options, b"viewOn"):
             return CollectionKind.VIEW
-        if self.type == CollectionKind.TIMESERIES or "timeseries" in options:
+        if self.type == CollectionKind.TIMESERIES or element(self.options, b"timeseries"):
             return CollectionKind.TIMESERIES
         return CollectionKind.COLLECTION
 
-    @property
-    def further_indexes(self) -> tuple[str, ...]:
-        """Every index but the one on `_id`, without the namespace that old servers put in."""
-        return tuple(
-            msgspec.json.encode({k: v for k, v in index.items() if k != "ns"}).decode()
-            for index in self.indexes or ()
-            if not _is_id_index(index)
-        )
-
-
-def _is_id_index(index: dict[str, msgspec.Raw]) -> bool:
-    key = msgspec.json.decode(index.get("key", msgspec.Raw(b"{}")), type=dict[str, msgspec.Raw])
-    if key.keys() != {"_id"}:
-        return False
-    return b"".join(bytes(key["_id"]).split()).decode() in _ID_DIRECTIONS
-
 
 def read(content: bytes) -> Metadata:
-    """The metadata in that text; none is an ordinary collection without indexes.
+    """Return the metadata in that text; without any, an ordinary collection without indexes.
 
     Raises:
-        FormatError: it is none.
+        FormatError: the text is not metadata of mongodump.
     """
+    if not content.strip():
+        return Metadata()
     try:
-        content.decode()  # what stays raw is not looked at otherwise
-        found = msgspec.json.decode(content, type=Metadata) if content.strip() else Metadata()
-        # Both are looked at only when asked for.
-        _ = found.kind, found.further_indexes
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        found = to_bson(content)
+        indexes = _values(found, b"indexes", _ARRAY)
+        return Metadata(
+            options=next(_values(found, b"options", _DOCUMENT), NO_OPTIONS),
+            indexes=further_indexes(_documents(next(indexes, NO_OPTIONS))),
+            uuid=_string(found, b"uuid"),
+            collection_name=_string(found, b"collectionName"),
+            type=_string(found, b"type") or "",
+        )
+    except FormatError as error:
         raise FormatError(f"is no metadata of mongodump: {error}") from None
-    return found
+
+
+def _values(data: Bson, name: bytes, kind: int) -> Iterator[bytes]:
+    """Yield the value of a field, if it is there, which must be of that type."""
+    found = element(data, name)
+    if found is None or found.kind == _NULL:
+        return
+    if found.kind != kind:
+        raise FormatError(f"{name.decode()} has the wrong type")
+    yield data[found.value : found.end]
+
+
+def _documents(array: bytes) -> Iterator[Bson]:
+    for found in elements(array):
+        if found.kind != _DOCUMENT:
+            raise FormatError("an index is not a document")
+        yield array[found.value : found.end]
+
+
+def _string(data: Bson, name: bytes) -> str | None:
+    return next((value[4:-1].decode() for value in _values(data, name, _STRING)), None)
 
 
 def describe(collection: Collection) -> bytes:
-    """The metadata of a collection."""
-    options = msgspec.json.decode(collection.options, type=dict[str, msgspec.Raw])
-    own = [msgspec.Raw(index.encode()) for index in collection.indexes]
+    """Return the metadata of a collection."""
+    options = msgspec.json.decode(from_bson(collection.options), type=dict[str, msgspec.Raw])
+    own = [msgspec.Raw(from_bson(index).encode()) for index in collection.indexes]
     described = {
         **({"options": options} if options else {}),
         "indexes": [*_id_index(collection, options), *own],

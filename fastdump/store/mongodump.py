@@ -230,8 +230,8 @@ def _collection(
         kind=kind,
         path=path,
         file_bytes=path.stat().st_size if path else 0,
-        options=bytes(found.options).decode(),
-        indexes=found.further_indexes,
+        options=found.options,
+        indexes=found.indexes,
         database=database.name,
         uuid=found.uuid,
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import bson
 import pytest
+from bson.datetime_ms import DatetimeMS
 
 from fastdump.codec.bson import Batch
 from fastdump.engine.packing import packer
@@ -63,9 +63,22 @@ def layout(request: pytest.FixtureRequest, tmp_path: Path) -> Layout:
     return make(tmp_path)
 
 
+# What Extended JSON cannot carry: a date after 9999, a document that looks like an ObjectId, and
+# text that is no UTF-8.
+OPTIONS = bson.encode(
+    {
+        "validator": {
+            "a": {"$regex": "@", "$options": "i", "$ne": {"$oid": "x"}},
+            "b": {"$lt": DatetimeMS(400_000_000_000_000)},
+            "c": "caf\0e",
+        }
+    }
+).replace(b"caf\0e", b"caf\xe9e")
+INDEX = bson.encode({"v": 2, "name": "x_1", "key": {"x": 1.0, "a": -1}})
+
+
 def collection(name: str, kind: CollectionKind = CollectionKind.COLLECTION) -> Collection:
-    index = '{"name": "x_1", "key": {"x": 1}}'
-    return Collection("db", name, kind, '{"validator": {}}', (index,), 6, 600)
+    return Collection("db", name, kind, OPTIONS, (INDEX,), 6, 600)
 
 
 def documents(name: str, number: int) -> bytes:
@@ -121,7 +134,7 @@ def test_what_is_written_comes_back(layout: Layout) -> None:
         (segment,) = segments(found)
         assert read(segment) == b"".join(documents(name, number) for number in range(3))
         assert gzip.decompress(found.path.read_bytes()).count(name.encode()) >= 9
-        assert json.loads(found.indexes[0])["key"] == {"x": 1}
+        assert (found.options, found.indexes) == (OPTIONS, (INDEX,))
     assert stored["view"].path is None
     assert stored["view"].kind is CollectionKind.VIEW
 

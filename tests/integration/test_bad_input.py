@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import json
 import socket
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -186,12 +188,19 @@ def test_a_foreign_file_in_place_of_a_collection(
 
 def test_a_hostile_manifest(fastdump: Run, server: Server, backed_up: Path) -> None:
     manifest = backed_up / "manifest.json"
-    original = manifest.read_text()
-    manifest.write_text(original.replace('"options": {}', '"options": {"$oid": "zz"}'))
-    complains(restore(fastdump, server, backed_up), 4, "Extended JSON")
-    manifest.write_text(
-        original.replace('"options": {}', '"options": {"create": "evil", "$db": "x"}')
-    )
+    original = json.loads(manifest.read_text())
+
+    def write(**fields: object) -> None:
+        changed = [{**entry, **fields} for entry in original["collections"]]
+        manifest.write_text(json.dumps({**original, "collections": changed}))
+
+    # From before definitions were kept as BSON too.
+    write(bson=None, options={"a": {"$oid": "zz"}})
+    complains(restore(fastdump, server, backed_up), 4, "the definition of ")
+    write(bson={"options": "BQAAAAE=", "indexes": []})
+    complains(restore(fastdump, server, backed_up), 4, "the definition of ")
+    evil = bson.encode({"create": "evil", "$db": "x"})
+    write(bson={"options": b64encode(evil).decode(), "indexes": []})
     assert restore(fastdump, server, backed_up).code == 0
     with server.client() as client:
         assert "x" not in client.list_database_names()

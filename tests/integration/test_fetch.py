@@ -14,7 +14,7 @@ from pymongo.errors import OperationFailure
 from benchmarks.shapes import insert, mixed_ids
 from fastdump.codec.bson import spans
 from fastdump.engine.planner import cut
-from fastdump.model import Bounds, Chunk, Collection, CollectionKind
+from fastdump.model import NO_OPTIONS, Bounds, Chunk, Collection, CollectionKind
 from fastdump.mongo import bounds
 from fastdump.mongo.bounds import BoundFinder
 from fastdump.mongo.fetch import fetch
@@ -25,7 +25,7 @@ PIECES = 7
 
 def collection(database: str, documents: int) -> Collection:
     return Collection(
-        database, "c", CollectionKind.COLLECTION, "{}", (), documents, documents * 500
+        database, "c", CollectionKind.COLLECTION, NO_OPTIONS, (), documents, documents * 500
     )
 
 

@@ -76,7 +76,7 @@ def test_what_does_not_exist_is_said(fastdump: Run, server: Server, database: st
         (["--collection", "Stat"], "no collection is called 'Stat': there are Server, Stack"),
         (["--exclude-collection", "*"], "leave no collection"),
         (["--query", "{}"], "is for one collection"),
-        (["--query", "{", "--collection", "Stats"], "the filter is no Extended JSON"),
+        (["--query", "{", "--collection", "Stats"], "the filter is not valid Extended JSON"),
         (["--query", "{}", "--query-file", "x"], "drop one"),
         (["--query-file", "/absent"], "cannot be read"),
         (["--read-preference", "nowhere"], "the read preference nowhere is none"),

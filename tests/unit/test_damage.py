@@ -79,10 +79,9 @@ def test_any_bytes_are_documents_or_refused(content: bytes, name: str, tmp_path:
 def describe(content: bytes) -> None:
     """What a restore looks at before it begins."""
     found = metadata.read(content)
-    schema.parsed(bytes(found.options).decode())
-    for index in found.further_indexes:
-        indexes.check(index)
-        indexes.converted(schema.parsed(index))
+    schema.fields(found.options)
+    for index in found.indexes:
+        indexes.converted(indexes.described(index))
 
 
 WORDS = st.sampled_from(

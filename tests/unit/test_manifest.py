@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastdump.codec.definitions import check
 from fastdump.errors import FormatError
 from fastdump.model import (
     Catalog,
@@ -19,12 +22,13 @@ from fastdump.model import (
     Consistency,
     ServerInfo,
 )
+from fastdump.mongo import indexes
 from fastdump.report import CollectionReport
 from fastdump.store import manifest
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-OPTIONS = '{"capped": {"$numberInt": "1"}, "überall": "日本"}'
-INDEX = '{"v": {"$numberInt": "2"}, "key": {"b": 1, "a": -1}, "name": "b_1"}'
+OPTIONS = bson.encode({"validator": {"a": {"$regex": "@", "$ne": 1}}, "überall": "日本"})
+INDEX = bson.encode({"v": 2, "key": {"b": 1, "a": -1.0}, "name": "b_1"})
 
 
 def content(**changes: Any) -> bytes:
@@ -53,9 +57,28 @@ def test_what_is_written_is_read() -> None:
         20,
         "00",
     )
-    assert json.loads(stored.options) == json.loads(OPTIONS)
-    # The order of an index's keys is its meaning.
-    assert list(json.loads(stored.indexes[0])["key"]) == ["b", "a"]
+    assert (stored.options, stored.indexes) == (OPTIONS, (INDEX,))
+
+
+def test_a_manifest_from_before_definitions_were_kept_as_bson_is_read() -> None:
+    read = manifest.read(content(collection={"bson": None}))
+    stored = manifest.stored(read, read.collections[0], Path("/f"), latest_only=False)
+    assert (stored.options, stored.indexes) == (OPTIONS, (INDEX,))
+
+
+@pytest.mark.parametrize("place", range(0, len(INDEX), 3))
+def test_a_damaged_definition_is_refused_or_a_document(place: int) -> None:
+    damaged = bytearray(INDEX)
+    damaged[place] ^= 0x10
+    exact = {"options": "BQAAAAA=", "indexes": [b64encode(damaged).decode()]}
+    read = manifest.read(content(collection={"bson": exact}))
+    stored = manifest.stored(read, read.collections[0], Path("/f"), latest_only=False)
+    assert stored.indexes == (bytes(damaged),)
+    try:
+        check(stored)
+        indexes.described(stored.indexes[0])
+    except FormatError as error:
+        assert str(error)
 
 
 def test_unknown_fields_are_those_of_a_later_version_and_do_no_harm() -> None:

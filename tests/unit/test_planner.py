@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastdump.engine.planner import CHUNK_BYTES, cut, pieces, plan, use_processes
-from fastdump.model import Bounds, Catalog, Chunk, Collection, CollectionKind, ServerInfo
+from fastdump.model import (
+    NO_OPTIONS,
+    Bounds,
+    Catalog,
+    Chunk,
+    Collection,
+    CollectionKind,
+    ServerInfo,
+)
 
 MEGABYTE = 1_000_000
 
@@ -17,7 +25,7 @@ def collection(
     *,
     capped: bool = False,
 ) -> Collection:
-    return Collection("db", name, kind, "{}", (), raw_bytes // 1000, raw_bytes, capped)
+    return Collection("db", name, kind, NO_OPTIONS, (), raw_bytes // 1000, raw_bytes, capped)
 
 
 def catalog(*collections: Collection) -> Catalog:
