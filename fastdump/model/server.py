@@ -249,6 +249,9 @@ class Bounds:
 
     records: tuple[int, ...] = ()
     ids: tuple[bytes, ...] = ()
+    by_filter: bool = False
+    """Whether the server ignores `min` and `max`, so that `ids` must be sent in a filter; they are
+    of one type then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +285,10 @@ class Chunk:
     """A record id, inclusive."""
     query: bytes | None = None
     """BSON of the filter that documents must pass; None for all."""
+    by_filter: bool = False
+    """Whether `lower` and `upper` are sent in a filter, to a server that ignores `min` and `max`:
+    they are of one type, and the first chunk has all that is not from its `upper` on, also the
+    `_id`s of other types."""
     natural: bool = True
     """Whether a whole collection is read in storage order, not as the server sees fit: a view has
     none, and a filter may have a better index."""
@@ -312,6 +319,11 @@ class Chunk:
         if self.after is not None or self.until is not None:
             return "by record"
         return "whole" if self.is_whole else "by _id"
+
+    @property
+    def can_be_entered(self) -> bool:
+        """Whether reading can go on in the middle of it, after the last document that was seen."""
+        return not (self.is_whole or self.by_filter)
 
     def __str__(self) -> str:
         return f"part {self.number + 1} of {self.chunks} of {self.namespace}"

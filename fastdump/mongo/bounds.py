@@ -8,6 +8,7 @@ reached. Elsewhere at `_id`s.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import bson
@@ -18,10 +19,13 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
+from fastdump.codec.bson import document
 from fastdump.model import Bounds, Collection
 from fastdump.mongo.client import RAW, Client, Document, open_database
+from fastdump.mongo.held import ID_VALUE
+from fastdump.mongo.retry import passes
 
-__all__ = ["KEY_NOT_FOUND", "BoundFinder", "after_record"]
+__all__ = ["KEY_NOT_FOUND", "BoundFinder", "after_record", "comparison", "comparison_filter"]
 
 KEY_NOT_FOUND = 211
 """The server's answer to `$_resumeAfter` a record that is not there."""
@@ -34,6 +38,10 @@ _SAMPLES_PER_BOUND = 20
 
 _NARROW = 4
 """An index that finds less than one document in so many is better than several cursors."""
+
+_NUMBERS = frozenset({0x10, 0x12})
+_IN_FILTERS = _NUMBERS | {0x02, 0x05, 0x07, 0x09}
+"""Types of `_id`s of which a filter can be a range: numbers, strings, binary, ObjectIds, dates."""
 
 _ENDS = (bson.encode({"_id": MinKey()}), bson.encode({"_id": MaxKey()}))
 
@@ -50,6 +58,7 @@ class BoundFinder:
         self._client = client
         self._knows_records = records
         self._can_sample = True
+        self._honours_bounds: bool | None = None
 
     def find(self, collection: Collection, pieces: int) -> Bounds:
         """Bounds that cut a collection into about so many pieces; none where nobody can tell.
@@ -61,11 +70,11 @@ class BoundFinder:
         source = collection.data.collection
         if collection.query is not None:
             narrow = _is_narrow(database, collection)
-            return Bounds(ids=() if narrow else self._ids(database, source, pieces))
+            return Bounds() if narrow else self._by_id(database, source, pieces)
         records = self._records(database, source, pieces) if self._knows_records else ()
         if records:
             return Bounds(records=records)
-        return Bounds(ids=self._ids(database, source, pieces) if self._can_sample else ())
+        return self._by_id(database, source, pieces)
 
     def _records(self, database: Database[Document], source: str, pieces: int) -> tuple[int, ...]:
         try:
@@ -75,12 +84,80 @@ class BoundFinder:
             self._knows_records = False
             return ()
 
+    def _by_id(self, database: Database[Document], source: str, pieces: int) -> Bounds:
+        ids = self._ids(database, source, pieces) if self._can_sample else ()
+        if not ids:
+            return Bounds()
+        if self._honours_bounds is None:
+            self._honours_bounds = _honours_bounds(database, source, ids[-1])
+        return Bounds(ids=ids) if self._honours_bounds else _for_filters(ids)
+
     def _ids(self, database: Database[Document], source: str, pieces: int) -> tuple[bytes, ...]:
         try:
             return _id_bounds(database, source, pieces)
         except OperationFailure:
             self._can_sample = False
             return ()
+
+
+def _honours_bounds(database: Database[Document], source: str, bound: bytes) -> bool:
+    """Ask the server whether it honours `min` and `max`: some ignore them without a word.
+
+    It is asked for a document beyond a bound, which it can only find if it did not look at the
+    bound. Seen on FerretDB 1.24 and 2.5.
+
+    Raises:
+        PyMongoError: the server cannot be reached.
+    """
+    first = {"find": source, "sort": {"_id": 1}, "projection": {"_id": 1}, "limit": 1}
+    lowest = database.command({**first, "singleBatch": True}, codec_options=RAW)
+    found = [bytes(one.raw) for one in lowest["cursor"]["firstBatch"]]
+    if found == [bound] or not found:
+        return False
+    return not (
+        _finds(database, source, found[0], {"min": RawBSONDocument(bound)})
+        or _finds(database, source, bound, {"max": RawBSONDocument(bound)})
+    )
+
+
+def _finds(database: Database[Document], source: str, wanted: bytes, beyond: Document) -> bool:
+    """Return whether a document is found although it is beyond a bound, or nothing is said."""
+    command = {
+        "find": source,
+        "filter": RawBSONDocument(comparison_filter(wanted, b"$eq")),
+        **beyond,
+        "hint": {"_id": 1},
+        "singleBatch": True,
+    }
+    try:
+        reply = database.command(command, codec_options=RAW)
+    except OperationFailure as error:
+        if passes(error):
+            raise
+        return True
+    return bool(reply["cursor"]["firstBatch"])
+
+
+def comparison(bound: bytes, operator: bytes) -> bytes:
+    """Return the element that compares with the value of a bound `{_id: …}`."""
+    identity = bound[4:-1]
+    return identity[:1] + operator + b"\0" + identity[ID_VALUE:]
+
+
+def comparison_filter(bound: bytes, operator: bytes) -> bytes:
+    """Return the filter that compares `_id` with a bound `{_id: …}`."""
+    return document(b"\x03_id\0" + document(comparison(bound, operator)))
+
+
+def _for_filters(ids: Sequence[bytes]) -> Bounds:
+    """Return those of the bounds that are of the most frequent type that filters can compare."""
+    kinds = [_NUMBERS if one[4] in _NUMBERS else frozenset({one[4]}) for one in ids]
+    usable = Counter(kind for kind in kinds if kind <= _IN_FILTERS)
+    if not usable:
+        return Bounds()
+    ((chosen, _count),) = usable.most_common(1)
+    kept = tuple(one for one, kind in zip(ids, kinds, strict=True) if kind == chosen)
+    return Bounds(ids=kept, by_filter=True)
 
 
 def _is_narrow(database: Database[Document], collection: Collection) -> bool:
@@ -97,8 +174,9 @@ def _is_narrow(database: Database[Document], collection: Collection) -> bool:
     plan = database.command(
         {"explain": {"find": name, "filter": wanted}, "verbosity": "queryPlanner"}
     )
-    if "COLLSCAN" in str(plan["queryPlanner"]["winningPlan"]):
-        return False
+    winning = plan.get("queryPlanner", {}).get("winningPlan")
+    if winning is None or "COLLSCAN" in str(winning):
+        return False  # other servers of the protocol explain in words of their own
     found = database.command({"count": name, "query": wanted})["n"]
     return bool(found * _NARROW < collection.documents)
 

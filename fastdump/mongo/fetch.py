@@ -12,7 +12,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from fastdump.codec.bson import Batch, document, id_element, spans
 from fastdump.errors import ChunkLostError, ServerError
 from fastdump.model import Chunk, Connection
-from fastdump.mongo.bounds import KEY_NOT_FOUND, after_record
+from fastdump.mongo.bounds import KEY_NOT_FOUND, after_record, comparison
 from fastdump.mongo.client import Client, Document, open_database
 from fastdump.mongo.cursor import Cursor
 from fastdump.mongo.retry import retrying
@@ -97,7 +97,7 @@ class _Reading:
             return replace(chunk, after=self._reached)
         if not self._last.documents:
             return chunk
-        if chunk.is_whole:
+        if not chunk.can_be_entered:
             raise ChunkLostError(
                 f"the server went away while {chunk.namespace} was read, which can only be read "
                 "from its beginning; run the same command again"
@@ -107,7 +107,8 @@ class _Reading:
 
     def _is_over(self) -> bool:
         """Whether the document that only the last query finds was the last one."""
-        if not self._last.documents or self._chunk.is_whole or self._reached is not None:
+        is_entered = self._chunk.can_be_entered and self._reached is None
+        if not self._last.documents or not is_entered:
             return False
         return self._last_id()[0] == _MAX_KEY
 
@@ -141,10 +142,32 @@ def _found(client: Client, chunk: Chunk) -> Generator[Found]:
         try:
             if chunk.after is not None or chunk.until is not None:
                 yield from _records(cursor, chunk)
+            elif chunk.by_filter:
+                query = {"filter": RawBSONDocument(_range_filter(chunk))}
+                yield from ((batch, None) for batch in cursor.batches(query))
             else:
                 yield from ((batch, None) for batch in _ids(cursor, chunk))
         finally:
             cursor.close()
+
+
+def _range_filter(chunk: Chunk) -> bytes:
+    """Return the filter of a chunk for a server that ignores `min` and `max`.
+
+    `$gte` and `$lt` find only what is of the type of their bounds. The first chunk is therefore all
+    that is not from its upper bound on, so that each document is in exactly one chunk, whatever
+    the server thinks of types and their order.
+    """
+    lower = b"" if chunk.lower is None else comparison(chunk.lower, b"$gte")
+    if chunk.upper is None or chunk.lower is not None:
+        upper = b"" if chunk.upper is None else comparison(chunk.upper, b"$lt")
+        wanted = document(lower, upper)
+    else:
+        wanted = document(b"\x03$not\0" + document(comparison(chunk.upper, b"$gte")))
+    in_range = document(b"\x03_id\0" + wanted)
+    if chunk.query is None:
+        return in_range
+    return document(b"\x04$and\0" + document(b"\x030\0" + in_range, b"\x031\0" + chunk.query))
 
 
 def _ids(cursor: Cursor, chunk: Chunk) -> Iterator[Batch]:
