@@ -44,7 +44,7 @@ from fastdump.model import (
 )
 from fastdump.mongo.client import members
 from fastdump.progress import Reporter
-from fastdump.report import BackupReport
+from fastdump.report import BackupReport, PruneReport
 from fastdump.store.base import BackupWriter, Destination
 from fastdump.store.dated import DatedFolders
 from fastdump.store.journal import Planned
@@ -98,6 +98,8 @@ def backup(
         notes += describe_losses(catalog, _losses(written.fetched.parts))
     if isinstance(destination, DatedFolders):
         notes += (f"{path}: a killed backup left it behind" for _begun, path in destination.stale())
+    pruned = _prune(destination, max_backups, writer.name)
+    notes += pruned.notes
     return BackupReport(
         name=writer.name,
         path=writer.path,
@@ -113,7 +115,7 @@ def backup(
         ),
         oplog=writer.report(OPLOG) if OPLOG_COLLECTION in catalog.collections else None,
         interruptions=sum(part.interruptions for _name, part in written.fetched.parts),
-        pruned=_prune(destination, max_backups, writer.name),
+        pruned=pruned.removed,
         notes=tuple(notes),
     )
 
@@ -276,11 +278,11 @@ def _losses(parts: Sequence[tuple[Namespace, Part]]) -> dict[Namespace, list[Los
     return found
 
 
-def _prune(destination: Destination, max_backups: int, name: str) -> tuple[str, ...]:
+def _prune(destination: Destination, max_backups: int, name: str) -> PruneReport:
     if not isinstance(destination, DatedFolders):
-        return ()
+        return PruneReport((), ())
     try:
-        return prune(destination, max_backups).removed
+        return prune(destination, max_backups, newest=name)
     except StorageError as error:
         raise IncompleteError(
             f"the backup {name} is complete, but old ones could not be removed: {error}"

@@ -5,27 +5,41 @@ from __future__ import annotations
 import shutil
 
 from fastdump.report import PruneReport
+from fastdump.store.ages import about_future
 from fastdump.store.base import Layout
 
 __all__ = ["prune"]
 
 
-def prune(layout: Layout, max_backups: int, *, dry_run: bool = False) -> PruneReport:
+def prune(
+    layout: Layout, max_backups: int, *, newest: str | None = None, dry_run: bool = False
+) -> PruneReport:
     """Remove the oldest complete backups until `max_backups` remain; 0 removes none.
 
     What killed runs left behind goes too, where it is older than the oldest that is kept. What is
     not named like a backup is neither counted nor touched.
+
+    Args:
+        layout: the backups folder.
+        max_backups: how many to keep.
+        newest: a backup that was just made, which stays whatever the clock says of its age.
+        dry_run: whether only to say what would be removed.
 
     Raises:
         StorageError: a backup cannot be removed.
     """
     backups = layout.backups()
     surplus = max(0, len(backups) - max_backups) if max_backups else 0
+    doomed = [backup for backup in backups if backup.name != newest][:surplus]
+    kept = [backup for backup in backups if backup not in doomed]
     if not dry_run:
-        for backup in backups[:surplus]:
+        for backup in doomed:
             layout.remove(backup)
         for begun, path in layout.stale() if max_backups else ():
-            if surplus < len(backups) and begun < backups[surplus].taken:
+            if kept and begun < kept[0].made:
                 shutil.rmtree(path, ignore_errors=True)
-    names = [backup.name for backup in backups]
-    return PruneReport(tuple(names[:surplus]), tuple(names[surplus:]))
+    return PruneReport(
+        tuple(backup.name for backup in doomed),
+        tuple(backup.name for backup in kept),
+        tuple(about_future(backups)),
+    )

@@ -12,7 +12,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from multiprocessing import reduction
 from multiprocessing.sharedctypes import RawValue
 from multiprocessing.synchronize import Lock as Turns
@@ -303,6 +303,7 @@ class Archive:
             name="of standard input" if str(self.path) == STREAM else self.path.name,
             path=self.path,
             taken=datetime.now(),
+            made=datetime.now(UTC),
             collections=collections,
             has_manifest=True,
             layout="archive",

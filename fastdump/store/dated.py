@@ -31,6 +31,7 @@ from fastdump.model import (
 )
 from fastdump.report import Problem
 from fastdump.store import manifest
+from fastdump.store.ages import CLOCK_SET_BACK, about_future, in_utc, oldest_first, when_made
 from fastdump.store.base import PRIVATE, Form, disk
 from fastdump.store.checking import check_folder
 from fastdump.store.journal import Finished, Planned, read_journal
@@ -44,7 +45,6 @@ _NAME_FORMAT = "%Y-%m-%d_%H-%M-%S"
 _NAME = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}")
 _KOMODO_LATEST_ONLY = "Stats"
 _PARTIAL, _REMOVED = ".partial", ".removed"
-_CLOCK_SET_BACK = timedelta(hours=2)
 
 
 class DatedFolders:
@@ -62,12 +62,13 @@ class DatedFolders:
         self.folder = folder
         self._mode = mode
         self._form = form
+        self._notes: tuple[str, ...] = ()
 
     def backups(self) -> list[Backup]:
         """All complete backups, oldest first."""
         with disk(self.folder):
-            names = sorted(entry.name for entry in os.scandir(self.folder) if _is_backup(entry))
-            return [_read_backup(self.folder / name) for name in names]
+            names = [entry.name for entry in os.scandir(self.folder) if _is_backup(entry)]
+            return oldest_first(_read_backup(self.folder / name) for name in names)
 
     def find(self, name: str | None) -> Backup:
         """The backup of that name, or in the folder of that path, or the most recent one."""
@@ -75,6 +76,7 @@ class DatedFolders:
             backups = self.backups()
             if not backups:
                 raise BackupNotFoundError(f"{self.folder}: there is no complete backup in it")
+            self._notes = tuple(about_future(backups))
             return backups[-1]
         path = self.folder / name
         if not path.is_dir():
@@ -89,7 +91,7 @@ class DatedFolders:
 
         What is known to be of another database, whose backups are in the same folder, is left out.
         """
-        notes = []
+        notes = [*self._notes]
         if not backup.has_manifest:
             notes.append(
                 f"{backup.path}: without a readable {MANIFEST} only documents can be restored, "
@@ -172,11 +174,11 @@ class DatedFolders:
     def _free(self, taken: datetime) -> Path:
         """Where a backup of that time goes."""
         found = [backup.taken for backup in self.backups()]
-        ahead = [other for other in found if taken <= other < taken + _CLOCK_SET_BACK]
+        ahead = [other for other in found if taken <= other < taken + CLOCK_SET_BACK]
         if ahead:
             taken = max(ahead) + timedelta(seconds=1)
         path = self.folder / taken.strftime(_NAME_FORMAT)
-        while path.with_name(f".{path.name}{_PARTIAL}").exists():
+        while path.exists() or path.with_name(f".{path.name}{_PARTIAL}").exists():
             taken += timedelta(seconds=1)
             path = self.folder / taken.strftime(_NAME_FORMAT)
         return path
@@ -198,7 +200,8 @@ class DatedFolders:
                     and begun is not None
                     and entry.is_dir(follow_symlinks=False)
                 ):
-                    found.append((begun, Path(entry.path)))
+                    path = Path(entry.path)
+                    found.append((when_made(path, begun), path))
         return sorted(found)
 
     def remove(self, backup: Backup) -> None:
@@ -226,12 +229,14 @@ def _read_backup(path: Path) -> Backup:
     taken = _taken(path.name) or datetime.fromtimestamp(path.stat().st_mtime)
     found = _read_manifest(path / MANIFEST)
     if found is None:
-        return Backup(path.name, path, taken, tuple(_bare_files(path)), has_manifest=False)
+        made, files = when_made(path, taken), tuple(_bare_files(path))
+        return Backup(path.name, path, taken, made, files, has_manifest=False)
     description, collections = found
     return Backup(
         path.name,
         path,
         taken,
+        in_utc(description.started),
         tuple(one for one in collections if one.namespace != OPLOG),
         has_manifest=True,
         oplog=next((one for one in collections if one.namespace == OPLOG), None),
