@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -89,16 +89,24 @@ def backup(
     """
     clock = time.monotonic()
     readers = members(connection)
-    writing = _Writing(destination, workers, level, how, resume, reporter)
-    written = read_consistently(
-        how, readers, selection, workers, reporter, work=writing.run, repeats=destination.can_repeat
-    )
+    with ExitStack() as held:
+        writing = _Writing(destination, workers, level, how, resume, reporter, held)
+        written = read_consistently(
+            how,
+            readers,
+            selection,
+            workers,
+            reporter,
+            work=writing.run,
+            repeats=destination.can_repeat,
+        )
+        # Before others may write there.
+        pruned = _prune(destination, max_backups, written.writer.name)
     writer, catalog, notes = written.writer, written.catalog, list(written.notes)
     if writer.encoding is Encoding.JSON:
         notes += describe_losses(catalog, _losses(written.fetched.parts))
     if isinstance(destination, DatedFolders):
         notes += (f"{path}: a killed backup left it behind" for _begun, path in destination.stale())
-    pruned = _prune(destination, max_backups, writer.name)
     notes += pruned.notes
     return BackupReport(
         name=writer.name,
@@ -152,10 +160,13 @@ class _Writing:
     how: ReadOptions
     resume: bool
     reporter: Reporter
+    held: ExitStack
+    """Keeps the place locked until old backups are removed too."""
 
     def run(self, reading: Reading) -> _Written:
         """Plan, fetch, and put in place."""
         writer, planned, chunks = self._resumed(reading) if self.resume else self._new(reading)
+        self.held.callback(writer.close)
         try:
             with self._keeping_oplog(reading, writer):
                 fetched = self._fetch_all(reading, writer, planned.catalog, chunks)
@@ -191,9 +202,9 @@ class _Writing:
                     writer.keep_journal(planned)
                     return writer, planned, [one for one in planned.chunks if one not in done]
             except BaseException:
-                writer.abandon()
+                writer.close()
                 raise
-            writer.abandon()
+            writer.close()
         new, planned, chunks = self._new(reading)
         assert isinstance(new, FolderWriter)  # noqa: S101 - that of dated folders
         new.keep_journal(planned)

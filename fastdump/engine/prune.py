@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 
 from fastdump.report import PruneReport
 from fastdump.store.ages import about_future
@@ -22,12 +23,19 @@ def prune(
     Args:
         layout: the backups folder.
         max_backups: how many to keep.
-        newest: a backup that was just made, which stays whatever the clock says of its age.
+        newest: a backup that was just made, which stays whatever the clock says of its age; the
+            folder is still locked for it.
         dry_run: whether only to say what would be removed.
 
     Raises:
-        StorageError: a backup cannot be removed.
+        StorageError: a backup cannot be removed, or one is being written there.
     """
+    is_free = newest is None and max_backups and not dry_run
+    with layout.locked() if is_free else nullcontext():
+        return _prune(layout, max_backups, newest, dry_run=dry_run)
+
+
+def _prune(layout: Layout, max_backups: int, newest: str | None, *, dry_run: bool) -> PruneReport:
     backups = layout.backups()
     surplus = max(0, len(backups) - max_backups) if max_backups else 0
     doomed = [backup for backup in backups if backup.name != newest][:surplus]

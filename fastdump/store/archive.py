@@ -213,16 +213,16 @@ class ArchiveWriter:
                 os.close(self._descriptor)
                 self._partial.rename(self.path)
                 sync(self.path.parent)
-            self._unlock()
 
     def abort(self) -> None:
         """Remove what was written so far; what was there before is untouched."""
         if self._partial is not None:
             with disk(self.path):
                 self._partial.unlink(missing_ok=True)
-        self._unlock()
+        self.close()
 
-    def _unlock(self) -> None:
+    def close(self) -> None:
+        """Let others write there."""
         if self._lock is not None:
             self._lock.release()
 

@@ -104,6 +104,9 @@ class BackupWriter(Protocol):
     def abort(self) -> None:
         """Remove what was written so far; what was there before is untouched."""
 
+    def close(self) -> None:
+        """Let others write there; to do it again does nothing."""
+
 
 class Form(Protocol):
     """What the files of a backup are called, and what they hold."""
@@ -172,6 +175,13 @@ class Layout(Source, Destination, Protocol):
 
         Raises:
             StorageError: the folder cannot be read.
+        """
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep others from writing here and from pruning within.
+
+        Raises:
+            StorageError: somebody else does.
         """
 
     def remove(self, backup: Backup) -> None:

@@ -16,7 +16,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -35,7 +36,7 @@ from fastdump.store.ages import CLOCK_SET_BACK, about_future, in_utc, oldest_fir
 from fastdump.store.base import PRIVATE, Form, disk
 from fastdump.store.checking import check_folder
 from fastdump.store.journal import Finished, Planned, read_journal
-from fastdump.store.locking import Lock
+from fastdump.store.locking import PRUNING, Lock
 from fastdump.store.names import collection_name, is_cut
 from fastdump.store.writing import MANIFEST, FolderWriter
 
@@ -130,7 +131,7 @@ class DatedFolders:
         taken = taken.replace(microsecond=0)
         with disk(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = Lock(self.folder / ".lock", self.folder)
+            lock = Lock(self._lock_path, self.folder)
             try:
                 path = self._free(taken)
                 partial = path.with_name(f".{path.name}{_PARTIAL}")
@@ -156,7 +157,7 @@ class DatedFolders:
         assert self._form is not None, "this folder was opened for reading"  # noqa: S101
         with disk(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = Lock(self.folder / ".lock", self.folder)
+            lock = Lock(self._lock_path, self.folder)
             try:
                 for _begun, partial in reversed(self.stale()):
                     found = read_journal(partial)
@@ -203,6 +204,21 @@ class DatedFolders:
                     path = Path(entry.path)
                     found.append((when_made(path, begun), path))
         return sorted(found)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep others from writing here and from pruning within."""
+        with disk(self.folder):
+            lock = Lock(self._lock_path, self.folder, PRUNING)
+        try:
+            yield
+        finally:
+            with disk(self.folder):
+                lock.release()
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.folder / ".lock"
 
     def remove(self, backup: Backup) -> None:
         """Delete a backup; it loses its name first, so that no half of it is taken for a whole."""

@@ -93,6 +93,7 @@ def make_backup(layout: Layout, names: list[str], taken: datetime = TAKEN) -> Ba
         for number in (1, 0, 2):
             write(writer, name, number)
     writer.commit(catalog, datetime.now(UTC), datetime.now(UTC), Consistency("none"))
+    writer.close()
     return writer
 
 
