@@ -166,7 +166,6 @@ class _Writing:
     def run(self, reading: Reading) -> _Written:
         """Plan, fetch, and put in place."""
         writer, planned, chunks = self._resumed(reading) if self.resume else self._new(reading)
-        self.held.callback(writer.close)
         try:
             with self._keeping_oplog(reading, writer):
                 fetched = self._fetch_all(reading, writer, planned.catalog, chunks)
@@ -185,6 +184,7 @@ class _Writing:
         writer = self.destination.begin(
             started.astimezone().replace(tzinfo=None), catalog, self.workers
         )
+        self.held.callback(writer.close)
         settings = self._settings(reading) if self.resume else ""
         return writer, Planned(settings, started, catalog, tuple(chunks), reading.at), chunks
 
@@ -196,6 +196,7 @@ class _Writing:
             raise UsageError(f"--resume does not fit --consistency {reading.mode}")
         if found := self.destination.resume(self._settings(reading)):
             writer, planned, finished = found
+            self.held.callback(writer.close)
             try:
                 if reading.resumes(planned.at, planned.catalog):
                     done = writer.resume(planned, finished)
@@ -207,7 +208,11 @@ class _Writing:
             writer.close()
         new, planned, chunks = self._new(reading)
         assert isinstance(new, FolderWriter)  # noqa: S101 - that of dated folders
-        new.keep_journal(planned)
+        try:
+            new.keep_journal(planned)
+        except BaseException:
+            new.abort()
+            raise
         return new, planned, chunks
 
     def _settings(self, reading: Reading) -> str:

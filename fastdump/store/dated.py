@@ -135,8 +135,7 @@ class DatedFolders:
             try:
                 path = self._free(taken)
                 partial = path.with_name(f".{path.name}{_PARTIAL}")
-                partial.mkdir(mode=0o700)
-                return FolderWriter(path, partial, catalog, self._form, lock, self._mode)
+                return _new_writer(path, partial, catalog, self._form, lock, self._mode)
             except BaseException:
                 lock.release()
                 raise
@@ -350,8 +349,23 @@ class OneFolder:
                 partial = path.with_name(f".{path.name}{_PARTIAL}")
                 if partial.exists():
                     shutil.rmtree(partial)
-                partial.mkdir(mode=0o700)
-                return FolderWriter(path, partial, catalog, self._form, lock, self._mode)
+                return _new_writer(path, partial, catalog, self._form, lock, self._mode)
             except BaseException:
                 lock.release()
                 raise
+
+
+def _new_writer(
+    path: Path, partial: Path, catalog: Catalog, form: Form, lock: Lock, mode: int
+) -> FolderWriter:
+    """Make the hidden folder of a new backup.
+
+    Raises:
+        OSError: the disk refuses; then the folder is not there.
+    """
+    partial.mkdir(mode=0o700)
+    try:
+        return FolderWriter(path, partial, catalog, form, lock, mode)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from fastdump.errors import StorageError
@@ -38,6 +39,7 @@ class Lock:
         self._path = path
         with disk(path):
             self._descriptor = self._take(place)
+        with suppress(OSError):  # on a full disk it is locked all the same
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, f"{os.getpid()} {time.time():.0f} {doing}\n".encode())
 
@@ -53,13 +55,16 @@ class Lock:
             descriptor = private(str(self._path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._is_current(descriptor):
+                    return descriptor
+                os.close(descriptor)  # its owner removed it between our two steps
             except BlockingIOError:
                 owner = os.pread(descriptor, 100, 0).decode(errors="replace").split()
                 os.close(descriptor)
                 raise StorageError(f"{place}: {_busy(owner)}") from None
-            if self._is_current(descriptor):
-                return descriptor
-            os.close(descriptor)  # its owner removed it between our two steps
+            except BaseException:
+                os.close(descriptor)
+                raise
 
     def _is_current(self, descriptor: int) -> bool:
         try:
