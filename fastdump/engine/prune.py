@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 
+from fastdump.errors import StorageError
 from fastdump.report import PruneReport
 from fastdump.store.ages import about_future
 from fastdump.store.base import Layout
 
 __all__ = ["prune"]
+
+_TOLD = 3
+"""How many of those that cannot be removed are named."""
 
 
 def prune(
@@ -41,13 +46,28 @@ def _prune(layout: Layout, max_backups: int, newest: str | None, *, dry_run: boo
     doomed = [backup for backup in backups if backup.name != newest][:surplus]
     kept = [backup for backup in backups if backup not in doomed]
     if not dry_run:
-        for backup in doomed:
-            layout.remove(backup)
-        for begun, path in layout.stale() if max_backups else ():
-            if kept and begun < kept[0].made:
-                shutil.rmtree(path, ignore_errors=True)
+        stale = layout.stale() if max_backups and kept else []
+        left = [path for begun, path in stale if begun < kept[0].made]
+        _remove(layout, [*(backup.path for backup in doomed), *left])
     return PruneReport(
         tuple(backup.name for backup in doomed),
         tuple(backup.name for backup in kept),
         tuple(about_future(backups)),
     )
+
+
+def _remove(layout: Layout, paths: Sequence[Path]) -> None:
+    """Remove all that can be removed.
+
+    Raises:
+        StorageError: something cannot be.
+    """
+    failures = []
+    for path in paths:
+        try:
+            layout.remove(path)
+        except StorageError as error:
+            failures.append(str(error))
+    if failures:
+        more = f"; and {len(failures) - _TOLD} more" if len(failures) > _TOLD else ""
+        raise StorageError("; ".join(failures[:_TOLD]) + more)

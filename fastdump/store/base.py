@@ -184,11 +184,11 @@ class Layout(Source, Destination, Protocol):
             StorageError: somebody else does.
         """
 
-    def remove(self, backup: Backup) -> None:
-        """Delete a backup.
+    def remove(self, path: Path) -> None:
+        """Delete the folder of a backup, or of what a killed run left behind.
 
         Raises:
-            StorageError: it cannot be deleted.
+            StorageError: it cannot be deleted; unless a part of it is gone, it is still there.
         """
 
 

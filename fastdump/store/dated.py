@@ -38,6 +38,7 @@ from fastdump.store.checking import check_folder
 from fastdump.store.journal import Finished, Planned, read_journal
 from fastdump.store.locking import PRUNING, Lock
 from fastdump.store.names import collection_name, is_cut
+from fastdump.store.removing import remove_folder
 from fastdump.store.writing import MANIFEST, FolderWriter
 
 __all__ = ["MANIFEST", "DatedFolders", "OneFolder"]
@@ -219,12 +220,13 @@ class DatedFolders:
     def _lock_path(self) -> Path:
         return self.folder / ".lock"
 
-    def remove(self, backup: Backup) -> None:
-        """Delete a backup; it loses its name first, so that no half of it is taken for a whole."""
-        doomed = backup.path.with_name(f".{backup.path.name}{_REMOVED}")
-        with disk(backup.path):
-            backup.path.rename(doomed)
-            shutil.rmtree(doomed)
+    def remove(self, path: Path) -> None:
+        """Delete a backup, or what a killed run left behind.
+
+        A backup loses its name first, so that no half of it is taken for a whole.
+        """
+        hidden = path if path.name.startswith(".") else path.with_name(f".{path.name}{_REMOVED}")
+        remove_folder(path, hidden)
 
 
 def _is_backup(entry: os.DirEntry[str]) -> bool:

@@ -164,7 +164,7 @@ def test_a_removed_backup_is_gone_and_the_others_are_not(layout: Layout, tmp_pat
     for day in range(3):
         make_backup(layout, ["c"], TAKEN + timedelta(days=day))
     oldest, *others = layout.backups()
-    layout.remove(oldest)
+    layout.remove(oldest.path)
     assert layout.backups() == others
     assert not oldest.path.exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
