@@ -29,7 +29,6 @@ from fastdump.errors import (
     UsageError,
 )
 from fastdump.model import (
-    CONSISTENCIES,
     DEFAULT_DATABASE,
     KEEPS_DATABASE,
     LAYOUTS,
@@ -155,10 +154,7 @@ def backup(
     from fastdump.mongo.catalog import filter_of
     from fastdump.store.layouts import destination
 
-    if level not in LEVELS:
-        raise UsageError(f"level is {level}, but must be 0 to 3")
-    if layout not in LAYOUTS:
-        raise UsageError(f"layout is {layout!r}, but must be one of {', '.join(LAYOUTS)}")
+    config.checked_word("layout", layout, LAYOUTS)
     connection = replace(config.described(uri, username, password), read_preference=read_preference)
     named = db or config.database_of(uri)
     return run(
@@ -178,12 +174,12 @@ def backup(
             out=None if out is None else str(out),
             compressed=gzip,
             level=level,
-            mode=mode,
+            mode=config.checked_mode(mode),
         ),
-        how=_checked(reading),
-        workers=_workers(workers),
-        level=level,
-        max_backups=max_backups,
+        how=config.checked_reading(reading),
+        workers=config.checked_workers(workers),
+        level=config.checked_number("level", level, min(LEVELS), max(LEVELS)),
+        max_backups=config.checked_number("max_backups", max_backups, 0),
         resume=resume,
         reporter=reporter or Silent(),
     )
@@ -247,8 +243,8 @@ def restore(
         config.described(target_uri, username, password),
         source(Path(folder), which),
         which,
-        workers=_workers(workers),
-        how=options or LoadOptions(),
+        workers=config.checked_workers(workers),
+        how=config.checked_loading(options),
         filters=Filters(
             target_db or config.database_of(target_uri),
             Patterns(include),
@@ -256,7 +252,7 @@ def restore(
             Renaming([old for old, _new in rename], [new for _old, new in rename]),
         ),
     )
-    return run(plan, workers=_workers(workers), reporter=reporter or Silent())
+    return run(plan, workers=config.checked_workers(workers), reporter=reporter or Silent())
 
 
 def copy(
@@ -308,6 +304,7 @@ def copy(
     from fastdump.engine.copy import copy as run
     from fastdump.engine.copy import plan_copy
 
+    how, sharing = config.checked_reading(reading), config.checked_workers(workers)
     plan = plan_copy(
         config.described(uri, username, password),
         Selection(
@@ -315,11 +312,9 @@ def copy(
         ),
         config.described(target_uri, target_username, target_password),
         target_db or config.database_of(target_uri) or DEFAULT_DATABASE,
-        how=options or LoadOptions(),
+        how=config.checked_loading(options),
     )
-    return run(
-        plan, how=_checked(reading), workers=_workers(workers), reporter=reporter or Silent()
-    )
+    return run(plan, how=how, workers=sharing, reporter=reporter or Silent())
 
 
 def list_backups(folder: str | Path = config.DEFAULT_FOLDER) -> list[Backup]:
@@ -361,7 +356,7 @@ def verify(
     return run(
         source(Path(folder), which),
         which,
-        workers=_workers(workers),
+        workers=config.checked_workers(workers),
         reporter=reporter or Silent(),
     )
 
@@ -376,29 +371,15 @@ def prune(
 
     Raises:
         StorageError: the folder cannot be read, or a backup cannot be removed.
+        UsageError: `max_backups` is below zero.
     """
     from fastdump.engine.prune import prune as run
 
-    return run(_layout(folder), max_backups, dry_run=dry_run)
+    keep = config.checked_number("max_backups", max_backups, 0)
+    return run(_layout(folder), keep, dry_run=dry_run)
 
 
 def _layout(folder: str | Path) -> DatedFolders:
     from fastdump.store.dated import DatedFolders
 
     return DatedFolders(Path(folder))
-
-
-def _checked(reading: ReadOptions | None) -> ReadOptions:
-    found = reading or ReadOptions()
-    if found.consistency not in CONSISTENCIES:
-        allowed = ", ".join(CONSISTENCIES)
-        raise UsageError(f"consistency is {found.consistency!r}, but must be one of {allowed}")
-    return found
-
-
-def _workers(workers: int | None) -> int:
-    if workers is None:
-        return config.default_workers()
-    if workers < 1:
-        raise UsageError(f"workers is {workers}, but must be at least 1")
-    return workers

@@ -214,3 +214,5 @@ class PruneReport:
 
     removed: tuple[str, ...]
     kept: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What the user should know of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from fastdump.cli.options import add_folder
-from fastdump.cli.output import age, size, table
+from fastdump.cli.output import age, notes, size, table
 from fastdump.config import Settings
 from fastdump.model import Backup
 
@@ -19,6 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, options: argparse.Namespace) -> int:  # noqa: ARG001
     """Do it; returns the exit code."""
+    from fastdump.store.ages import about_future
     from fastdump.store.dated import DatedFolders
 
     layout = DatedFolders(settings.folder)
@@ -37,6 +38,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:  # noqa: ARG001
             "consistency",
         )
         table(headers, map(_row, backups), right=(2, 3, 4))
+        notes(about_future(backups))
     for found in latest:
         documents = (
             "documents not counted" if found.documents is None else f"{found.documents:,} documents"
@@ -49,7 +51,7 @@ def _row(backup: Backup) -> tuple[str, ...]:
     documents = backup.documents
     return (
         backup.name,
-        age(backup.taken),
+        age(backup.made),
         size(backup.file_bytes),
         "?" if documents is None else f"{documents:,}",
         f"{len(backup.collections)}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from fastdump.model import CollectionKind, Connection, Consistency, Namespace
 from fastdump.progress import JsonLines, Reporter
@@ -37,11 +37,11 @@ def size(value: float) -> str:
     return humanize.naturalsize(value)
 
 
-def age(taken: datetime) -> str:
-    """How long ago a local time was."""
+def age(moment: datetime) -> str:
+    """Return how long ago a moment was, for people."""
     import humanize
 
-    return humanize.naturaltime(datetime.now() - taken)
+    return humanize.naturaltime(datetime.now(UTC) - moment)
 
 
 def rate(raw_bytes: int, seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from fastdump.cli.options import add_folder, add_max_backups, add_yes, confirm
+from fastdump.cli.output import notes
 from fastdump.config import Settings
 from fastdump.report import PruneReport
 
@@ -26,6 +27,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
     layout = DatedFolders(settings.folder)
     planned = prune(layout, settings.max_backups, dry_run=True)
+    if not options.quiet:
+        notes(planned.notes)
     if options.dry_run or not planned.removed:
         _show(planned, "would remove", quiet=options.quiet)
         return 0

@@ -6,6 +6,14 @@ that is set up for it needs nothing else, and `FASTDUMP_<OPTION>` for the rest.
 
 from __future__ import annotations
 
+from fastdump.config.arguments import (
+    checked_loading,
+    checked_mode,
+    checked_number,
+    checked_reading,
+    checked_word,
+    checked_workers,
+)
 from fastdump.config.connections import database_of, described, hidden
 from fastdump.config.files import Files
 from fastdump.config.names import (
@@ -17,7 +25,6 @@ from fastdump.config.names import (
     SOURCE,
     TARGET,
     Origin,
-    default_workers,
 )
 from fastdump.config.parsers import cluster_time, one_of, switch, whole_number
 from fastdump.config.settings import SEPARATOR, Settings, Shown, read_text
@@ -35,9 +42,14 @@ __all__ = [
     "Origin",
     "Settings",
     "Shown",
+    "checked_loading",
+    "checked_mode",
+    "checked_number",
+    "checked_reading",
+    "checked_word",
+    "checked_workers",
     "cluster_time",
     "database_of",
-    "default_workers",
     "described",
     "hidden",
     "one_of",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from fastdump.config import parsers
+from fastdump.config.arguments import MAX_WORKERS
 from fastdump.config.connections import database_of, described, hidden, user_without_password
 from fastdump.config.files import Files
 from fastdump.config.names import CONNECTION_OPTIONS, ITEMS, OPTIONS, SOURCE, TARGET, Name, Origin
@@ -82,7 +83,7 @@ class Settings:
     @property
     def workers(self) -> int:
         """How many processes to use."""
-        return self.parsed("workers", parsers.whole_number(1, 256))
+        return self.parsed("workers", parsers.whole_number(1, MAX_WORKERS))
 
     @property
     def level(self) -> int:

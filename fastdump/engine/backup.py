@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -44,7 +44,7 @@ from fastdump.model import (
 )
 from fastdump.mongo.client import members
 from fastdump.progress import Reporter
-from fastdump.report import BackupReport
+from fastdump.report import BackupReport, PruneReport
 from fastdump.store.base import BackupWriter, Destination
 from fastdump.store.dated import DatedFolders
 from fastdump.store.journal import Planned
@@ -89,15 +89,25 @@ def backup(
     """
     clock = time.monotonic()
     readers = members(connection)
-    writing = _Writing(destination, workers, level, how, resume, reporter)
-    written = read_consistently(
-        how, readers, selection, workers, reporter, work=writing.run, repeats=destination.can_repeat
-    )
+    with ExitStack() as held:
+        writing = _Writing(destination, workers, level, how, resume, reporter, held)
+        written = read_consistently(
+            how,
+            readers,
+            selection,
+            workers,
+            reporter,
+            work=writing.run,
+            repeats=destination.can_repeat,
+        )
+        # Before others may write there.
+        pruned = _prune(destination, max_backups, written.writer.name)
     writer, catalog, notes = written.writer, written.catalog, list(written.notes)
     if writer.encoding is Encoding.JSON:
         notes += describe_losses(catalog, _losses(written.fetched.parts))
     if isinstance(destination, DatedFolders):
         notes += (f"{path}: a killed backup left it behind" for _begun, path in destination.stale())
+    notes += pruned.notes
     return BackupReport(
         name=writer.name,
         path=writer.path,
@@ -113,7 +123,7 @@ def backup(
         ),
         oplog=writer.report(OPLOG) if OPLOG_COLLECTION in catalog.collections else None,
         interruptions=sum(part.interruptions for _name, part in written.fetched.parts),
-        pruned=_prune(destination, max_backups, writer.name),
+        pruned=pruned.removed,
         notes=tuple(notes),
     )
 
@@ -150,6 +160,8 @@ class _Writing:
     how: ReadOptions
     resume: bool
     reporter: Reporter
+    held: ExitStack
+    """Keeps the place locked until old backups are removed too."""
 
     def run(self, reading: Reading) -> _Written:
         """Plan, fetch, and put in place."""
@@ -172,6 +184,7 @@ class _Writing:
         writer = self.destination.begin(
             started.astimezone().replace(tzinfo=None), catalog, self.workers
         )
+        self.held.callback(writer.close)
         settings = self._settings(reading) if self.resume else ""
         return writer, Planned(settings, started, catalog, tuple(chunks), reading.at), chunks
 
@@ -183,18 +196,23 @@ class _Writing:
             raise UsageError(f"--resume does not fit --consistency {reading.mode}")
         if found := self.destination.resume(self._settings(reading)):
             writer, planned, finished = found
+            self.held.callback(writer.close)
             try:
                 if reading.resumes(planned.at, planned.catalog):
                     done = writer.resume(planned, finished)
                     writer.keep_journal(planned)
                     return writer, planned, [one for one in planned.chunks if one not in done]
             except BaseException:
-                writer.abandon()
+                writer.close()
                 raise
-            writer.abandon()
+            writer.close()
         new, planned, chunks = self._new(reading)
         assert isinstance(new, FolderWriter)  # noqa: S101 - that of dated folders
-        new.keep_journal(planned)
+        try:
+            new.keep_journal(planned)
+        except BaseException:
+            new.abort()
+            raise
         return new, planned, chunks
 
     def _settings(self, reading: Reading) -> str:
@@ -276,11 +294,11 @@ def _losses(parts: Sequence[tuple[Namespace, Part]]) -> dict[Namespace, list[Los
     return found
 
 
-def _prune(destination: Destination, max_backups: int, name: str) -> tuple[str, ...]:
+def _prune(destination: Destination, max_backups: int, name: str) -> PruneReport:
     if not isinstance(destination, DatedFolders):
-        return ()
+        return PruneReport((), ())
     try:
-        return prune(destination, max_backups).removed
+        return prune(destination, max_backups, newest=name)
     except StorageError as error:
         raise IncompleteError(
             f"the backup {name} is complete, but old ones could not be removed: {error}"

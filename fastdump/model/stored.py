@@ -165,6 +165,8 @@ class Backup:
     path: Path
     taken: datetime
     """Local time, naive: what the folder is named after."""
+    made: datetime
+    """When it was made, with its time zone: what decides which of two is older."""
     collections: tuple[StoredCollection, ...]
     """What lies in the folder itself, without the collections of which only the latest is kept."""
     has_manifest: bool

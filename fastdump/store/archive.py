@@ -6,16 +6,15 @@ own, so that compression is as parallel as fetching; to any reader it is one gzi
 
 from __future__ import annotations
 
-import multiprocessing
+import fcntl
 import os
 import sys
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from multiprocessing import reduction
-from multiprocessing.sharedctypes import RawValue
-from multiprocessing.synchronize import Lock as Turns
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Protocol
 
@@ -50,8 +49,31 @@ STREAM = "-"
 """What standard input and output are called."""
 
 
-class _Cell(Protocol):
-    value: int
+class _Turns:
+    """Turns that processes take, one after another, counted.
+
+    They lock a file without a name, of which the kernel lets go when a process is killed, as it
+    does not of a semaphore. The file holds how many turns were taken.
+
+    Args:
+        descriptor: of the file.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._threads = threading.Lock()  # the other is held by the process as a whole
+
+    @contextmanager
+    def next(self) -> Iterator[int]:
+        """Wait for a turn; gives its number, from 1."""
+        with self._threads:
+            fcntl.lockf(self.descriptor, fcntl.LOCK_EX)
+            try:
+                number = int.from_bytes(os.pread(self.descriptor, 8, 0), "little") + 1
+                os.pwrite(self.descriptor, number.to_bytes(8, "little"), 0)
+                yield number
+            finally:
+                fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
 
 
 class _Shared:
@@ -59,19 +81,17 @@ class _Shared:
 
     can_restart: ClassVar[bool] = False
 
-    def __init__(self, descriptor: int, path: Path, lock: Turns, places: _Cell) -> None:
+    def __init__(self, descriptor: int, path: Path, turns: _Turns) -> None:
         self._descriptor = descriptor
         self._path = path
-        self._lock = lock
-        self._places = places
+        self._turns = turns
 
     def __reduce__(self) -> tuple[object, ...]:
         # Works only while a process is being started, which is when it is needed.
         return _attached, (
             reduction.DupFd(self._descriptor),
             self._path,
-            self._lock,
-            self._places,
+            reduction.DupFd(self._turns.descriptor),
         )
 
     @contextmanager
@@ -83,11 +103,14 @@ class _Shared:
     def write(self, data: bytes) -> int:
         """Write a whole block; returns its place among all."""
         left = memoryview(data)
-        with self._lock:
+        with self._turns.next() as place:
             while left:
                 left = left[os.write(self._descriptor, left) :]
-            self._places.value += 1
-            return self._places.value
+        return place
+
+    def close(self) -> None:
+        """Take no more turns."""
+        os.close(self._turns.descriptor)
 
 
 class _Duplicate(Protocol):
@@ -95,8 +118,8 @@ class _Duplicate(Protocol):
         """The descriptor, in the process that it was sent to."""
 
 
-def _attached(duplicate: _Duplicate, path: Path, lock: Turns, places: _Cell) -> _Shared:
-    return _Shared(duplicate.detach(), path, lock, places)
+def _attached(output: _Duplicate, path: Path, turns: _Duplicate) -> _Shared:
+    return _Shared(output.detach(), path, _Turns(turns.detach()))
 
 
 class ArchivePlace:
@@ -146,12 +169,18 @@ class ArchiveWriter:
         self._blocks: defaultdict[Namespace, list[ArchivedBlock]] = defaultdict(list)
         self._parts: defaultdict[Namespace, list[Part]] = defaultdict(list)
         self._lock: Lock | None = None
-        with disk(self.path):
-            self._descriptor = self._open()
-        lock = multiprocessing.get_context("forkserver").Lock()
-        self._shared = _Shared(self._descriptor, self.path, lock, RawValue("Q", 0))
-        # So many workers can be at work on so many collections, and one more may be half done.
-        self._write(_prelude(catalog, workers + 1))
+        self._descriptor = -1
+        self._shared: _Shared | None = None
+        try:
+            with disk(self.path):
+                self._descriptor = self._open()
+                turns = _Turns(os.memfd_create("turns"))
+            self._shared = _Shared(self._descriptor, self.path, turns)
+            # So many workers can be at work on so many collections, and one more may be half done.
+            self._write(_prelude(catalog, workers + 1))
+        except BaseException:
+            self.abort()
+            raise
 
     @property
     def name(self) -> str:
@@ -161,6 +190,7 @@ class ArchiveWriter:
     @property
     def outputs(self) -> _Shared:
         """Where workers write chunks."""
+        assert self._shared is not None  # noqa: S101 - until it is closed
         return self._shared
 
     def add(self, chunk: Chunk, part: Part) -> None:
@@ -210,21 +240,27 @@ class ArchiveWriter:
             with disk(self.path):
                 os.fchmod(self._descriptor, self._mode)
                 os.fsync(self._descriptor)
-                os.close(self._descriptor)
                 self._partial.rename(self.path)
                 sync(self.path.parent)
-            self._unlock()
 
     def abort(self) -> None:
         """Remove what was written so far; what was there before is untouched."""
-        if self._partial is not None:
+        if self._partial is not None and self._lock is not None:
             with disk(self.path):
                 self._partial.unlink(missing_ok=True)
-        self._unlock()
+        self.close()
 
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
+    def close(self) -> None:
+        """Let others write there."""
+        with disk(self.path):
+            if self._shared is not None:
+                self._shared.close()
+                self._shared = None
+            if self._partial is not None and self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+            if self._lock is not None:
+                self._lock.release()
 
     def _open(self) -> int:
         if self._partial is None:
@@ -236,7 +272,7 @@ class ArchiveWriter:
 
     def _write(self, data: bytes) -> None:
         with disk(self.path):
-            self._shared.write(
+            self.outputs.write(
                 data if self._level is None else gzip.pack(Batch(data, 0), self._level)
             )
 
@@ -306,6 +342,7 @@ class Archive:
             name="of standard input" if str(self.path) == STREAM else self.path.name,
             path=self.path,
             taken=datetime.now(),
+            made=datetime.now(UTC),
             collections=collections,
             has_manifest=True,
             layout="archive",

@@ -104,6 +104,9 @@ class BackupWriter(Protocol):
     def abort(self) -> None:
         """Remove what was written so far; what was there before is untouched."""
 
+    def close(self) -> None:
+        """Let others write there; to do it again does nothing."""
+
 
 class Form(Protocol):
     """What the files of a backup are called, and what they hold."""
@@ -174,11 +177,18 @@ class Layout(Source, Destination, Protocol):
             StorageError: the folder cannot be read.
         """
 
-    def remove(self, backup: Backup) -> None:
-        """Delete a backup.
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep others from writing here and from pruning within.
 
         Raises:
-            StorageError: it cannot be deleted.
+            StorageError: somebody else does.
+        """
+
+    def remove(self, path: Path) -> None:
+        """Delete the folder of a backup, or of what a killed run left behind.
+
+        Raises:
+            StorageError: it cannot be deleted; unless a part of it is gone, it is still there.
         """
 
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -31,11 +32,13 @@ from fastdump.model import (
 )
 from fastdump.report import Problem
 from fastdump.store import manifest
+from fastdump.store.ages import CLOCK_SET_BACK, about_future, in_utc, oldest_first, when_made
 from fastdump.store.base import PRIVATE, Form, disk
 from fastdump.store.checking import check_folder
 from fastdump.store.journal import Finished, Planned, read_journal
-from fastdump.store.locking import Lock
+from fastdump.store.locking import PRUNING, Lock
 from fastdump.store.names import collection_name, is_cut
+from fastdump.store.removing import remove_folder
 from fastdump.store.writing import MANIFEST, FolderWriter
 
 __all__ = ["MANIFEST", "DatedFolders", "OneFolder"]
@@ -44,7 +47,6 @@ _NAME_FORMAT = "%Y-%m-%d_%H-%M-%S"
 _NAME = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}")
 _KOMODO_LATEST_ONLY = "Stats"
 _PARTIAL, _REMOVED = ".partial", ".removed"
-_CLOCK_SET_BACK = timedelta(hours=2)
 
 
 class DatedFolders:
@@ -62,12 +64,13 @@ class DatedFolders:
         self.folder = folder
         self._mode = mode
         self._form = form
+        self._notes: tuple[str, ...] = ()
 
     def backups(self) -> list[Backup]:
         """All complete backups, oldest first."""
         with disk(self.folder):
-            names = sorted(entry.name for entry in os.scandir(self.folder) if _is_backup(entry))
-            return [_read_backup(self.folder / name) for name in names]
+            names = [entry.name for entry in os.scandir(self.folder) if _is_backup(entry)]
+            return oldest_first(_read_backup(self.folder / name) for name in names)
 
     def find(self, name: str | None) -> Backup:
         """The backup of that name, or in the folder of that path, or the most recent one."""
@@ -75,6 +78,7 @@ class DatedFolders:
             backups = self.backups()
             if not backups:
                 raise BackupNotFoundError(f"{self.folder}: there is no complete backup in it")
+            self._notes = tuple(about_future(backups))
             return backups[-1]
         path = self.folder / name
         if not path.is_dir():
@@ -89,7 +93,7 @@ class DatedFolders:
 
         What is known to be of another database, whose backups are in the same folder, is left out.
         """
-        notes = []
+        notes = [*self._notes]
         if not backup.has_manifest:
             notes.append(
                 f"{backup.path}: without a readable {MANIFEST} only documents can be restored, "
@@ -128,12 +132,11 @@ class DatedFolders:
         taken = taken.replace(microsecond=0)
         with disk(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = Lock(self.folder / ".lock", self.folder)
+            lock = Lock(self._lock_path, self.folder)
             try:
                 path = self._free(taken)
                 partial = path.with_name(f".{path.name}{_PARTIAL}")
-                partial.mkdir(mode=0o700)
-                return FolderWriter(path, partial, catalog, self._form, lock, self._mode)
+                return _new_writer(path, partial, catalog, self._form, lock, self._mode)
             except BaseException:
                 lock.release()
                 raise
@@ -154,7 +157,7 @@ class DatedFolders:
         assert self._form is not None, "this folder was opened for reading"  # noqa: S101
         with disk(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = Lock(self.folder / ".lock", self.folder)
+            lock = Lock(self._lock_path, self.folder)
             try:
                 for _begun, partial in reversed(self.stale()):
                     found = read_journal(partial)
@@ -172,11 +175,11 @@ class DatedFolders:
     def _free(self, taken: datetime) -> Path:
         """Where a backup of that time goes."""
         found = [backup.taken for backup in self.backups()]
-        ahead = [other for other in found if taken <= other < taken + _CLOCK_SET_BACK]
+        ahead = [other for other in found if taken <= other < taken + CLOCK_SET_BACK]
         if ahead:
             taken = max(ahead) + timedelta(seconds=1)
         path = self.folder / taken.strftime(_NAME_FORMAT)
-        while path.with_name(f".{path.name}{_PARTIAL}").exists():
+        while path.exists() or path.with_name(f".{path.name}{_PARTIAL}").exists():
             taken += timedelta(seconds=1)
             path = self.folder / taken.strftime(_NAME_FORMAT)
         return path
@@ -198,15 +201,32 @@ class DatedFolders:
                     and begun is not None
                     and entry.is_dir(follow_symlinks=False)
                 ):
-                    found.append((begun, Path(entry.path)))
+                    path = Path(entry.path)
+                    found.append((when_made(path, begun), path))
         return sorted(found)
 
-    def remove(self, backup: Backup) -> None:
-        """Delete a backup; it loses its name first, so that no half of it is taken for a whole."""
-        doomed = backup.path.with_name(f".{backup.path.name}{_REMOVED}")
-        with disk(backup.path):
-            backup.path.rename(doomed)
-            shutil.rmtree(doomed)
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep others from writing here and from pruning within."""
+        with disk(self.folder):
+            lock = Lock(self._lock_path, self.folder, PRUNING)
+        try:
+            yield
+        finally:
+            with disk(self.folder):
+                lock.release()
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.folder / ".lock"
+
+    def remove(self, path: Path) -> None:
+        """Delete a backup, or what a killed run left behind.
+
+        A backup loses its name first, so that no half of it is taken for a whole.
+        """
+        hidden = path if path.name.startswith(".") else path.with_name(f".{path.name}{_REMOVED}")
+        remove_folder(path, hidden)
 
 
 def _is_backup(entry: os.DirEntry[str]) -> bool:
@@ -226,12 +246,14 @@ def _read_backup(path: Path) -> Backup:
     taken = _taken(path.name) or datetime.fromtimestamp(path.stat().st_mtime)
     found = _read_manifest(path / MANIFEST)
     if found is None:
-        return Backup(path.name, path, taken, tuple(_bare_files(path)), has_manifest=False)
+        made, files = when_made(path, taken), tuple(_bare_files(path))
+        return Backup(path.name, path, taken, made, files, has_manifest=False)
     description, collections = found
     return Backup(
         path.name,
         path,
         taken,
+        in_utc(description.started),
         tuple(one for one in collections if one.namespace != OPLOG),
         has_manifest=True,
         oplog=next((one for one in collections if one.namespace == OPLOG), None),
@@ -329,8 +351,23 @@ class OneFolder:
                 partial = path.with_name(f".{path.name}{_PARTIAL}")
                 if partial.exists():
                     shutil.rmtree(partial)
-                partial.mkdir(mode=0o700)
-                return FolderWriter(path, partial, catalog, self._form, lock, self._mode)
+                return _new_writer(path, partial, catalog, self._form, lock, self._mode)
             except BaseException:
                 lock.release()
                 raise
+
+
+def _new_writer(
+    path: Path, partial: Path, catalog: Catalog, form: Form, lock: Lock, mode: int
+) -> FolderWriter:
+    """Make the hidden folder of a new backup.
+
+    Raises:
+        OSError: the disk refuses; then the folder is not there.
+    """
+    partial.mkdir(mode=0o700)
+    try:
+        return FolderWriter(path, partial, catalog, form, lock, mode)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise

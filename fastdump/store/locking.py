@@ -5,12 +5,19 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from fastdump.errors import StorageError
 from fastdump.store.base import disk, private
 
-__all__ = ["Lock"]
+__all__ = ["PRUNING", "WRITING", "Lock"]
+
+WRITING, PRUNING = "backup", "prune"
+_BUSY = {
+    WRITING: "another backup is being written there",
+    PRUNING: "old backups are being removed there",
+}
 
 
 class Lock:
@@ -22,17 +29,19 @@ class Lock:
     Args:
         path: the file, which is there only while it is locked.
         place: what is locked, for messages.
+        doing: what its owner does, one of `WRITING` and `PRUNING`.
 
     Raises:
         StorageError: another process has it, or the file cannot be written.
     """
 
-    def __init__(self, path: Path, place: Path) -> None:
+    def __init__(self, path: Path, place: Path, doing: str = WRITING) -> None:
         self._path = path
         with disk(path):
             self._descriptor = self._take(place)
+        with suppress(OSError):  # on a full disk it is locked all the same
             os.ftruncate(self._descriptor, 0)
-            os.write(self._descriptor, f"{os.getpid()} {time.time():.0f}\n".encode())
+            os.write(self._descriptor, f"{os.getpid()} {time.time():.0f} {doing}\n".encode())
 
     def release(self) -> None:
         """Let others in; to do it again does nothing."""
@@ -46,13 +55,16 @@ class Lock:
             descriptor = private(str(self._path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._is_current(descriptor):
+                    return descriptor
+                os.close(descriptor)  # its owner removed it between our two steps
             except BlockingIOError:
                 owner = os.pread(descriptor, 100, 0).decode(errors="replace").split()
                 os.close(descriptor)
                 raise StorageError(f"{place}: {_busy(owner)}") from None
-            if self._is_current(descriptor):
-                return descriptor
-            os.close(descriptor)  # its owner removed it between our two steps
+            except BaseException:
+                os.close(descriptor)
+                raise
 
     def _is_current(self, descriptor: int) -> bool:
         try:
@@ -63,10 +75,7 @@ class Lock:
 
 def _busy(owner: list[str]) -> str:
     match owner:
-        case [pid, since] if pid.isdecimal() and since.isdecimal():
+        case [pid, since, doing] if pid.isdecimal() and since.isdecimal() and doing in _BUSY:
             seconds = max(0, time.time() - int(since))
-            return (
-                f"another backup is being written there, by process {pid} for {seconds:.0f} s; "
-                "wait for it, or end it"
-            )
-    return "another backup is being written there; wait for it, or end it"
+            return f"{_BUSY[doing]}, by process {pid} for {seconds:.0f} s; wait for it, or end it"
+    return f"{_BUSY[WRITING]}; wait for it, or end it"

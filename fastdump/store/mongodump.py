@@ -12,7 +12,7 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote_plus, unquote_plus
 
@@ -133,10 +133,12 @@ class MongodumpFolder:
         """
         with disk(self._path):
             databases = self._databases()
+            changed = self._path.stat().st_mtime
             return Backup(
                 name=self._path.name,
                 path=self._path,
-                taken=datetime.fromtimestamp(self._path.stat().st_mtime),
+                taken=datetime.fromtimestamp(changed),
+                made=datetime.fromtimestamp(changed, UTC),
                 collections=tuple(
                     found for database in databases for found in _collections(database)
                 ),

@@ -175,7 +175,6 @@ class FolderWriter:
                 self._replace_latest(stem)
             self._partial.rename(self.path)
             sync(self.path.parent)
-            self._lock.release()
 
     def abort(self) -> None:
         """Remove what was written so far, unless a journal keeps it for another run.
@@ -187,12 +186,13 @@ class FolderWriter:
             shutil.rmtree(self._partial, ignore_errors=True)
         else:
             self._journal.close()
-        self._lock.release()
+        self.close()
 
-    def abandon(self) -> None:
-        """Leave everything as it is, and let others in."""
+    def close(self) -> None:
+        """Leave everything as it is, and let others write there."""
         self._joiner.shutdown()
-        self._lock.release()
+        with disk(self.path.parent):
+            self._lock.release()
 
     def _folders(self) -> list[Path]:
         """Every folder of the backup, the inner ones first."""

@@ -106,6 +106,7 @@ def make_backup(layout: Layout, names: list[str], taken: datetime = TAKEN) -> Ba
         for number in (1, 0, 2):
             write(writer, name, number)
     writer.commit(catalog, datetime.now(UTC), datetime.now(UTC), Consistency("none"))
+    writer.close()
     return writer
 
 
@@ -176,7 +177,7 @@ def test_a_removed_backup_is_gone_and_the_others_are_not(layout: Layout, tmp_pat
     for day in range(3):
         make_backup(layout, ["c"], TAKEN + timedelta(days=day))
     oldest, *others = layout.backups()
-    layout.remove(oldest)
+    layout.remove(oldest.path)
     assert layout.backups() == others
     assert not oldest.path.exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import stat
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -94,6 +98,52 @@ def test_a_lock_is_let_go_and_taken_again(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         Lock(path, tmp_path)
     assert not (tmp_path / "elsewhere").exists()
+
+
+@contextmanager
+def limited(size: int) -> Iterator[None]:
+    """The kernel refuses to let files of this process grow beyond that size."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_lock_needs_no_byte(tmp_path: Path) -> None:
+    """So that old backups can be removed from a full disk."""
+    with limited(0):
+        lock = Lock(tmp_path / ".lock", tmp_path)
+    with pytest.raises(StorageError, match="another backup is being written there; wait for it"):
+        Lock(tmp_path / ".lock", tmp_path)
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def still_open(folder: Path) -> list[str]:
+    """The files of that folder, and those without a name, that this process has open."""
+    links = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of the listing itself
+            links.append(str(link.readlink()))
+    return [link for link in links if link.startswith((str(folder), "/memfd:turns"))]
+
+
+@pytest.mark.parametrize("layout", ["komodo", "archive"])
+def test_a_backup_that_cannot_begin_leaves_nothing_locked(
+    server: Server, database: str, tmp_path: Path, layout: str
+) -> None:
+    """And no file, and no descriptor: a journal or a head that cannot be written ends it."""
+    how: dict[str, Any] = {"layout": layout, "folder": tmp_path, "resume": layout == "komodo"}
+    if layout == "archive":
+        how["out"] = tmp_path / "archive"
+    for _turn in range(2):
+        with limited(64), pytest.raises(StorageError, match="File too large"):
+            fastdump.backup(server.uri, db=database, **how)
+        assert list(tmp_path.iterdir()) == []
+        assert still_open(tmp_path) == []
+    fastdump.backup(server.uri, db=database, **how)
 
 
 def test_collections_that_come_and_go_are_said(server: Server, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import fastdump
 from fastdump.demo.komodo import generate
+from fastdump.model import ClusterTime
 from tests.conftest import COMMAND_SECONDS, Server, environment
 
 
@@ -47,7 +48,34 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         fastdump.backup("mongodb://h", folder=tmp_path, workers=0)
     with pytest.raises(fastdump.UsageError, match="must be"):
         fastdump.backup("mongodb://h", folder=tmp_path, level=4)
+    for wrong in (
+        {"max_backups": -1},
+        {"workers": 257},
+        {"mode": 0o1777},
+        {"mode": 0o400},
+        {"reading": fastdump.ReadOptions(max_rate=0)},
+        {"reading": fastdump.ReadOptions(max_rate=-1)},
+        {"reading": fastdump.ReadOptions(max_lock_seconds=-1)},
+        {"reading": fastdump.ReadOptions(consistency="all")},
+    ):
+        with pytest.raises(fastdump.UsageError, match="must be"):
+            fastdump.backup("mongodb://h", folder=tmp_path, **wrong)
+    for options in (
+        fastdump.LoadOptions(preserve_uuid=True),
+        fastdump.LoadOptions(oplog_limit=ClusterTime(1, 1)),
+    ):
+        with pytest.raises(fastdump.UsageError, match="needs"):
+            fastdump.restore("mongodb://h", folder=tmp_path, options=options)
+        with pytest.raises(fastdump.UsageError, match="needs"):
+            fastdump.copy("mongodb://h", "mongodb://i", options=options)
     with pytest.raises(fastdump.UsageError, match="mongodb://"):
         fastdump.restore("somewhere", folder=tmp_path)
     with pytest.raises(fastdump.StorageError):
         fastdump.list_backups(tmp_path / "absent")
+
+
+def test_pruning_to_fewer_than_none(tmp_path: Path) -> None:
+    (tmp_path / "2020-01-01_00-00-00").mkdir()
+    with pytest.raises(fastdump.UsageError, match="max_backups is -1, but must be at least 0"):
+        fastdump.prune(tmp_path, max_backups=-1)
+    assert (tmp_path / "2020-01-01_00-00-00").exists()
