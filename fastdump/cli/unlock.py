@@ -24,6 +24,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
     connection = asked_connection(settings, SOURCE)
     with connect(connection) as client, translated(connection):
+        fsync_lock.refuse_mongos(client, connection)
         found = fsync_lock.holders(client)
         if not fsync_lock.is_locked(client):
             print(f"{connection.shown} is not locked")

@@ -250,7 +250,7 @@ class _Writing:
         sharing = max(1, min(self.workers, len(chunks)))
         fetched = _Fetched(sharing if planner.use_processes(catalog.raw_bytes) else 0)
         worker = _Worker(
-            reading.readers,
+            reading,
             writer,
             self.level,
             fetch_ahead=self.workers < len(os.sched_getaffinity(0)),
@@ -310,14 +310,14 @@ class _Worker(ServerWorker):
 
     def __init__(
         self,
-        readers: Sequence[Connection],
+        reading: Reading,
         writer: BackupWriter,
         level: int,
         *,
         fetch_ahead: bool,
         max_rate: float | None,
     ) -> None:
-        super().__init__(*readers)
+        super().__init__(*reading.readers, clock=reading.clock)
         self._max_rate = max_rate
         self._outputs = writer.outputs
         self._encoding = writer.encoding

@@ -12,7 +12,7 @@ from fastdump.engine.snapshot import SnapshotReading
 from fastdump.errors import SnapshotUnavailableError, UsageError
 from fastdump.model import Connection, ReadOptions, Selection
 from fastdump.mongo.client import Client, connect, open_database, translated
-from fastdump.mongo.snapshot import has_history
+from fastdump.mongo.snapshot import why_unavailable
 from fastdump.progress import Reporter
 
 __all__ = ["read_consistently"]
@@ -54,8 +54,7 @@ def read_consistently(
         except SnapshotUnavailableError as error:
             if how.consistency != "auto" or not repeats:
                 raise
-            plain = Reading(*arguments)
-            plain.notes.append(f"this is not of one moment: {error}")
+            plain = _without(str(error), *arguments)
         with plain:
             return work(plain)
 
@@ -82,23 +81,31 @@ def _chosen(
     arguments = (client, readers, selection, workers, reporter)
     if how.consistency in ("auto", "snapshot"):
         with translated(readers[0]):
-            offered = has_history(client)
-        if offered:
+            reason = why_unavailable(client, selection.database)
+        if reason is None:
             return SnapshotReading(*arguments, how)
         if how.consistency == "snapshot":
-            raise UsageError(
-                f"{readers[0].shown} cannot be read as it was at one moment, which needs a "
-                "replica set, if only of one member, of MongoDB 6.0 or later: make it one, or "
-                "use --consistency lock"
-            )
+            raise UsageError(f"{readers[0].shown} cannot be read as it was at one moment: {reason}")
+        return _without(reason, *arguments)
     if how.consistency == "oplog":
         return OplogReading(*arguments)
     if how.consistency == "lock":
         return LockedReading(*arguments, how)
-    reading = Reading(*arguments)
-    if how.consistency == "auto":
-        reading.notes.append(
-            "writes that happened meanwhile may or may not be in it: for a backup of one instant, "
-            "make the server a replica set, if only of one member, or use --consistency lock"
-        )
+    return Reading(*arguments)
+
+
+def _without(
+    reason: str,
+    client: Client,
+    readers: Sequence[Connection],
+    selection: Selection,
+    workers: int,
+    reporter: Reporter,
+) -> Reading:
+    """Return a reading of different moments that says why it is not of one."""
+    reading = Reading(client, readers, selection, workers, reporter)
+    reading.notes.append(
+        "this is not of one moment: writes that happened meanwhile may or may not be in it "
+        f"({reason})"
+    )
     return reading

@@ -143,7 +143,7 @@ def _copy(plan: CopyPlan, reading: Reading, workers: int, reporter: Reporter) ->
         target = Target(plan.connection, plan.how, None, _operations(plan, reading, spool))
         run = Loading(target, catalog.collections, pieces, reporter, reading.check)
         documents = sum(found.documents for found in catalog.collections)
-        run.run("copy", documents, catalog.raw_bytes, workers, _Worker(target, plan.readers))
+        run.run("copy", documents, catalog.raw_bytes, workers, _Worker(target, reading))
     _read, consistency = reading.finish(read, ())
     return run.report(
         partial(
@@ -177,9 +177,9 @@ def _moved(catalog: Catalog, database: str) -> Catalog:
 class _Worker(LoadWorker[Chunk]):
     """Fetches chunks from one server and loads them into another."""
 
-    def __init__(self, target: Target, readers: tuple[Connection, ...]) -> None:
+    def __init__(self, target: Target, reading: Reading) -> None:
         super().__init__(target, _SENDERS)
-        self._source = ServerWorker(*readers)
+        self._source = ServerWorker(*reading.readers, clock=reading.clock)
 
     def load(self, piece: Chunk) -> Loaded:
         """Load the documents of a chunk."""

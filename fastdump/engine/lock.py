@@ -53,6 +53,8 @@ class LockedReading(Reading):
             raise UsageError(
                 "--consistency lock is for one server, and these are several: use snapshot"
             )
+        with translated(readers[0]):
+            fsync_lock.refuse_mongos(client, readers[0])
         found = read_catalog(client, readers[0], selection).collections
         some = next((one.data for one in found if one.has_data), None)
         if some is None:

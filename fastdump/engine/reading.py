@@ -65,6 +65,8 @@ class Reading(AbstractContextManager["Reading"]):
         self.reporter = reporter
         self.at: ClusterTime | None = None
         """From when on the server's history is needed."""
+        self.clock: bytes | None = None
+        """What every client must tell the server before it reads at that time."""
         self.notes: list[str] = []
         """What the user should know when it has ended."""
 

@@ -43,6 +43,9 @@ _FASTEST = 500e6
 """Bytes of documents a second that nothing exceeded yet: what would take too long even so is not
 begun. What is really read decides later."""
 
+_TRIES = 3
+"""How many collections to try to read at the moment before it is given up."""
+
 _LOOK_AFTER_SECONDS = 10
 _LATEST_LOOK = 0.1
 """Of the history, where that is short."""
@@ -84,6 +87,8 @@ class SnapshotReading(Reading):
         """When the moment was, on the monotonic clock."""
         self._kept: int | None = None
         """Seconds that the least of the servers keeps."""
+        self._is_assumed = False
+        """Whether one of them does not say."""
         self._before: dict[Connection, int] = {}
         """The same of each, before it was raised."""
         self._of_later: set[Namespace] = set()
@@ -184,28 +189,52 @@ class SnapshotReading(Reading):
         assert self.at is not None  # noqa: S101 - it was just taken
         self._began = time.monotonic() - (snapshot.now(self.client).seconds - self.at.seconds)
         self._total = catalog.raw_bytes
-        some = next((one for one in catalog.collections if one.uuid is not None), None)
-        if some is not None and not snapshot.can_read_at(self.client, some.data, self.at):
-            raise SnapshotUnavailableError(
-                f"{self.readers[0].shown} does not show how it was at {self.at} (a moment ago, "
-                "or when an earlier run began): a majority of the replica set must be up, and "
-                "its storage engine must be WiredTiger"
-            )
-        self._of_later = {
-            one.namespace
-            for one in catalog.collections
-            if one.capped and not snapshot.can_read_at(self.client, one.data, self.at)
-        }
+        self.clock = snapshot.read_clock(self.client)
+        self._see_that_it_is_shown(catalog, self.at)
         if self._kept is None:
             kept = self.of_each(snapshot.history_seconds)
-            self._kept = min((one for one in kept if one is not None), default=None)
-            if self._kept is None and self._how.raise_snapshot_window:
+            if None in kept and self._how.raise_snapshot_window:
                 raise UsageError(
                     "--raise-snapshot-window needs a user who may read and set parameters of "
                     f"{self.readers[0].shown}, as with the roles clusterMonitor and hostManager, "
                     "and no mongos between"
                 )
+            self._is_assumed = None in kept
+            self._kept = min(snapshot.ASSUMED_SECONDS if one is None else one for one in kept)
         self._need(catalog.raw_bytes / min(_FASTEST, (self._how.max_rate or math.inf) * 1e6))
+
+    def _see_that_it_is_shown(self, catalog: Catalog, at: ClusterTime) -> None:
+        """Read at the moment from each server, and note which capped collections are not shown."""
+        held = [one for one in catalog.collections if one.uuid is not None]
+        refusals = {one.namespace: self._refusal(one.data, at) for one in held if one.capped}
+        self._of_later = {name for name, refusal in refusals.items() if refusal is not None}
+        # One of the others may have been changed just now, so that only its present is shown.
+        names = [one.data for one in held if not one.capped][:_TRIES]
+        if not held:
+            names = [Namespace(catalog.database or "admin", snapshot.NO_COLLECTION)]
+        for name in names:
+            refusals[name] = self._refusal(name, at)
+            if refusals[name] is None:
+                break
+        if None not in refusals.values():
+            name, refusal = refusals.popitem()
+            raise SnapshotUnavailableError(
+                f"{self.readers[0].shown} does not show how {name} was at {at}: {refusal}"
+            )
+
+    def _refusal(self, name: Namespace, at: ClusterTime) -> str | None:
+        """Return why one of the servers does not show a collection as it was."""
+
+        def ask(client: Client) -> str | None:
+            if self.clock is not None:
+                snapshot.advance_clock(client, self.clock)
+            if (refusal := snapshot.refusal_at(client, name, at)) is not None:
+                return refusal
+            if snapshot.ignores_moments(client, name):
+                return "it accepts any moment, even one of 1970, and reads what there is now"
+            return None
+
+        return next((one for one in self.of_each(ask) if one is not None), None)
 
     def _need(self, seconds: float) -> None:
         """See that the servers keep their history for so long."""
@@ -213,10 +242,16 @@ class SnapshotReading(Reading):
         if self._kept is None or seconds < self._kept * (_CAUTION if may_raise else _DOUBT):
             return
         if not may_raise:
+            keeps = f"keeps its history for {self._kept:,} s only ({snapshot.WINDOW})"
+            if self._is_assumed:
+                keeps = (
+                    f"does not say for how long it keeps its history: {self._kept:,} s are assumed "
+                    f"({snapshot.WINDOW})"
+                )
             raise SnapshotUnavailableError(
-                f"reading takes about {seconds:,.0f} s, and {self.readers[0].shown} keeps its "
-                f"history for {self._kept:,} s only ({snapshot.WINDOW}): have it raised meanwhile "
-                "with --raise-snapshot-window, or use --consistency oplog, or none"
+                f"reading takes about {seconds:,.0f} s, and {self.readers[0].shown} {keeps}: have "
+                "it raised meanwhile with --raise-snapshot-window, or use --consistency oplog, or "
+                "none"
             )
         self._raise(math.ceil(2 * seconds) + 1)
 

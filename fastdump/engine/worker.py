@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from fastdump.mongo.client import connect, translated
 from fastdump.mongo.fetch import fetch
+from fastdump.mongo.retry import retrying
+from fastdump.mongo.snapshot import advance_clock
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -39,10 +41,12 @@ class ServerWorker:
 
     Args:
         connections: a server, or members of a replica set that share the reading.
+        clock: a time that each of them must be told before anything is read; None for no time.
     """
 
-    def __init__(self, *connections: Connection) -> None:
+    def __init__(self, *connections: Connection, clock: bytes | None = None) -> None:
         self.connection = connections[0]
+        self._clock = clock
         self._connections = connections
         self._clients: dict[Connection, Client] = {}
         self.interruptions = 0
@@ -56,7 +60,10 @@ class ServerWorker:
 
     def _client(self, connection: Connection) -> Client:
         if connection not in self._clients:
-            self._clients[connection] = connect(connection)
+            client = self._clients[connection] = connect(connection)
+            if self._clock is not None:
+                with translated(connection):
+                    retrying(connection, self._interrupted)(advance_clock, client, self._clock)
         return self._clients[connection]
 
     def batches(self, chunk: Chunk) -> Generator[Batch]:

@@ -25,7 +25,12 @@ from pymongo.errors import (
 from pymongo.read_preferences import make_read_preference, read_pref_mode_from_name
 from pymongo.uri_parser import parse_uri
 
-from fastdump.errors import CollectionChangedError, ServerError, UsageError
+from fastdump.errors import (
+    CollectionChangedError,
+    ServerError,
+    SnapshotUnavailableError,
+    UsageError,
+)
 from fastdump.model import Connection, ServerInfo
 from fastdump.version import __version__
 
@@ -40,6 +45,7 @@ __all__ = [
     "Document",
     "connect",
     "has_own_records",
+    "is_mongos",
     "members",
     "open_database",
     "same_server",
@@ -71,7 +77,8 @@ _OF_A_SET = frozenset(
 )  # fmt: skip
 
 UNAUTHORIZED, NAMESPACE_NOT_FOUND, NAMESPACE_EXISTS = 13, 26, 48
-_SNAPSHOT_TOO_OLD = 239
+_HISTORY_GONE = frozenset({239, 250})
+"""SnapshotTooOld and, of sharded clusters, StaleChunkHistory."""
 _CHANGED = frozenset({246, 361})
 """SnapshotUnavailable and CollectionUUIDMismatch: the collection was dropped, renamed or made anew
 since the moment at which it is read."""
@@ -222,6 +229,15 @@ def has_own_records(client: Client) -> bool:
     return len(hello.get("hosts", ())) + len(hello.get("passives", ())) <= 1
 
 
+def is_mongos(client: Client) -> bool:
+    """Return whether the server stands in front of a sharded cluster, or says so.
+
+    Raises:
+        PyMongoError: the server does not answer.
+    """
+    return client.admin.command("hello").get("msg") == _MONGOS
+
+
 def same_server(
     one: Client, connection: Connection, other: Client, other_connection: Connection
 ) -> bool:
@@ -260,13 +276,19 @@ def translated(connection: Connection) -> Iterator[None]:
     Raises:
         CollectionChangedError: a collection cannot be read any more as it was.
         ServerError: the server cannot be reached, or refuses.
+        SnapshotUnavailableError: the server no longer keeps the moment that is read.
     """
     try:
         yield
     except PyMongoError as error:
-        changed = isinstance(error, OperationFailure) and error.code in _CHANGED
-        kind = CollectionChangedError if changed else ServerError
-        raise kind(_explained(error, connection)) from None
+        raise _kind(error)(_explained(error, connection)) from None
+
+
+def _kind(error: PyMongoError) -> type[ServerError]:
+    code = error.code if isinstance(error, OperationFailure) else None
+    if code in _HISTORY_GONE:
+        return SnapshotUnavailableError
+    return CollectionChangedError if code in _CHANGED else ServerError
 
 
 def _explained(error: PyMongoError, connection: Connection) -> str:
@@ -279,7 +301,7 @@ def _explained(error: PyMongoError, connection: Connection) -> str:
             )
         if error.code == UNAUTHORIZED:
             return f"the user has no right to do this on {where}: {said}"
-        if error.code == _SNAPSHOT_TOO_OLD:
+        if error.code in _HISTORY_GONE:
             return (
                 f"{where} no longer keeps the moment that all documents were to be of: it keeps "
                 "its history for minSnapshotHistoryWindowInSeconds only, and reading took longer; "

@@ -14,19 +14,20 @@ from bson.int64 import Int64
 from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure, PyMongoError
 
-from fastdump.errors import ServerError
+from fastdump.errors import ServerError, UsageError
 from fastdump.model import Connection, Namespace
 from fastdump.mongo.client import (
     AUTHENTICATION_FAILED,
     Client,
     Document,
     connect,
+    is_mongos,
     open_database,
     translated,
 )
 from fastdump.mongo.retry import retrying
 
-__all__ = ["HeldLock", "Holder", "holders", "is_locked", "release", "unlock"]
+__all__ = ["HeldLock", "Holder", "holders", "is_locked", "refuse_mongos", "release", "unlock"]
 
 _NAME = "fastdump lock"
 """What the comments of our cursors begin with, and the names of the connections that hold locks."""
@@ -150,19 +151,38 @@ def is_locked(client: Client) -> bool:
     return bool(client.admin.command({"currentOp": 1, "$ownOps": True}).get("fsyncLock"))
 
 
+def refuse_mongos(client: Client, connection: Connection) -> None:
+    """See that this is a server of its own.
+
+    A mongos since 7.0.2 locks all shards, but does not show which connections to them are alive:
+    nobody could tell a lock that is in use from one that a killed run left behind.
+
+    Raises:
+        PyMongoError: the server does not answer.
+        UsageError: it is a mongos.
+    """
+    if is_mongos(client):
+        raise UsageError(
+            f"{connection.shown} is a mongos, through which fastdump does not lock or unlock: use "
+            "--consistency snapshot (MongoDB 6.0 or later), or connect to each shard by itself"
+        )
+
+
 def holders(client: Client) -> list[Holder]:
     """Our locks, also those whose process is gone.
 
     Raises:
         PyMongoError: the server does not answer.
     """
+    if is_mongos(client):
+        return []
     options = {"allUsers": False, "idleConnections": True, "idleCursors": True}
     try:
         operations: list[Document] = list(client.admin.aggregate([{"$currentOp": options}]))
     except OperationFailure as error:
         if error.code == AUTHENTICATION_FAILED:
             raise
-        return []  # mongos and other servers of the protocol, which cannot be locked either
+        return []  # other servers of the protocol, which cannot be locked either
     connected = {operation.get("appName") for operation in operations}
     found = []
     for operation in operations:

@@ -11,18 +11,24 @@ from bson.binary import UUID_SUBTYPE, Binary
 from bson.timestamp import Timestamp
 from pymongo.errors import OperationFailure
 
+from fastdump.errors import SnapshotUnavailableError
 from fastdump.model import ClusterTime, Namespace
 from fastdump.mongo.client import UNAUTHORIZED, Client, Document, open_database
 
 __all__ = [
+    "ASSUMED_SECONDS",
     "COMMITTED",
+    "NO_COLLECTION",
     "WINDOW",
+    "advance_clock",
     "at_moment",
-    "can_read_at",
-    "has_history",
     "history_seconds",
+    "ignores_moments",
     "keep_history",
     "now",
+    "read_clock",
+    "refusal_at",
+    "why_unavailable",
 ]
 
 COMMITTED: Document = {"readConcern": {"level": "majority"}}
@@ -31,6 +37,18 @@ COMMITTED: Document = {"readConcern": {"level": "majority"}}
 WINDOW = "minSnapshotHistoryWindowInSeconds"
 """The server's parameter for how long it keeps its history."""
 
+ASSUMED_SECONDS = 300
+"""Its default, for servers that do not say. Source: the server's manual, "Server Parameters"."""
+
+NO_COLLECTION = "fastdump.no.such.collection"
+"""A name to read where there is no collection that a test could read."""
+
+_LONG_AGO = ClusterTime(1, 1)
+"""A moment in 1970, which no server can show. MongoDB refuses it (239 or 246) without reading
+anything; a server that ignores moments answers with documents."""
+
+_NOT_IN_A_SET, _TIMED_OUT = 123, 50
+_LONGEST = 300
 _FIRST_VERSION = 6
 """The first that compares a collection's UUID (`collectionUUID`): before, one that was dropped
 looks empty."""
@@ -50,33 +68,106 @@ def at_moment(at: ClusterTime | None, uuid: str | None) -> Document:
     return {"readConcern": concern, "collectionUUID": expected}
 
 
-def has_history(client: Client) -> bool:
-    """Whether this is a server that can be read at a moment: no standalone, and new enough.
+def why_unavailable(client: Client, database: str | None) -> str | None:
+    """Return why this server cannot be read as it was at one moment; None where it may be.
+
+    Args:
+        client: the server.
+        database: one that the user may read; None is `admin`.
 
     Raises:
         PyMongoError: the server does not answer.
     """
-    hello = client.admin.command("hello")
-    is_cluster = "setName" in hello or hello.get("msg") == "isdbgrid"
-    return is_cluster and client.server_info()["versionArray"][0] >= _FIRST_VERSION
+    if "operationTime" in client.admin.command("ping"):
+        version = client.server_info()
+        if (version.get("versionArray") or [0])[0] >= _FIRST_VERSION:
+            return None
+        return (
+            f"MongoDB {version.get('version')} does not say when a collection is dropped and made "
+            "anew meanwhile, as 6.0 and later do; use --consistency oplog or lock"
+        )
+    # A standalone, or another server of the protocol: let it say so itself.
+    namespace = Namespace(database or "admin", NO_COLLECTION)
+    try:
+        error = _refused(client, namespace, _LONG_AGO)
+    except OperationFailure:
+        error = None
+    if error is None:
+        return "the server does not say its time (operationTime)"
+    if error.code != _NOT_IN_A_SET:
+        return f"the server says: {_said(error)}"
+    return (
+        f"the server says: {_said(error)}; make it a replica set, if only of one member, or use "
+        "--consistency lock"
+    )
 
 
 def now(client: Client) -> ClusterTime:
-    """The server's last operation: everything that this client has seen was so by then.
+    """Return the time of the server's last operation.
+
+    All that this client has seen was so by then.
 
     Raises:
         PyMongoError: the server does not answer.
+        SnapshotUnavailableError: it does not say.
     """
-    time = client.admin.command("ping")["operationTime"]
+    time = client.admin.command("ping").get("operationTime")
+    if time is None:
+        raise SnapshotUnavailableError("the server does not say its time (operationTime)")
     return ClusterTime(time.time, time.inc)
 
 
-def can_read_at(client: Client, namespace: Namespace, at: ClusterTime) -> bool:
-    """Whether the server shows that moment, asked for real.
+def read_clock(client: Client) -> bytes | None:
+    """Return the time of the server's cluster, signed by it, as BSON; None where there is none.
 
     Raises:
         PyMongoError: the server does not answer.
     """
+    clock = client.admin.command("ping").get("$clusterTime")
+    return None if clock is None else bson.encode(clock)
+
+
+def advance_clock(client: Client, clock: bytes) -> None:
+    """Tell a server the time that others of its cluster have reached.
+
+    It refuses to be read at a moment after its own time (code 72). The driver tells every server
+    that this client uses from now on.
+
+    Args:
+        client: the server.
+        clock: from `read_clock`, of any server of the cluster.
+
+    Raises:
+        PyMongoError: the server does not answer.
+    """
+    with client.start_session() as session:
+        session.advance_cluster_time(bson.decode(clock))
+        client.admin.command("ping", session=session)
+
+
+def refusal_at(client: Client, namespace: Namespace, at: ClusterTime) -> str | None:
+    """Return why the server does not show a collection as it was at a moment; None where it does.
+
+    Raises:
+        PyMongoError: the server does not answer, or the user may not read the collection.
+    """
+    error = _refused(client, namespace, at)
+    if error is None:
+        return None
+    hint = "; a majority of the replica set must be up" if error.code == _TIMED_OUT else ""
+    return f"the server says: {_said(error)}{hint}"
+
+
+def ignores_moments(client: Client, namespace: Namespace) -> bool:
+    """Return whether the server accepts a moment and reads what there is now all the same.
+
+    Raises:
+        PyMongoError: the server does not answer, or the user may not read the collection.
+    """
+    return _refused(client, namespace, _LONG_AGO) is None
+
+
+def _refused(client: Client, namespace: Namespace, at: ClusterTime) -> OperationFailure | None:
     command = {
         "find": namespace.collection,
         "limit": 1,
@@ -89,8 +180,16 @@ def can_read_at(client: Client, namespace: Namespace, at: ClusterTime) -> bool:
     except OperationFailure as error:
         if error.code == UNAUTHORIZED:
             raise
-        return False
-    return True
+        return error
+    return None
+
+
+def _said(error: OperationFailure) -> str:
+    """Return the server's own reason, with its code."""
+    details = error.details or {}
+    name = details.get("codeName")
+    code = f"code {error.code}, {name}" if name else f"code {error.code}"
+    return f"{str(details.get('errmsg', error))[:_LONGEST]} ({code})"
 
 
 def history_seconds(client: Client) -> int | None:
