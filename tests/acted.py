@@ -15,14 +15,15 @@ from tests.proxy import Document, Forward, WireProxy, refusal, without
 OF_A_SET = ("setName", "setVersion", "hosts", "primary", "me", "electionId", "isreplicaset")
 
 
-def update_one_by_one(
-    command: Document, forward: Forward, refused: Mapping[int, Document]
+def do_the_rest(
+    command: Document, field_name: str, forward: Forward, refused: Mapping[int, Document]
 ) -> Document:
-    """Have the server do what is left of an update without the refused statements, by place."""
-    left = [n for n in range(len(command["updates"])) if n not in refused]
+    """Have the server do what is left of a write without what is refused, by place."""
+    parts = command[field_name]
+    left = [place for place in range(len(parts)) if place not in refused]
     reply: Document = {"n": 0, "nModified": 0, "ok": 1.0}
     if left:
-        reply = forward({**command, "updates": [command["updates"][n] for n in left]})
+        reply = forward({**command, field_name: [parts[place] for place in left]})
     moved: Document = {
         field: [{**one, "index": left[one["index"]]} for one in reply[field]]
         for field in ("upserted", "writeErrors")
@@ -43,7 +44,7 @@ def refuse_dollars_in_updates(proxy: WireProxy) -> None:
             for place, statement in enumerate(command["updates"])
             if any(name.startswith("$") for name in _names_below(written(statement)))
         }
-        return update_one_by_one(command, forward, refused)
+        return do_the_rest(command, "updates", forward, refused)
 
     proxy.around("update", update)
 
@@ -61,6 +62,44 @@ def _names_below(value: object) -> Iterator[str]:
             if isinstance(inner, dict):
                 yield from inner
                 yield from _names_below(inner)
+
+
+def refuse_mixed_buckets(proxy: WireProxy) -> None:
+    """Act out newer MongoDB, as 6.0.27, which wants to be told before it takes mixed schema."""
+    allowed = set[str]()
+    error = {"code": 408, "errmsg": "Cannot write time-series bucket containing mixed schema data"}
+
+    def is_refused(collection: str, bucket: Document) -> bool:
+        ends = [bucket.get("control", {}).get(end, {}) for end in ("min", "max")]
+        mixed = any(type(ends[0][name]) is not type(ends[1][name]) for name in ends[0])
+        return mixed and collection.removeprefix("system.buckets.") not in allowed
+
+    def modify(command: Document, forward: Forward) -> Document:
+        assert command["timeseriesBucketsMayHaveMixedSchemaData"] is True
+        allowed.add(command["collMod"])
+        forward(command)  # in vain, where the server is an older one
+        return {"ok": 1.0}
+
+    def insert(command: Document, forward: Forward) -> Document:
+        documents = command["documents"]
+        refused = {
+            place: error
+            for place, one in enumerate(documents)
+            if is_refused(command["insert"], bson.decode(one.raw))
+        }
+        return do_the_rest(command, "documents", forward, refused)
+
+    def update(command: Document, forward: Forward) -> Document:
+        refused = {
+            place: error
+            for place, one in enumerate(command["updates"])
+            if is_refused(command["update"], written(one))
+        }
+        return do_the_rest(command, "updates", forward, refused)
+
+    proxy.around("collMod", modify)
+    proxy.around("insert", insert)
+    proxy.around("update", update)
 
 
 class Mongos:
@@ -120,7 +159,7 @@ class Mongos:
                 refused[place] = {"code": 61, "errmsg": "could not extract exact shard key"}
             elif old is not None and self._value(old) != self._value(written(one)):
                 refused[place] = {"code": 20, "errmsg": "Must run update to shard key field in a"}
-        return update_one_by_one(command, forward, refused)
+        return do_the_rest(command, "updates", forward, refused)
 
     def _held(self, identity: object) -> Document | None:
         database, collection = self._namespace.split(".", 1)

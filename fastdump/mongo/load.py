@@ -18,37 +18,36 @@ import bson
 from bson import json_util
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
-from pymongo.errors import OperationFailure
 
 from fastdump.codec.bson import Batch, Span, document, id_element, spans, split
 from fastdump.errors import IncompleteError, ServerError
 from fastdump.model import Connection, Loaded, LoadOptions, Namespace, Rejection
 from fastdump.mongo import timestamps
 from fastdump.mongo.client import Client, Document
+from fastdump.mongo.exchange import Exchange
 from fastdump.mongo.held import identity
-from fastdump.mongo.retry import passes
 from fastdump.mongo.upserts import (
     MAX_RUN_BYTES,
     MAX_RUN_DOCUMENTS,
-    deletion,
     has_dollar,
     is_replaceable,
     key_of,
     upserts,
 )
-from fastdump.mongo.writes import Verb, Writer
+from fastdump.mongo.writes import DUPLICATE_KEY, Writer
 
 __all__ = ["MAX_NAMED", "MAX_RUN_DOCUMENTS", "Loader", "shown_id", "summed"]
 
 MAX_NAMED = 10
 """How many rejected documents a report names."""
 
-_DUPLICATE_KEY = 11000
+_MIXED_SCHEMA = 408
 _KINDS = {
     52: "a name that begins with a dollar, which this server does not store",
     61: "a shard key that nobody knows here: the user needs the right to read config.collections",
     121: "the collection's validator",
-    _DUPLICATE_KEY: "a unique index on another field",
+    DUPLICATE_KEY: "a unique index on another field",
+    _MIXED_SCHEMA: "values of different types in one bucket, which takes the right to run collMod",
     10334: "a document that is too large",
     17280: "a value that is too large for an index",
     17419: "a document that is too large",
@@ -89,7 +88,9 @@ class Loader:
         self._keeps_empty = keeps_empty
         self._shard_key = shard_key
         self._writer = Writer(client, connection, namespace, how, keeps_empty=keeps_empty)
+        self._exchanger = Exchange(self._writer, shard_key, keeps_empty=keeps_empty)
         self._comparing = False
+        self._allows_mixed = False
         self.documents = 0
         self.raw_bytes = 0
         self.inserted = 0
@@ -204,13 +205,31 @@ class Loader:
         if not errors:
             return 0
         found = known or spans(run)
-        collided = [found[error["index"]] for error in errors if error["code"] == _DUPLICATE_KEY]
+        again = self._allowed_now(found, errors)
+        collided = []
         for error in errors:
-            if error["code"] != _DUPLICATE_KEY:
-                self._reject(run, found[error["index"]], error)
+            span = found[error["index"]]
+            if error["code"] == DUPLICATE_KEY:
+                collided.append(span)
+            elif span not in again:
+                self._reject(run, span, error)
         if collided:
             self._reconcile(run, collided)
+        if again:
+            self._insert(b"".join(run[start:end] for start, end in again), len(again), None)
         return len(collided)
+
+    def _allowed_now(self, found: Sequence[Span], errors: Sequence[Document]) -> set[Span]:
+        """Return which documents were refused but are not any more.
+
+        Those are buckets of measurements whose types differ, which newer servers take only when the
+        time series is said to have such.
+        """
+        mixed = {found[error["index"]] for error in errors if error["code"] == _MIXED_SCHEMA}
+        if not mixed or self._allows_mixed:
+            return set()
+        self._allows_mixed = self._writer.allow_mixed_schema()
+        return mixed if self._allows_mixed else set()
 
     def _reconcile(self, run: bytes, found: Sequence[Span], held: set[bytes] | None = None) -> int:
         """Make the target hold those documents, writing only what it does not hold yet.
@@ -231,7 +250,8 @@ class Loader:
         updated = []
         for span in wanted:
             if span in moved:
-                self._move(run, span, moved[span])
+                old = moved[span]
+                self._count(run, span, old, self._exchanger.move(run, span, old))
             elif is_replaceable(run, span):
                 updated.append(span)
             else:
@@ -262,34 +282,19 @@ class Loader:
             self.inserted += inserted
             self.replaced += reply["nModified"]
             self.unchanged += reply["n"] - inserted - reply["nModified"]
+            again = self._allowed_now(batch.spans, errors)
             for error in errors:
                 span = batch.spans[error["index"]]
+                if span in again:
+                    continue
                 if error["code"] in _NOT_BY_UPDATE and not has_dollar(run, span):
                     self._exchange(run, span)
                 else:
                     self._reject(run, span, error)
+            self._upsert(run, list(again))
 
     def _exchange(self, run: bytes, span: Span) -> None:
-        """Write a document by delete and insert, where no update can replace what is there."""
-        old = next(iter(self._writer.read_held(run, [span])), None)
-        refused = None
-        if old is None or not self._is_changed_by_insert(run, span):
-            # This shows whether anything but the `_id` is in the way, before anything is deleted.
-            refused = self._put(run, span)
-        if old is not None and (refused is None or refused["code"] == _DUPLICATE_KEY):
-            refused = self._delete(old) or self._put_instead(run, span, old)
-        self._count(run, span, old, refused)
-
-    def _move(self, run: bytes, span: Span, old: bytes) -> None:
-        """Write a document whose shard key is another than that of the one which is there.
-
-        Its shard may be another too, so that the one is deleted and the other is inserted, in a
-        transaction: between the two it would be there twice, or not at all.
-        """
-        verb, written = self._as_new(run, span)
-        refused = self._writer.move(deletion(old, (0, len(old)), self._shard_key), verb, written)
-        if refused is not None and self._is_held(run, span):
-            refused = None  # an attempt before that seemed to fail
+        old, refused = self._exchanger.exchange(run, span)
         self._count(run, span, old, refused)
 
     def _count(self, run: bytes, span: Span, old: bytes | None, refused: Document | None) -> None:
@@ -299,49 +304,6 @@ class Loader:
             self.inserted += 1
         else:
             self.replaced += 1
-
-    def _put_instead(self, run: bytes, span: Span, old: bytes) -> Document | None:
-        """Write a document instead of one that was deleted for it, or else put that back."""
-        refused = self._put(run, span)
-        if refused is not None and self._put(old, (0, len(old))) is not None:
-            raise ServerError(
-                f"{self._namespace}: document {shown_id(run, span)} was deleted to be replaced, "
-                f"and the server takes neither the new nor the old one: {refused['errmsg']}"
-            )
-        return refused
-
-    def _delete(self, old: bytes) -> Document | None:
-        """Delete that document; returns why it could not be."""
-        statement = deletion(old, (0, len(old)), self._shard_key)
-        try:
-            reply = self._writer.send("delete", statement)
-        except OperationFailure as error:
-            if passes(error):
-                raise
-            return dict(error.details or {})
-        (refused,) = reply.get("writeErrors") or (None,)
-        return refused
-
-    def _put(self, run: bytes, span: Span) -> Document | None:
-        """Write a document under an `_id` that is not there; returns why it could not be."""
-        reply = self._writer.send(*self._as_new(run, span))
-        (refused,) = reply.get("writeErrors") or (None,)
-        if refused is not None and self._is_held(run, span):
-            return None  # an attempt before that seemed to fail
-        return refused
-
-    def _as_new(self, run: bytes, span: Span) -> tuple[Verb, bytes]:
-        """Return the command that writes a document which is not there, and what it takes."""
-        if not self._is_changed_by_insert(run, span):
-            return "insert", run[span[0] : span[1]]
-        (batch,) = upserts(run, [span], self._shard_key)
-        return "update", batch.statements[0]
-
-    def _is_held(self, run: bytes, span: Span) -> bool:
-        return run[span[0] : span[1]] in self._writer.read_held(run, [span])
-
-    def _is_changed_by_insert(self, run: bytes, span: Span) -> bool:
-        return not self._keeps_empty and timestamps.has_empty(run, span)
 
     def _account(self, answered: int, sent: int) -> None:
         if answered != sent:

@@ -13,17 +13,20 @@ from typing import Literal
 from bson.raw_bson import RawBSONDocument
 from pymongo import WriteConcern
 from pymongo.client_session import ClientSession
-from pymongo.errors import AutoReconnect
+from pymongo.errors import AutoReconnect, OperationFailure
 
 from fastdump.codec.bson import Span
 from fastdump.errors import ServerError
-from fastdump.model import Connection, LoadOptions, Namespace
+from fastdump.model import BUCKETS, Connection, LoadOptions, Namespace
 from fastdump.mongo import timestamps
 from fastdump.mongo.client import Client, Document, open_database, write_concern
 from fastdump.mongo.held import read_held
-from fastdump.mongo.retry import WILL_PASS, retrying
+from fastdump.mongo.retry import WILL_PASS, passes, retrying
 
-__all__ = ["Verb", "Writer"]
+__all__ = ["DUPLICATE_KEY", "Verb", "Writer"]
+
+DUPLICATE_KEY = 11000
+"""The server's answer to an insert under an `_id` that is there, or another unique value."""
 
 Verb = Literal["insert", "update", "delete"]
 """A write command."""
@@ -65,7 +68,7 @@ class Writer:
     ) -> None:
         self._connection = connection
         self._database = open_database(client, namespace.database)
-        self._namespace = namespace
+        self.namespace = namespace
         self._concern = write_concern(client, how.write_concern)
         self._of_documents: Document = {
             **({"bypassDocumentValidation": True} if how.bypass_validation else {}),
@@ -92,7 +95,7 @@ class Writer:
                 _check_passing(reply)
         if concern := reply.get("writeConcernError"):
             raise ServerError(
-                f"{self._namespace}: the server could not confirm a write: {concern['errmsg']}"
+                f"{self.namespace}: the server could not confirm a write: {concern['errmsg']}"
             )
         return reply
 
@@ -125,12 +128,28 @@ class Writer:
             PyMongoError: as the driver does.
         """
         again = retrying(self._connection, self._interrupted)
-        return again(read_held, self._database, self._namespace.collection, run, found)
+        return again(read_held, self._database, self.namespace.collection, run, found)
+
+    def allow_mixed_schema(self) -> bool:
+        """Have a time series take buckets of mixed schema; returns whether the server lets us.
+
+        Raises:
+            PyMongoError: the server does not answer.
+        """
+        series = self.namespace.collection.removeprefix(BUCKETS)
+        command = {"collMod": series, "timeseriesBucketsMayHaveMixedSchemaData": True}
+        try:
+            retrying(self._connection, self._interrupted)(self._database.command, command)
+        except OperationFailure as error:
+            if passes(error):
+                raise
+            return False
+        return True
 
     def _command(self, verb: Verb, run: bytes) -> Document:
         taken = {} if verb == "delete" else self._of_documents
         return {
-            verb: self._namespace.collection,
+            verb: self.namespace.collection,
             _FIELDS[verb]: [_Run(run)],
             "ordered": False,
             **taken,
