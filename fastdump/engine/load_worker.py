@@ -22,6 +22,7 @@ from fastdump.mongo.authorization import Authorization
 from fastdump.mongo.client import translated
 from fastdump.mongo.load import Loader
 from fastdump.mongo.retry import retrying
+from fastdump.mongo.shard_key import shard_key
 
 __all__ = ["IndexJob", "LoadWorker", "Operations", "Piece", "Target"]
 
@@ -131,6 +132,7 @@ class LoadWorker(ServerWorker, Generic[P]):
 
     def loaders(self, namespace: Namespace, count: int) -> list[Loader]:
         """Loaders for a collection, one for each thread that sends."""
+        key = self._shard_key(namespace)
         return [
             Loader(
                 self.client,
@@ -138,9 +140,14 @@ class LoadWorker(ServerWorker, Generic[P]):
                 namespace,
                 self._how,
                 keeps_empty=self._keeps_empty,
+                shard_key=key,
             )
             for _sender in range(count)
         ]
+
+    def _shard_key(self, namespace: Namespace) -> tuple[bytes, ...]:
+        with translated(self.connection):
+            return retrying(self.connection)(shard_key, self.client, namespace)
 
     @cached_property
     def _keeps_empty(self) -> bool:

@@ -1,9 +1,8 @@
 """Writing documents: whole runs of raw BSON, unordered, and idempotent by `_id`.
 
-An insert of a run costs the client nothing per document: in an OP_MSG the documents of an
-`insert` are simply their bytes one after another, which is what a backup file contains. What
-collides is compared with what the target holds, and replaced where it differs. A loader that sees
-mostly collisions stops inserting and compares from the start; the outcome is the same.
+An insert of a run costs the client nothing per document. What collides is compared with what the
+target holds, and replaced where it differs. A loader that sees mostly collisions stops inserting
+and compares from the start; the outcome is the same.
 
 Reading costs the server a fifth of what replacing does, also by itself, so a restore over a target
 that is nearly right is nearly all reading.
@@ -13,58 +12,53 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import bson
 from bson import json_util
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
-from bson.raw_bson import RawBSONDocument
-from pymongo.errors import AutoReconnect
 
 from fastdump.codec.bson import Batch, Span, document, id_element, spans, split
 from fastdump.errors import IncompleteError, ServerError
 from fastdump.model import Connection, Loaded, LoadOptions, Namespace, Rejection
 from fastdump.mongo import timestamps
-from fastdump.mongo.client import Client, Document, open_database, write_concern
-from fastdump.mongo.held import ID_VALUE, identity, read_held
-from fastdump.mongo.retry import WILL_PASS, retrying
+from fastdump.mongo.client import Client, Document
+from fastdump.mongo.exchange import Exchange
+from fastdump.mongo.held import identity
+from fastdump.mongo.upserts import (
+    MAX_RUN_BYTES,
+    MAX_RUN_DOCUMENTS,
+    has_dollar,
+    is_replaceable,
+    key_of,
+    upserts,
+)
+from fastdump.mongo.writes import DUPLICATE_KEY, Writer
 
 __all__ = ["MAX_NAMED", "MAX_RUN_DOCUMENTS", "Loader", "shown_id", "summed"]
-
-MAX_RUN_BYTES = 8 * 1024 * 1024
-"""No command is larger, unless one document alone is: PyMongo's limit for a command is 16 MiB."""
-
-MAX_RUN_DOCUMENTS = 100_000
-"""The server's maxWriteBatchSize."""
 
 MAX_NAMED = 10
 """How many rejected documents a report names."""
 
-_DUPLICATE_KEY = 11000
+_MIXED_SCHEMA = 408
 _KINDS = {
+    52: "a name that begins with a dollar, which this server does not store",
+    61: "a shard key that nobody knows here: the user needs the right to read config.collections",
     121: "the collection's validator",
-    _DUPLICATE_KEY: "a unique index on another field",
+    DUPLICATE_KEY: "a unique index on another field",
+    _MIXED_SCHEMA: "values of different types in one bucket, which takes the right to run collMod",
     10334: "a document that is too large",
     17280: "a value that is too large for an index",
     17419: "a document that is too large",
 }
 """What errors of the server's mean for a document; source: its error_codes.yml."""
 
+_NOT_BY_UPDATE = frozenset({52, 55})
+"""DollarPrefixedFieldName and InvalidDBRef: below the top level, MongoDB 4.4 takes such names when
+a document is inserted, but in no update."""
+
 _STRICT: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
-
-
-class _Run(RawBSONDocument):
-    """A run of documents that PyMongo sends as if it were one: its `raw` goes out as it stands."""
-
-    def __init__(self, documents: bytes) -> None:
-        # Not the base class's: that demands a single document.
-        self._documents = documents
-
-    @property
-    def raw(self) -> bytes:
-        return self._documents
 
 
 class Loader:
@@ -76,6 +70,7 @@ class Loader:
         namespace: the collection.
         how: what the user wants.
         keeps_empty: whether the server can be told to leave timestamps of zero alone.
+        shard_key: the paths of a sharded collection's shard key, without that of `_id`.
     """
 
     def __init__(
@@ -86,28 +81,29 @@ class Loader:
         how: LoadOptions,
         *,
         keeps_empty: bool,
+        shard_key: Sequence[bytes] = (),
     ) -> None:
-        self._connection = connection
-        self._database = open_database(client, namespace.database)
         self._namespace = namespace
         self._how = how
         self._keeps_empty = keeps_empty
-        self._options: Document = {
-            "ordered": False,
-            "writeConcern": write_concern(client, how.write_concern),
-            **({"bypassDocumentValidation": True} if how.bypass_validation else {}),
-            **({timestamps.KEEP: True} if keeps_empty else {}),
-        }
+        self._shard_key = shard_key
+        self._writer = Writer(client, connection, namespace, how, keeps_empty=keeps_empty)
+        self._exchanger = Exchange(self._writer, shard_key, keeps_empty=keeps_empty)
         self._comparing = False
+        self._allows_mixed = False
         self.documents = 0
         self.raw_bytes = 0
         self.inserted = 0
         self.replaced = 0
         self.unchanged = 0
         self.rejected = 0
-        self.interruptions = 0
         self.rejections: list[Rejection] = []
         self.reasons = Counter[str]()
+
+    @property
+    def interruptions(self) -> int:
+        """How often the server went away meanwhile."""
+        return self._writer.interruptions
 
     def load(self, batch: Batch) -> None:
         """Make the collection hold exactly each document of the batch.
@@ -170,11 +166,23 @@ class Loader:
             known = None
             if not count:
                 return
-        if self._comparing:
+        if self._shard_key:
+            self._load_sharded(run, count, known or spans(run))
+        elif self._comparing:
             # Mostly new documents are better inserted.
             self._comparing = self._reconcile(run, known or spans(run)) > count // 2
         else:
             self._comparing = self._insert(run, count, known) > count // 2
+
+    def _load_sharded(self, run: bytes, count: int, found: list[Span]) -> None:
+        """Load documents of which another shard may hold others under the same `_id`s.
+
+        An insert collides only with what is on the shard that it goes to.
+        """
+        if held := self._writer.read_held(run, found):
+            self._reconcile(run, found, held)
+        else:
+            self._insert(run, count, found)
 
     def _without_empty(self, run: bytes, found: list[Span], places: list[int]) -> Batch:
         """Load what has a timestamp of zero, which an insert would replace; returns the others."""
@@ -190,68 +198,112 @@ class Loader:
 
     def _insert(self, run: bytes, count: int, known: list[Span] | None) -> int:
         """Insert documents and reconcile those that collide; returns how many did."""
-        reply = self._command("insert", "documents", run)
+        reply = self._writer.send("insert", run)
         errors = reply.get("writeErrors", [])
         self._account(reply["n"] + len(errors), count)
         self.inserted += reply["n"]
         if not errors:
             return 0
         found = known or spans(run)
-        collided = [found[error["index"]] for error in errors if error["code"] == _DUPLICATE_KEY]
+        again = self._allowed_now(found, errors)
+        collided = []
         for error in errors:
-            if error["code"] != _DUPLICATE_KEY:
-                self._reject(run, found[error["index"]], error)
+            span = found[error["index"]]
+            if error["code"] == DUPLICATE_KEY:
+                collided.append(span)
+            elif span not in again:
+                self._reject(run, span, error)
         if collided:
             self._reconcile(run, collided)
+        if again:
+            self._insert(b"".join(run[start:end] for start, end in again), len(again), None)
         return len(collided)
 
-    def _reconcile(self, run: bytes, found: Sequence[Span]) -> int:
+    def _allowed_now(self, found: Sequence[Span], errors: Sequence[Document]) -> set[Span]:
+        """Return which documents were refused but are not any more.
+
+        Those are buckets of measurements whose types differ, which newer servers take only when the
+        time series is said to have such.
+        """
+        mixed = {found[error["index"]] for error in errors if error["code"] == _MIXED_SCHEMA}
+        if not mixed or self._allows_mixed:
+            return set()
+        self._allows_mixed = self._writer.allow_mixed_schema()
+        return mixed if self._allows_mixed else set()
+
+    def _reconcile(self, run: bytes, found: Sequence[Span], held: set[bytes] | None = None) -> int:
         """Make the target hold those documents, writing only what it does not hold yet.
+
+        Args:
+            run: documents.
+            found: which of them.
+            held: what the target holds under their `_id`s, where that was read already.
 
         Returns:
             How many documents the target held under the same `_id`s.
         """
-        held = self._held(run, found)
+        if held is None:
+            held = self._writer.read_held(run, found)
         wanted = [span for span in found if run[span[0] : span[1]] not in held]
         self.unchanged += len(found) - len(wanted)
-        if wanted:
-            self._upsert(run, wanted)
+        moved = self._moved(run, wanted, held)
+        updated = []
+        for span in wanted:
+            if span in moved:
+                old = moved[span]
+                self._count(run, span, old, self._exchanger.move(run, span, old))
+            elif is_replaceable(run, span):
+                updated.append(span)
+            else:
+                self._exchange(run, span)
+        self._upsert(run, updated)
         return len(held)
 
-    def _held(self, run: bytes, found: Sequence[Span]) -> set[bytes]:
-        """The documents that the target has under the same `_id`s, whole."""
-        again = retrying(self._connection, self._interrupted)
-        return again(read_held, self._database, self._namespace.collection, run, found)
+    def _moved(self, run: bytes, found: Sequence[Span], held: set[bytes]) -> dict[Span, bytes]:
+        """Return what the target holds under the same `_id` and another shard key."""
+        if not self._shard_key:
+            return {}
+        there = {identity(one, (0, len(one))): one for one in held}
+        moved = {}
+        for span in found:
+            old = there.get(identity(run, span))
+            if old is not None and key_of(old, (0, len(old)), self._shard_key) != key_of(
+                run, span, self._shard_key
+            ):
+                moved[span] = old
+        return moved
 
     def _upsert(self, run: bytes, found: Sequence[Span]) -> None:
-        for batch in _statements(run, found):
-            reply = self._command("update", "updates", b"".join(batch.statements))
+        for batch in upserts(run, found, self._shard_key):
+            reply = self._writer.send("update", b"".join(batch.statements))
             errors = reply.get("writeErrors", [])
             self._account(reply["n"] + len(errors), len(batch.statements))
             inserted = len(reply.get("upserted", ()))
             self.inserted += inserted
             self.replaced += reply["nModified"]
             self.unchanged += reply["n"] - inserted - reply["nModified"]
+            again = self._allowed_now(batch.spans, errors)
             for error in errors:
-                self._reject(run, batch.spans[error["index"]], error)
+                span = batch.spans[error["index"]]
+                if span in again:
+                    continue
+                if error["code"] in _NOT_BY_UPDATE and not has_dollar(run, span):
+                    self._exchange(run, span)
+                else:
+                    self._reject(run, span, error)
+            self._upsert(run, list(again))
 
-    def _command(self, verb: str, field_name: str, run: bytes) -> Document:
-        command = {verb: self._namespace.collection, field_name: [_Run(run)], **self._options}
-        # To send it again is harmless: what is there already is compared.
-        for attempt in retrying(self._connection, self._interrupted):
-            with attempt:
-                reply = self._database.command(command)
-                concern = reply.get("writeConcernError")
-                if concern and concern.get("code") in WILL_PASS:
-                    raise AutoReconnect(concern["errmsg"])
-        if concern:
-            raise ServerError(
-                f"{self._namespace}: the server could not confirm a write: {concern['errmsg']}"
-            )
-        return reply
+    def _exchange(self, run: bytes, span: Span) -> None:
+        old, refused = self._exchanger.exchange(run, span)
+        self._count(run, span, old, refused)
 
-    def _interrupted(self, _error: Exception) -> None:
-        self.interruptions += 1
+    def _count(self, run: bytes, span: Span, old: bytes | None, refused: Document | None) -> None:
+        if refused is not None:
+            self._reject(run, span, refused)
+        elif old is None:
+            self.inserted += 1
+        else:
+            self.replaced += 1
 
     def _account(self, answered: int, sent: int) -> None:
         if answered != sent:
@@ -263,54 +315,6 @@ class Loader:
         reason = error.get("errmsg", "no reason")
         kind = _KINDS.get(error.get("code", 0), f"error {error.get('code')} of the server")
         self.reject(shown_id(run, span), reason, kind)
-
-
-@dataclass
-class _Upserts:
-    statements: list[bytes] = field(default_factory=list)
-    spans: list[Span] = field(default_factory=list)
-    size: int = 0
-
-
-def _statements(run: bytes, found: Sequence[Span]) -> Iterator[_Upserts]:
-    """Update statements for those documents, in batches that fit a command.
-
-    Each is `{q: {_id: {$eq: …}}, u: document, upsert: true}`, composed from the document's own
-    bytes. `$eq`, because an `_id` that is a document with names like `$ref` is no query. A document
-    with a timestamp of zero is a literal of a pipeline, where the server leaves it as it is.
-    """
-    batch = _Upserts()
-    for span in found:
-        statement = _statement(run, span)
-        if batch.statements and (
-            batch.size + len(statement) > MAX_RUN_BYTES
-            or len(batch.statements) >= MAX_RUN_DOCUMENTS
-        ):
-            yield batch
-            batch = _Upserts()
-        batch.statements.append(statement)
-        batch.spans.append(span)
-        batch.size += len(statement)
-    if batch.statements:
-        yield batch
-
-
-def _statement(run: bytes, span: Span) -> bytes:
-    own = identity(run, span)
-    equal = document(own[:1] + b"$eq\0" + own[ID_VALUE:])
-    return document(
-        b"\x03q\0" + document(b"\x03_id\0" + equal),
-        _replacement(run, span),
-        b"\x08upsert\0\x01",
-    )
-
-
-def _replacement(run: bytes, span: Span) -> bytes:
-    whole = run[span[0] : span[1]]
-    if not timestamps.has_empty(run, span):
-        return b"\x03u\0" + whole
-    stage = document(b"\x03$replaceWith\0" + document(b"\x03$literal\0" + whole))
-    return b"\x04u\0" + document(b"\x030\0" + stage)
 
 
 def shown_id(run: bytes, span: Span) -> str:

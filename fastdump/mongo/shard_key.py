@@ -1,0 +1,58 @@
+"""The shard key of a collection, which mongos wants to see in statements that may insert."""
+
+from __future__ import annotations
+
+from pymongo.errors import OperationFailure
+
+from fastdump.model import Namespace
+from fastdump.mongo.client import Client, open_database
+from fastdump.mongo.retry import passes
+
+__all__ = ["shard_key"]
+
+
+def shard_key(client: Client, namespace: Namespace) -> tuple[bytes, ...]:
+    """Return the paths of a collection's shard key, but for that of `_id`; none without sharding.
+
+    Reading `config` takes the role clusterMonitor or backup. Without it, the paths of all indexes
+    are returned: the shard key is among them, since an index supports it, and the others do no
+    harm in a query for a document that has those values.
+
+    Raises:
+        PyMongoError: the server does not answer.
+    """
+    if not client.is_mongos:
+        return ()
+    try:
+        paths = _from_config(client, namespace)
+    except OperationFailure as error:
+        if passes(error):
+            raise
+        paths = _from_indexes(client, namespace)
+    return tuple(path.encode() for path in dict.fromkeys(paths) if path.split(".")[0] != "_id")
+
+
+def _from_config(client: Client, namespace: Namespace) -> list[str]:
+    reply = client["config"].command(
+        {
+            "find": "collections",
+            "filter": {"_id": str(namespace), "dropped": {"$ne": True}},
+            "limit": 1,
+            "singleBatch": True,
+        }
+    )
+    return [path for found in reply["cursor"]["firstBatch"] for path in found["key"]]
+
+
+def _from_indexes(client: Client, namespace: Namespace) -> list[str]:
+    try:
+        found = open_database(client, namespace.database).command(
+            {"listIndexes": namespace.collection, "cursor": {}}
+        )
+    except OperationFailure as error:
+        if passes(error):
+            raise
+        return []  # without that right too, or there is no such collection
+    keys = [index["key"] for index in found["cursor"]["firstBatch"]]
+    # Of text and wildcard indexes, which support no shard key, the paths are none.
+    return [path for key in keys for path in key if not ("$" in path or path[:4] == "_fts")]

@@ -1,0 +1,170 @@
+"""Write commands for one collection, whose documents or statements are runs of raw BSON.
+
+In an OP_MSG the documents of an `insert` are simply their bytes one after another, which is what a
+backup file contains; so are the statements of `update` and `delete`. Each command is sent again
+when the server goes away: what a restore writes can be written twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from bson.raw_bson import RawBSONDocument
+from pymongo import WriteConcern
+from pymongo.client_session import ClientSession
+from pymongo.errors import AutoReconnect, OperationFailure
+
+from fastdump.codec.bson import Span
+from fastdump.errors import ServerError
+from fastdump.model import BUCKETS, Connection, LoadOptions, Namespace
+from fastdump.mongo import timestamps
+from fastdump.mongo.client import Client, Document, open_database, write_concern
+from fastdump.mongo.held import read_held
+from fastdump.mongo.retry import WILL_PASS, passes, retrying
+
+__all__ = ["DUPLICATE_KEY", "Verb", "Writer"]
+
+DUPLICATE_KEY = 11000
+"""The server's answer to an insert under an `_id` that is there, or another unique value."""
+
+Verb = Literal["insert", "update", "delete"]
+"""A write command."""
+
+_FIELDS: dict[Verb, str] = {"insert": "documents", "update": "updates", "delete": "deletes"}
+
+
+class _Run(RawBSONDocument):
+    """A run of documents that PyMongo sends as if it were one: its `raw` goes out as it stands."""
+
+    def __init__(self, documents: bytes) -> None:
+        # Not the base class's: that demands a single document.
+        self._documents = documents
+
+    @property
+    def raw(self) -> bytes:
+        return self._documents
+
+
+class Writer:
+    """Sends write commands for one collection; for one thread.
+
+    Args:
+        client: the server.
+        connection: how it is reached, and for how long to try again.
+        namespace: the collection.
+        how: what the user wants.
+        keeps_empty: whether the server can be told to leave timestamps of zero alone.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        connection: Connection,
+        namespace: Namespace,
+        how: LoadOptions,
+        *,
+        keeps_empty: bool,
+    ) -> None:
+        self._connection = connection
+        self._database = open_database(client, namespace.database)
+        self.namespace = namespace
+        self._concern = write_concern(client, how.write_concern)
+        self._of_documents: Document = {
+            **({"bypassDocumentValidation": True} if how.bypass_validation else {}),
+            **({timestamps.KEEP: True} if keeps_empty else {}),
+        }
+        self.interruptions = 0
+        """How often the server went away, and a command was sent again."""
+
+    def send(self, verb: Verb, run: bytes) -> Document:
+        """Send a command, unordered, and return the server's reply.
+
+        Args:
+            verb: the command.
+            run: documents, or statements.
+
+        Raises:
+            PyMongoError: as the driver does.
+            ServerError: the server could not confirm the write.
+        """
+        command = {**self._command(verb, run), "writeConcern": self._concern}
+        for attempt in retrying(self._connection, self._interrupted):
+            with attempt:
+                reply = self._database.command(command)
+                _check_passing(reply)
+        if concern := reply.get("writeConcernError"):
+            raise ServerError(
+                f"{self.namespace}: the server could not confirm a write: {concern['errmsg']}"
+            )
+        return reply
+
+    def move(self, deletion: bytes, verb: Verb, run: bytes) -> Document | None:
+        """Delete a document and write another, both or neither; returns why that cannot be.
+
+        Raises:
+            PyMongoError: as the driver does.
+        """
+        commands = [self._command("delete", deletion), self._command(verb, run)]
+
+        def both(session: ClientSession) -> Document | None:
+            for command in commands:
+                reply = self._database.command(command, session=session)
+                if errors := reply.get("writeErrors"):
+                    session.abort_transaction()
+                    return dict(errors[0])
+            return None
+
+        def attempt() -> Document | None:
+            with self._database.client.start_session() as session:
+                return session.with_transaction(both, write_concern=WriteConcern(**self._concern))
+
+        return retrying(self._connection, self._interrupted)(attempt)
+
+    def read_held(self, run: bytes, found: Sequence[Span]) -> set[bytes]:
+        """Return the documents that the target has under the same `_id`s, whole.
+
+        Raises:
+            PyMongoError: as the driver does.
+        """
+        again = retrying(self._connection, self._interrupted)
+        return again(read_held, self._database, self.namespace.collection, run, found)
+
+    def allow_mixed_schema(self) -> bool:
+        """Have a time series take buckets of mixed schema; returns whether the server lets us.
+
+        Raises:
+            PyMongoError: the server does not answer.
+        """
+        series = self.namespace.collection.removeprefix(BUCKETS)
+        command = {"collMod": series, "timeseriesBucketsMayHaveMixedSchemaData": True}
+        try:
+            retrying(self._connection, self._interrupted)(self._database.command, command)
+        except OperationFailure as error:
+            if passes(error):
+                raise
+            return False
+        return True
+
+    def _command(self, verb: Verb, run: bytes) -> Document:
+        taken = {} if verb == "delete" else self._of_documents
+        return {
+            verb: self.namespace.collection,
+            _FIELDS[verb]: [_Run(run)],
+            "ordered": False,
+            **taken,
+        }
+
+    def _interrupted(self, _error: Exception) -> None:
+        self.interruptions += 1
+
+
+def _check_passing(reply: Document) -> None:
+    """See that nothing in a reply says that the same command may do better later.
+
+    Raises:
+        AutoReconnect: something does.
+    """
+    for error in (reply.get("writeConcernError"), *reply.get("writeErrors", ())):
+        if error and error.get("code") in WILL_PASS:
+            raise AutoReconnect(error["errmsg"])

@@ -1,0 +1,172 @@
+"""Servers that cannot be installed, acted out by a proxy in front of one that can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import bson
+from bson.raw_bson import RawBSONDocument
+from pymongo import MongoClient
+
+from tests.conftest import Server
+from tests.proxy import Document, Forward, WireProxy, refusal, without
+
+OF_A_SET = ("setName", "setVersion", "hosts", "primary", "me", "electionId", "isreplicaset")
+
+
+def do_the_rest(
+    command: Document, field_name: str, forward: Forward, refused: Mapping[int, Document]
+) -> Document:
+    """Have the server do what is left of a write without what is refused, by place."""
+    parts = command[field_name]
+    left = [place for place in range(len(parts)) if place not in refused]
+    reply: Document = {"n": 0, "nModified": 0, "ok": 1.0}
+    if left:
+        reply = forward({**command, field_name: [parts[place] for place in left]})
+    moved: Document = {
+        field: [{**one, "index": left[one["index"]]} for one in reply[field]]
+        for field in ("upserted", "writeErrors")
+        if field in reply
+    }
+    errors = [{"index": place, **error} for place, error in refused.items()]
+    errors += moved.get("writeErrors", [])
+    return {**reply, **moved, **({"writeErrors": errors} if errors else {})}
+
+
+def refuse_dollars_in_updates(proxy: WireProxy) -> None:
+    """Act out MongoDB 4.4, which takes names with a dollar below the top level in inserts only."""
+
+    def update(command: Document, forward: Forward) -> Document:
+        error = {"code": 52, "errmsg": "The dollar ($) prefixed field is not valid for storage."}
+        refused = {
+            place: error
+            for place, statement in enumerate(command["updates"])
+            if any(name.startswith("$") for name in _names_below(written(statement)))
+        }
+        return do_the_rest(command, "updates", forward, refused)
+
+    proxy.around("update", update)
+
+
+def written(statement: Mapping[str, Any]) -> Document:
+    """Return the document that an update statement writes."""
+    new = bson.decode(RawBSONDocument(bson.encode({"u": statement["u"]})).raw)["u"]
+    found: Document = new if isinstance(new, dict) else new[0]["$replaceWith"]["$literal"]
+    return found
+
+
+def _names_below(value: object) -> Iterator[str]:
+    for one in value.values() if isinstance(value, dict) else ():
+        for inner in one if isinstance(one, list) else [one]:
+            if isinstance(inner, dict):
+                yield from inner
+                yield from _names_below(inner)
+
+
+def refuse_mixed_buckets(proxy: WireProxy) -> None:
+    """Act out newer MongoDB, as 6.0.27, which wants to be told before it takes mixed schema."""
+    allowed = set[str]()
+    error = {"code": 408, "errmsg": "Cannot write time-series bucket containing mixed schema data"}
+
+    def is_refused(collection: str, bucket: Document) -> bool:
+        ends = [bucket.get("control", {}).get(end, {}) for end in ("min", "max")]
+        mixed = any(type(ends[0][name]) is not type(ends[1][name]) for name in ends[0])
+        return mixed and collection.removeprefix("system.buckets.") not in allowed
+
+    def modify(command: Document, forward: Forward) -> Document:
+        assert command["timeseriesBucketsMayHaveMixedSchemaData"] is True
+        allowed.add(command["collMod"])
+        forward(command)  # in vain, where the server is an older one
+        return {"ok": 1.0}
+
+    def insert(command: Document, forward: Forward) -> Document:
+        documents = command["documents"]
+        refused = {
+            place: error
+            for place, one in enumerate(documents)
+            if is_refused(command["insert"], bson.decode(one.raw))
+        }
+        return do_the_rest(command, "documents", forward, refused)
+
+    def update(command: Document, forward: Forward) -> Document:
+        refused = {
+            place: error
+            for place, one in enumerate(command["updates"])
+            if is_refused(command["update"], written(one))
+        }
+        return do_the_rest(command, "updates", forward, refused)
+
+    proxy.around("collMod", modify)
+    proxy.around("insert", insert)
+    proxy.around("update", update)
+
+
+class Mongos:
+    """Acts out a mongos whose collection `c` is sharded, each document on a shard of its own key.
+
+    Args:
+        proxy: stands before the only shard.
+        server: the same shard.
+        database: whose collection it is.
+        key: the shard key.
+        tells: whether `config` may be read.
+    """
+
+    def __init__(
+        self, proxy: WireProxy, server: Server, database: str, key: str, *, tells: bool = True
+    ) -> None:
+        self._shard: MongoClient[Document] = MongoClient(server.uri)
+        self._namespace = f"{database}.c"
+        self._key = key
+        self._tells = tells
+        self.doubled: list[object] = []
+        """The `_id`s of documents that an insert would have made twice, on two shards."""
+        proxy.around("hello", self._hello)
+        proxy.around("find", self._find)
+        proxy.around("insert", self._insert)
+        proxy.around("update", self._update)
+
+    @staticmethod
+    def _hello(command: Document, forward: Forward) -> Document:
+        return {**without(forward(command), *OF_A_SET), "msg": "isdbgrid"}
+
+    def _find(self, command: Document, forward: Forward) -> Document:
+        if command["$db"] != "config":
+            return forward(command)
+        if not self._tells:
+            return refusal(13, "not authorized on config to execute command")
+        found = [{"_id": self._namespace, "key": {self._key: 1}}]
+        wanted = [one for one in found if one["_id"] == command["filter"]["_id"]]
+        cursor = {"id": 0, "ns": "config.collections", "firstBatch": wanted}
+        return {"cursor": cursor, "ok": 1.0}
+
+    def _insert(self, command: Document, forward: Forward) -> Document:
+        # In a transaction the other one is deleted first.
+        for one in command["documents"] if "txnNumber" not in command else ():
+            new = bson.decode(one.raw)
+            old = self._held(new["_id"])
+            if old is not None and self._value(old) != self._value(new):
+                self.doubled.append(new["_id"])
+        return forward(command)
+
+    def _update(self, command: Document, forward: Forward) -> Document:
+        refused: dict[int, Document] = {}
+        for place, one in enumerate(command["updates"]):
+            query = bson.decode(one["q"].raw)
+            old = self._held(query["_id"]["$eq"])
+            if self._key not in query:
+                refused[place] = {"code": 61, "errmsg": "could not extract exact shard key"}
+            elif old is not None and self._value(old) != self._value(written(one)):
+                refused[place] = {"code": 20, "errmsg": "Must run update to shard key field in a"}
+        return do_the_rest(command, "updates", forward, refused)
+
+    def _held(self, identity: object) -> Document | None:
+        database, collection = self._namespace.split(".", 1)
+        return self._shard[database][collection].find_one({"_id": {"$eq": identity}})
+
+    def _value(self, document: Document) -> object:
+        value: object = document
+        for name in self._key.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        return value
