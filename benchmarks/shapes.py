@@ -14,6 +14,7 @@ from typing import Any
 import bson
 from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 
+from benchmarks.features import features_of
 from fastdump.codec.bson import Batch
 from fastdump.model import Connection, LoadOptions, Namespace
 from fastdump.mongo.client import connect, open_database
@@ -80,9 +81,13 @@ def mixed_ids(rng: random.Random, count: int) -> list[Any]:
 
 
 def hurtful(connection: Connection, database: str, *, seed: int = 1) -> None:
-    """Fill a database with everything that has cost somebody a backup; about 120 MB."""
+    """Fill a database with everything that has cost somebody a backup; about 120 MB.
+
+    What the server is too old for is left out.
+    """
     rng = random.Random(seed)
     with connect(connection) as client:
+        known = features_of(client)
         command = open_database(client, database).command
         command({"create": "empty"})
         command({"create": "capped", "capped": True, "size": 100_000, "max": 500})
@@ -90,29 +95,32 @@ def hurtful(connection: Connection, database: str, *, seed: int = 1) -> None:
         command(
             {"create": "validated", "validator": {"n": {"$gte": 0}}, "validationAction": "warn"}
         )
-        command({"create": "clustered", "clusteredIndex": {"key": {"_id": 1}, "unique": True}})
-        command({"create": "series", "timeseries": {"timeField": "t", "metaField": "m"}})
+        if "clustered collections" in known:
+            command({"create": "clustered", "clusteredIndex": {"key": {"_id": 1}, "unique": True}})
+        if "time series" in known:
+            command({"create": "series", "timeseries": {"timeField": "t", "metaField": "m"}})
         command({"create": "view", "viewOn": "mixed", "pipeline": [{"$match": {"n": {"$gt": 3}}}]})
         command({"create": "indexed"})
         command({"createIndexes": "indexed", "indexes": _indexes()})
         command({"createIndexes": "collation", "indexes": _collation_indexes()})
-    for name, documents in _collections(rng):
+    for name, documents in _collections(rng, known):
         insert(connection, database, name, documents)
     for name in HURTFUL_NAMES:
         insert(connection, database, name, [{"_id": 1, "name": name}])
-    with connect(connection) as client:
-        open_database(client, database).command(
-            {
-                "insert": "series",
-                "documents": [
-                    {"t": datetime.fromtimestamp(1_700_000_000 + n, UTC), "m": n % 7, "v": n}
-                    for n in range(5000)
-                ],
-            }
+    if "time series" in known:
+        measured = (
+            {"t": datetime.fromtimestamp(1_700_000_000 + n, UTC), "m": n % 7, "v": n}
+            for n in range(5000)
         )
+        with connect(connection) as client:
+            open_database(client, database).command(
+                {"insert": "series", "documents": list(measured)}
+            )
 
 
-def _collections(rng: random.Random) -> Iterator[tuple[str, Iterable[Document]]]:
+def _collections(
+    rng: random.Random, known: frozenset[str]
+) -> Iterator[tuple[str, Iterable[Document]]]:
     text = "".join(chr(33 + rng.randrange(90)) for _character in range(5000))
 
     def filled(ids: Iterable[Any]) -> Iterator[Document]:
@@ -130,9 +138,10 @@ def _collections(rng: random.Random) -> Iterator[tuple[str, Iterable[Document]]]
     yield "capped", ({"_id": -n, "n": n} for n in range(1000))
     yield "collation", ({"_id": f"Straße {n}", "n": n} for n in range(1000))
     yield "validated", ({"_id": n, "n": n - 5} for n in range(100))
-    yield "clustered", filled(range(3000))
+    if "clustered collections" in known:
+        yield "clustered", filled(range(3000))
     yield "indexed", map(_indexed, range(1000))
-    yield "odd fields", _odd_fields()
+    yield "odd fields", _odd_fields(known)
 
 
 def _indexed(n: int) -> Document:
@@ -147,11 +156,11 @@ def _indexed(n: int) -> Document:
     }
 
 
-def _odd_fields() -> list[Document]:
+def _odd_fields(known: frozenset[str]) -> list[Document]:
     return [
         {"_id": 1, "": "no name"},
         {"_id": 2, "a.b": 1, "c": {"$d": 2}},
-        {"_id": 3, "$set": {"x": 1}},
+        *([{"_id": 3, "$set": {"x": 1}}] if "fields named $" in known else []),
         {"_id": 4, "a": Regex("^x", "i"), "c": Code("f()", {"y": 1})},
         {"_id": 5, "when": datetime(1, 1, 1, tzinfo=UTC), "nan": float("nan"), "inf": float("inf")},
         {"_id": 6, "deep": _nested(90)},

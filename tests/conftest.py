@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,13 +13,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from benchmarks.features import SINCE, features
 from fastdump.config import described
-from fastdump.embedded import Mongod
+from fastdump.embedded import Mongod, find_mongod
 from fastdump.model import Connection
 from fastdump.mongo.client import Client, connect
 
@@ -29,6 +32,31 @@ settings.load_profile("busy")
 COMMAND_SECONDS = 60
 AT_ONCE = {"shutdownTimeoutMillisForSignaledShutdown": "100"}
 """Servers of a replica set end without waiting for others to take over."""
+
+
+@cache
+def version() -> tuple[int, ...]:
+    """Return the version of the mongod that the tests run on."""
+    asked = [str(find_mongod()), "--version"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout
+    found = re.search(r"v(\d+)\.(\d+)\.(\d+)", said)
+    assert found, said
+    return tuple(map(int, found.groups()))
+
+
+def knows(feature: str) -> bool:
+    """Return whether the mongod that the tests run on has a feature of `SINCE`."""
+    assert feature in SINCE
+    return feature in features(version())
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that says by its marker that it needs what this mongod has not."""
+    for marker in item.iter_markers("needs"):
+        for feature in marker.args:
+            if not knows(feature):
+                since, found = ".".join(map(str, SINCE[feature])), ".".join(map(str, version()))
+                pytest.skip(f"needs {feature}, which MongoDB has since {since}; this is {found}")
 
 
 class Mortal(Mongod):
@@ -119,7 +147,11 @@ def server() -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def replica_set() -> Iterator[Server]:
     with Mongod(replica_set=True) as mongod:
-        yield Server(mongod.uri)
+        found = Server(mongod.uri)
+        with found.client() as client:
+            # As MongoDB does by itself since 5.0: an oplog is read up to what a majority has.
+            client.admin.command({"setDefaultRWConcern": 1, "defaultWriteConcern": {"w": "majority"}})
+        yield found
 
 
 @pytest.fixture(scope="module", params=["server", "replica_set"])

@@ -23,7 +23,7 @@ from fastdump.mongo.snapshot import WINDOW
 from tests import bank
 from tests.conftest import COMMAND_SECONDS, Run, Server, command, environment, replica_set_of
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.needs("snapshots")]
 
 DOCUMENTS = 3000
 """Of a kilobyte each."""

@@ -86,6 +86,7 @@ def test_none_is_not_of_one_moment(replica_set: Server, server: Server, tmp_path
     raise AssertionError("no backup was inconsistent: this bank proves nothing")
 
 
+@pytest.mark.needs("snapshots")
 def test_snapshots_balance(replica_set: Server, server: Server, tmp_path: Path) -> None:
     reading = ReadOptions(consistency="snapshot", max_rate=10)
     noted = set()
@@ -112,7 +113,9 @@ def test_locked_it_balances(replica_set: Server, server: Server, tmp_path: Path)
             assert restored(server, tmp_path) == []
 
 
-@pytest.mark.parametrize("consistency", ["auto", "lock"])
+@pytest.mark.parametrize(
+    "consistency", [pytest.param("auto", marks=pytest.mark.needs("snapshots")), "lock"]
+)
 def test_copies_balance(replica_set: Server, server: Server, consistency: str) -> None:
     reading = ReadOptions(consistency=consistency, max_rate=10)
     with opened(replica_set) as name, comings_and_goings(replica_set, name):

@@ -136,6 +136,7 @@ def test_by_id_where_a_bound_is_next_to_the_ends(server: Server) -> None:
         check(server, database, cut(collection(database, 4), at))
 
 
+@pytest.mark.needs("clustered collections")
 def test_a_clustered_collection_is_cut_by_id(server: Server) -> None:
     database = server.new_database()
     with server.client() as client:

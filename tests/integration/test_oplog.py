@@ -28,7 +28,7 @@ from fastdump.errors import ServerError, UsageError
 from fastdump.model import ClusterTime
 from fastdump.mongo import catalog
 from fastdump.mongo import oplog as oplog_module
-from tests.conftest import COMMAND_SECONDS, Run, Server, environment
+from tests.conftest import COMMAND_SECONDS, Run, Server, environment, knows
 
 Work = Callable[[Database[dict[str, Any]]], object]
 
@@ -101,8 +101,9 @@ def definitions(found: Database[dict[str, Any]]) -> None:
     found["made"].create_index("x", unique=True, name="ux")
     found.create_collection("strict", validator={"x": {"$type": "int"}}, collation={"locale": "de"})
     found["strict"].insert_one({"x": 5})
-    found.create_collection("clustered", clusteredIndex={"key": {"_id": 1}, "unique": True})
-    found["clustered"].insert_one({"_id": 1})
+    if knows("clustered collections"):
+        found.create_collection("clustered", clusteredIndex={"key": {"_id": 1}, "unique": True})
+        found["clustered"].insert_one({"_id": 1})
     found["z"].create_index("x")
     found["z"].create_index("y", expireAfterSeconds=50)
     found["z"].drop_index("x_1")
@@ -113,9 +114,10 @@ def definitions(found: Database[dict[str, Any]]) -> None:
     found.command({"create": "view", "viewOn": "a", "pipeline": [{"$match": {"x": 1}}]})
     found.command({"create": "gone", "viewOn": "a", "pipeline": []})
     found["gone"].drop()
-    found.create_collection("series", timeseries={"timeField": "t", "metaField": "m"})
-    for n in range(5):
-        found["series"].insert_one({"t": datetime.datetime(2026, 1, 1), "m": n % 2, "v": n})
+    if knows("time series"):
+        found.create_collection("series", timeseries={"timeField": "t", "metaField": "m"})
+        for n in range(5):
+            found["series"].insert_one({"t": datetime.datetime(2026, 1, 1), "m": n % 2, "v": n})
 
 
 def made_anew(found: Database[dict[str, Any]]) -> None:

@@ -235,6 +235,7 @@ def test_a_preference_for_a_standalone_changes_nothing(
     assert report.documents == 300
 
 
+@pytest.mark.needs("time series")
 def test_a_filter_and_a_time_series(server: Server, tmp_path: Path) -> None:
     database = server.new_database()
     with server.client() as client:
