@@ -150,7 +150,9 @@ def replica_set() -> Iterator[Server]:
         found = Server(mongod.uri)
         with found.client() as client:
             # As MongoDB does by itself since 5.0: an oplog is read up to what a majority has.
-            client.admin.command({"setDefaultRWConcern": 1, "defaultWriteConcern": {"w": "majority"}})
+            client.admin.command(
+                {"setDefaultRWConcern": 1, "defaultWriteConcern": {"w": "majority"}}
+            )
         yield found
 
 
