@@ -47,13 +47,14 @@ def look_at(
     with connect(connection) as client:
         server_info(client, connection)
         with translated(connection):
-            present = schema.existing(client, {found.namespace.database for found in definitions})
+            databases = {found.namespace.database for found in definitions}
+            present = retrying(connection)(schema.existing, client, databases)
             for definition in definitions:
                 options = present.get(definition.namespace)
                 if options is None:
                     continue
                 if definition.kind is not CollectionKind.VIEW:
-                    count = schema.count(client, definition.data)
+                    count = retrying(connection)(schema.count, client, definition.data)
                     held += count
                     if count and definition.kind is CollectionKind.TIMESERIES and not how.drop:
                         raise UsageError(_mixed(definition))
