@@ -48,7 +48,8 @@ def look_at(
     with connect(connection) as client:
         server_info(client, connection)
         with translated(connection):
-            present = schema.existing(client, {found.namespace.database for found in definitions})
+            databases = {found.namespace.database for found in definitions}
+            present = retrying(connection)(schema.existing, client, databases)
             for definition in definitions:
                 found = present.get(definition.namespace)
                 if found is None:
@@ -58,7 +59,7 @@ def look_at(
                         notes.append(_in_the_way(definition, found))
                     continue
                 if definition.kind is not CollectionKind.VIEW:
-                    count = schema.count(client, definition.data)
+                    count = retrying(connection)(schema.count, client, definition.data)
                     held += count
                     if count and definition.kind is CollectionKind.TIMESERIES and not how.drop:
                         raise UsageError(_mixed(definition))

@@ -12,9 +12,11 @@ from fastdump.codec.bson import Batch
 from fastdump.engine import planner
 from fastdump.engine.pool import warm_up
 from fastdump.model import (
+    Bounds,
     Catalog,
     Chunk,
     ClusterTime,
+    Collection,
     Connection,
     Consistency,
     Namespace,
@@ -92,7 +94,11 @@ class Reading(AbstractContextManager["Reading"]):
                 warm_up()
             records = len(self.readers) == 1 and has_own_records(self.client)
             finder = BoundFinder(self.client, records=records)
-            chunks = planner.plan(catalog, self.workers, finder.find)
+
+            def find(collection: Collection, pieces: int) -> Bounds:
+                return retrying(self.readers[0])(finder.find, collection, pieces)
+
+            chunks = planner.plan(catalog, self.workers, find)
         return catalog, chunks
 
     def resumes(self, at: ClusterTime | None, catalog: Catalog) -> bool:

@@ -64,7 +64,7 @@ class BoundFinder:
         """Bounds that cut a collection into about so many pieces; none where nobody can tell.
 
         Raises:
-            PyMongoError: the server cannot be reached.
+            PyMongoError: the server cannot be reached, or cannot tell now.
         """
         database = open_database(self._client, collection.database)
         source = collection.data.collection
@@ -79,7 +79,9 @@ class BoundFinder:
     def _records(self, database: Database[Document], source: str, pieces: int) -> tuple[int, ...]:
         try:
             return _record_bounds(database, source, pieces)
-        except OperationFailure:
+        except OperationFailure as error:
+            if passes(error):
+                raise
             # mongos and other servers of the protocol know no record ids.
             self._knows_records = False
             return ()
@@ -95,7 +97,9 @@ class BoundFinder:
     def _ids(self, database: Database[Document], source: str, pieces: int) -> tuple[bytes, ...]:
         try:
             return _id_bounds(database, source, pieces)
-        except OperationFailure:
+        except OperationFailure as error:
+            if passes(error):
+                raise
             self._can_sample = False
             return ()
 

@@ -34,6 +34,7 @@ from fastdump.mongo.client import (
     server_info,
     translated,
 )
+from fastdump.mongo.retry import passes, retrying
 from fastdump.patterns import Patterns
 
 __all__ = [
@@ -81,10 +82,11 @@ def read_catalog(client: Client, connection: Connection, selection: Selection) -
         open_database(client, selection.database)  # a name that none can have needs no server
     server = server_info(client, connection)
     with translated(connection):
-        listed = _listed(client, selection)
+        listed = retrying(connection)(_listed, client, selection)
         if not listed:
             raise UsageError(_nothing(client, selection.database, connection))
-        found = _described(client, _wanted(listed, selection), selection, sizes=True)
+        wanted = _wanted(listed, selection)
+        found = retrying(connection)(_described, client, wanted, selection, sizes=True)
     return Catalog(selection.database, server, found)
 
 
@@ -303,7 +305,9 @@ def _uuid(value: object) -> str | None:
 def _sizes(database: Database[Document], name: str) -> tuple[int, int]:
     try:
         stats = database.command({"collStats": name})
-    except OperationFailure:
+    except OperationFailure as error:
+        if passes(error):
+            raise
         # Without the right, or on a server that lacks the command: the count alone is enough.
         return int(database.command({"count": name})["n"]), 0
     return int(stats.get("count", 0)), int(stats.get("size", 0))

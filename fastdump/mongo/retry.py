@@ -10,7 +10,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_e
 
 from fastdump.model import Connection
 
-__all__ = ["WILL_PASS", "passes", "retrying"]
+__all__ = ["PASSING_LABELS", "WILL_PASS", "passes", "retrying"]
 
 WILL_PASS = frozenset(
     {
@@ -19,32 +19,62 @@ WILL_PASS = frozenset(
         43,  # CursorNotFound
         89,  # NetworkTimeout
         91,  # ShutdownInProgress
+        112,  # WriteConflict
+        133,  # FailedToSatisfyReadPreference: mongos finds no primary
         134,  # ReadConcernMajorityNotAvailableYet
         136,  # CappedPositionLost
+        150,  # StaleEpoch
         175,  # QueryPlanKilled
         189,  # PrimarySteppedDown
         237,  # CursorKilled
+        249,  # StaleDbVersion
         262,  # ExceededTimeLimit
+        272,  # MigrationConflict
+        365,  # TemporarilyUnavailable: the cache is full
+        402,  # ResourceExhausted
+        407,  # PooledConnectionAcquisitionExceededTimeLimit
+        433,  # AdmissionQueueOverflow
+        449,  # RateLimitExceeded
+        450,  # PooledConnectionAcquisitionRejected
+        453,  # InterruptedDueToReshardingCriticalSection
+        462,  # IngressRequestRateLimitExceeded
+        463,  # of servers under load, as 462
         9001,  # SocketException
         10107,  # NotWritablePrimary
         11600,  # InterruptedAtShutdown
         11602,  # InterruptedDueToReplStateChange
+        13388,  # StaleConfig
         13435,  # NotPrimaryNoSecondaryOk
         13436,  # NotPrimaryOrSecondary
+        91331,  # RetriableRemoteCommandFailure
+        10045600,  # InterruptedDueToFCVChange
     }
 )
-"""Codes of the server's that say nothing of the request. Sources: the server's error_codes.yml, and
-the drivers' specification of retryable reads, to which 43, 136, 175 and 237 are added: the cursor
-is gone, and another can be opened."""
+"""Codes of the server's that say nothing of the request. Sources: the server's error_codes.yml (the
+categories RetriableError, SystemOverloadedError, NeedRetargettingError), and the drivers'
+specification of retryable reads, to which 43, 136, 175 and 237 are added: the cursor is gone, and
+another can be opened."""
+
+PASSING_LABELS = frozenset({"RetryableError", "RetryableWriteError", "SystemOverloadedError"})
+"""By these a server says the same, whatever the code. Source: the drivers' specifications of client
+backpressure and of retryable writes; all that is tried again here bears repeating."""
+
+_INVALID_OPTIONS = 72
+_BEHIND = "must not be greater than the current clusterTime"
+"""What a member of a replica set says that has not heard yet of the time that is asked for."""
 
 _LONGEST_PAUSE = 5.0
 
 
 def passes(error: BaseException) -> bool:
-    """Whether the same request may succeed later."""
+    """Return whether the same request may succeed later."""
     if isinstance(error, AutoReconnect):
         return True
-    return isinstance(error, OperationFailure) and error.code in WILL_PASS
+    if not isinstance(error, OperationFailure):
+        return False
+    if error.code == _INVALID_OPTIONS:
+        return _BEHIND in str(error)
+    return error.code in WILL_PASS or any(map(error.has_error_label, PASSING_LABELS))
 
 
 def retrying(

@@ -21,7 +21,7 @@ from fastdump.model import BUCKETS, Connection, LoadOptions, Namespace
 from fastdump.mongo import timestamps
 from fastdump.mongo.client import Client, Document, open_database, write_concern
 from fastdump.mongo.held import read_held
-from fastdump.mongo.retry import WILL_PASS, passes, retrying
+from fastdump.mongo.retry import PASSING_LABELS, WILL_PASS, passes, retrying
 
 __all__ = ["DUPLICATE_KEY", "Verb", "Writer"]
 
@@ -165,6 +165,10 @@ def _check_passing(reply: Document) -> None:
     Raises:
         AutoReconnect: something does.
     """
-    for error in (reply.get("writeConcernError"), *reply.get("writeErrors", ())):
-        if error and error.get("code") in WILL_PASS:
+    errors = [*reply.get("writeErrors", ())]
+    if (concern := reply.get("writeConcernError")) is not None:
+        errors.append(concern)
+    has_label = not PASSING_LABELS.isdisjoint(reply.get("errorLabels", ()))
+    for error in errors:
+        if has_label or error.get("code") in WILL_PASS:
             raise AutoReconnect(error["errmsg"])
