@@ -113,8 +113,9 @@ def _honours_bounds(database: Database[Document], source: str, bound: bytes) -> 
     Raises:
         PyMongoError: the server cannot be reached.
     """
-    first = {"find": source, "sort": {"_id": 1}, "projection": {"_id": 1}, "limit": 1}
-    lowest = database.command({**first, "singleBatch": True}, codec_options=RAW)
+    by_id: Document = {"sort": {"_id": 1}, "hint": {"_id": 1}, "projection": {"_id": 1}}
+    first = {"find": source, **by_id, "limit": 1, "singleBatch": True}
+    lowest = database.command(first, codec_options=RAW)
     found = [bytes(one.raw) for one in lowest["cursor"]["firstBatch"]]
     if found == [bound] or not found:
         return False
@@ -239,6 +240,7 @@ def _sampled_records(database: Database[Document], source: str, pieces: int) -> 
     command = {
         "find": source,
         "filter": {"_id": {"$in": ids}},
+        "hint": {"_id": 1},
         "projection": {"_id": 1},
         "showRecordId": True,
         "batchSize": len(ids) + 1,

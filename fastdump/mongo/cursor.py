@@ -21,11 +21,15 @@ from fastdump.codec.bson import Batch, count_in_array, element, elements
 from fastdump.errors import ServerError
 from fastdump.mongo.client import RAW, Document
 
-__all__ = ["BATCH_BYTES", "Cursor"]
+__all__ = ["BATCH_BYTES", "NO_LIMIT", "Cursor"]
 
 BATCH_BYTES = 1024 * 1024
 """How much one batch should hold. A larger one costs memory and gains nothing; see
 docs/performance.md."""
+
+NO_LIMIT: Document = {"maxTimeMS": 0}
+"""The part of a `find` that lets it take as long as it takes: since MongoDB 8.0 an administrator
+can set a limit for all queries (`defaultMaxTimeMS`), which a large read would reach."""
 
 _MAX_BATCH_DOCUMENTS = 100_000
 
@@ -72,7 +76,7 @@ class Cursor:
         """What the query finds; `until` is the record id that a scan should not reach beyond."""
         self.close()
         self.reached = query.get("$_resumeAfter", {}).get("$recordId", 0)
-        command = {"find": self._source, **query, **self._moment}
+        command = {"find": self._source, **NO_LIMIT, **query, **self._moment}
         while True:
             batch = self._run({**command, "batchSize": self._batch_size(until)})
             if batch.documents:

@@ -183,13 +183,16 @@ def _ids(cursor: Cursor, chunk: Chunk) -> Iterator[Batch]:
         query["max"] = RawBSONDocument(chunk.upper)
     if query:
         query["hint"] = {"_id": 1}
+        # The index has this order anyway. A mongos keeps it only if it is told to, and reading goes
+        # on after the last _id when it was interrupted.
+        query["sort"] = {"_id": 1}
     elif chunk.natural:
         query["hint"] = {"$natural": 1}
     yield from cursor.batches({**query, **wanted})
     if chunk.lower is not None and chunk.upper is None:
         # min and max cannot reach it: without max, the upper bound is MaxKey, exclusive.
         last = [{"_id": MaxKey()}, *wanted.values()]
-        yield from cursor.batches({"filter": {"$and": last}})
+        yield from cursor.batches({"filter": {"$and": last}, "hint": {"_id": 1}})
 
 
 def _records(cursor: Cursor, chunk: Chunk) -> Iterator[Found]:

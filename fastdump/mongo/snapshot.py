@@ -170,6 +170,7 @@ def ignores_moments(client: Client, namespace: Namespace) -> bool:
 def _refused(client: Client, namespace: Namespace, at: ClusterTime) -> OperationFailure | None:
     command = {
         "find": namespace.collection,
+        "hint": {"$natural": 1},
         "limit": 1,
         "singleBatch": True,
         "maxTimeMS": _PATIENCE_MS,
