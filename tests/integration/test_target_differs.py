@@ -193,6 +193,22 @@ def test_a_server_that_takes_no_options_is_found_out(
     assert client[target].checked.count_documents({}) == 1
 
 
+def test_what_newer_servers_list_of_an_old_index_is_not_sent(
+    server: Server, client: Client, fastdump: Run, tmp_path: Path
+) -> None:
+    """No server takes a collation for an index of version 1, if only the default one."""
+    folder = dumped(tmp_path / "d", {})
+    index = {"v": 1, "key": {"a": 1}, "name": "a_1", "collation": {"locale": "simple"}}
+    (folder / "c.metadata.json").write_text(json.dumps({"options": {}, "indexes": [index]}))
+    name = server.new_database()
+    outcome = fastdump(
+        "restore", "--target-uri", server.uri, "--target-db", name, "-y", "--keep-index-version",
+        folder,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert client[name].c.index_information()["a_1"]["v"] == 1
+
+
 def test_an_index_that_became_another_one_is_said(
     server: Server, client: Client, proxy: WireProxy, fastdump: Run, tmp_path: Path
 ) -> None:
