@@ -18,6 +18,7 @@ from fastdump.cli.options import (
     asked_connection,
     chosen_reporter,
     confirm,
+    say_of_uri,
 )
 from fastdump.cli.output import (
     consistent,
@@ -95,6 +96,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if to_stream and sys.stdout.isatty():
         raise UsageError("an archive is nothing for a terminal: redirect standard output")
     reporter = chosen_reporter(settings, quiet=options.quiet)
+    say_of_uri(reporter, connection)
     report = backup(
         connection,
         selection,

@@ -18,6 +18,7 @@ from fastdump.cli.options import (
     chosen_reporter,
     confirm,
     load_options_of,
+    say_of_uri,
 )
 from fastdump.cli.output import about_held, loaded, notes, shown_database, size
 from fastdump.cli.reading import add_consistency, add_selection, read_options_of, selection_of
@@ -48,6 +49,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     target, source = asked_connection(settings, TARGET), asked_connection(settings, SOURCE)
     name, database, workers = settings.database(SOURCE), settings.database(TARGET), settings.workers
     reporter = chosen_reporter(settings, quiet=options.quiet)
+    say_of_uri(reporter, source, target)
     selection = selection_of(settings, options, name)
     how, reading = load_options_of(settings, options), read_options_of(settings)
     plan = plan_copy(source, selection, target, database, how=how)

@@ -38,6 +38,7 @@ __all__ = [
     "chosen_reporter",
     "confirm",
     "load_options_of",
+    "say_of_uri",
     "settings_of",
 ]
 
@@ -289,6 +290,15 @@ def settings_of(options: argparse.Namespace) -> Settings:
     }
     bare = "database_target" if options.command == "restore" else "database"
     return Settings(flags, files=Files.read(options.config or (), options.profile, bare=bare))
+
+
+def say_of_uri(reporter: Reporter, *connections: Connection) -> None:
+    """Tell the user once what the driver leaves out of connection strings."""
+    from fastdump.mongo.client import uri_notes
+
+    for connection in connections:
+        for note in uri_notes(connection):
+            reporter.note(note)
 
 
 def asked_connection(settings: Settings, origin: Origin) -> Connection:

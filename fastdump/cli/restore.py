@@ -21,6 +21,7 @@ from fastdump.cli.options import (
     chosen_reporter,
     confirm,
     load_options_of,
+    say_of_uri,
 )
 from fastdump.cli.output import about_held, loaded, notes, shown_database, size
 from fastdump.config import TARGET, Settings
@@ -99,6 +100,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
     connection = asked_connection(settings, TARGET)
     reporter = chosen_reporter(settings, quiet=options.quiet)
+    say_of_uri(reporter, connection)
     plan = _plan(settings, options, connection)
     target = shown_database(connection, *plan.databases)
     if not options.quiet:

@@ -11,6 +11,7 @@ from fastdump.cli.options import (
     add_workers,
     asked_connection,
     chosen_reporter,
+    say_of_uri,
 )
 from fastdump.cli.output import comparisons, notes, summary
 from fastdump.cli.restore import add_which, chosen_backup
@@ -64,14 +65,17 @@ def _compare(settings: Settings, options: argparse.Namespace, which: str | None)
     from fastdump.engine.against import compare
     from fastdump.store.layouts import source
 
+    connection = asked_connection(settings, SOURCE)
+    reporter = chosen_reporter(settings, quiet=options.quiet)
+    say_of_uri(reporter, connection)
     report = compare(
-        asked_connection(settings, SOURCE),
+        connection,
         settings.named_database(SOURCE),
         source(settings.folder, which),
         which,
         deep=options.deep,
         workers=settings.workers,
-        reporter=chosen_reporter(settings, quiet=options.quiet),
+        reporter=reporter,
     )
     if not options.quiet:
         comparisons(report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -51,6 +51,7 @@ __all__ = [
     "same_server",
     "server_info",
     "translated",
+    "uri_notes",
     "write_concern",
 ]
 
@@ -71,6 +72,8 @@ _REACH_SECONDS = 10
 _LEAVE_SECONDS = 1
 _MONGOS = "isdbgrid"
 _TURNS = 32
+_HARMLESS = r"(?i)unknown option|unsupported compressor|wire protocol compression"
+"""Warnings of the driver's, of options that it does not know and compressors that it lacks."""
 _OF_A_SET = frozenset(
     {"replicaset", "directconnection", "loadbalanced", "readpreference", "readpreferencetags",
      "maxstalenessseconds"}
@@ -115,6 +118,7 @@ def connect(connection: Connection) -> Client:
         with warnings.catch_warnings():
             # PyMongo only warns of an option that it cannot read, as tls=maybe, and drops it.
             warnings.simplefilter("error", UserWarning)
+            warnings.filterwarnings("ignore", _HARMLESS, UserWarning)
             return _Client(
                 where,
                 # A date beyond year 9999 is legal in a database and must not stop a catalog.
@@ -127,6 +131,24 @@ def connect(connection: Connection) -> Client:
             f"the connection to {connection.shown} is wrongly described: "
             f"{_scrubbed(error, connection)}"
         ) from None
+
+
+def uri_notes(connection: Connection) -> list[str]:
+    """Return what the driver leaves out of a connection string, where that does no harm.
+
+    Nothing of one that is malformed: `connect` says what is wrong with it.
+    """
+    with (
+        warnings.catch_warnings(record=True) as said,
+        suppress(ConfigurationError, OSError, TypeError, ValueError),
+    ):
+        warnings.simplefilter("always", UserWarning)
+        _Client(connection.uri, connect=False).close()
+    return [
+        f"the connection to {connection.shown}: {_scrubbed(one.message, connection)}"
+        for one in said
+        if isinstance(one.message, Warning) and re.match(_HARMLESS, str(one.message))
+    ]
 
 
 def _for_one_member(connection: Connection, options: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from fastdump.embedded import Mongod
 from fastdump.engine import planner
 from fastdump.model import Connection
 from fastdump.mongo.client import members
-from tests.conftest import Mortal, Run, replica_set_of
+from tests.conftest import Mortal, Run, Server, replica_set_of
 
 PASSWORD = "pa:ss/wo@rd"
 
@@ -264,3 +264,22 @@ def test_a_client_certificate(fastdump: Run, secured: Secured, tmp_path: Path) -
         assert (refused.code, "Traceback" in refused.err) == (3, False)
         done = fastdump("backup", *source, "--sslPEMKeyFile", secured.folder / "client.pem")
         assert done.code == 0, done.err
+
+
+def test_compressors_that_are_not_installed_are_a_note(
+    fastdump: Run, server: Server, tmp_path: Path
+) -> None:
+    database = server.new_database()
+    insert(server.connection, database, "c", [{"_id": 1}])
+    for option in ("compressors=snappy,zstd,zlib", "tlsAllowInvalidCertificate=maybe"):
+        uri = f"{server.uri}&{option}"
+        done = fastdump("backup", "--uri", uri, "--db", database, "-f", tmp_path / "b")
+        assert done.code == 0, done.err
+    assert "Unknown option" in done.err
+    said = fastdump(
+        "backup", "--uri", f"{server.uri}&compressors=snappy,zlib", "--db", database,
+        "-f", tmp_path / "b",
+    )  # fmt: skip
+    assert said.err.count("snappy is not available") == 1
+    strict = fastdump("backup", "--uri", f"{server.uri}&tls=maybe", "--db", database, "-f", "b")
+    assert strict.code == 2
