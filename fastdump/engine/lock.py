@@ -69,7 +69,7 @@ class LockedReading(Reading):
         try:
             self._locked = self._guard.start()
         except BaseException:
-            self._guard.close()
+            self._let_go()
             raise
         return self
 
@@ -80,6 +80,9 @@ class LockedReading(Reading):
         trace: TracebackType | None,
     ) -> None:
         """Unlock it, if `finish` did not come to that."""
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._guard.close():
             return
         # The guard was killed, or still tries.
