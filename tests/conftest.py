@@ -11,7 +11,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -112,6 +112,24 @@ def wait_for_states(client: Client, wanted: dict[str, int]) -> None:
             return
         time.sleep(0.1)
     raise AssertionError(f"the set is {status}")
+
+
+def wait_until(happened: Callable[[], object], what: str) -> None:
+    """Wait for an event, however long a busy machine takes for it."""
+    deadline = time.monotonic() + COMMAND_SECONDS
+    while not happened():
+        assert time.monotonic() < deadline, f"in vain: {what}"
+        time.sleep(0.02)
+
+
+def is_writing(folder: Path) -> bool:
+    """Return whether a backup that is made in a folder has begun to write documents."""
+    parts = [path for path in folder.glob(".*.partial/**/*") if path.name != "journal"]
+    with suppress(FileNotFoundError):  # it has just got its name, or was removed
+        return any(path.is_file() for path in parts) or any(
+            path.stat().st_size > 100_000 for path in folder.glob(".*.partial") if path.is_file()
+        )
+    return False
 
 
 @dataclass
