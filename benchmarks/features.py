@@ -10,7 +10,9 @@ __all__ = ["SINCE", "features", "features_of"]
 
 SINCE = {
     "fields named $": (5, 0),
+    "oplog updates of version 2": (5, 0),
     "time series": (5, 0),
+    "expiry of 2147483647 s": (5, 0, 14),
     "clustered collections": (5, 3),
     "snapshots": (6, 0),
 }

@@ -11,8 +11,8 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -20,7 +20,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from benchmarks.features import SINCE, features
+from fastdump.codec.bson import document, elements
 from fastdump.config import described
+from fastdump.demo.compare import CollectionState
 from fastdump.embedded import Mongod, find_mongod
 from fastdump.model import Connection
 from fastdump.mongo.client import Client, connect
@@ -30,12 +32,10 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")
 
 COMMAND_SECONDS = 60
-AT_ONCE = {"shutdownTimeoutMillisForSignaledShutdown": "100"}
-"""Servers of a replica set end without waiting for others to take over."""
 
 
 @cache
-def version() -> tuple[int, ...]:
+def mongod_version() -> tuple[int, ...]:
     """Return the version of the mongod that the tests run on."""
     asked = [str(find_mongod()), "--version"]
     said = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout
@@ -47,7 +47,7 @@ def version() -> tuple[int, ...]:
 def knows(feature: str) -> bool:
     """Return whether the mongod that the tests run on has a feature of `SINCE`."""
     assert feature in SINCE
-    return feature in features(version())
+    return feature in features(mongod_version())
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -55,8 +55,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("needs"):
         for feature in marker.args:
             if not knows(feature):
-                since, found = ".".join(map(str, SINCE[feature])), ".".join(map(str, version()))
+                since, found = (".".join(map(str, v)) for v in (SINCE[feature], mongod_version()))
                 pytest.skip(f"needs {feature}, which MongoDB has since {since}; this is {found}")
+
+
+def at_once() -> dict[str, str]:
+    """Return the parameters with which a member of a replica set ends without much ado."""
+    return {"shutdownTimeoutMillisForSignaledShutdown": "100"} if mongod_version() >= (5,) else {}
 
 
 class Mortal(Mongod):
@@ -83,7 +88,7 @@ def replica_set_of(count: int, name: str) -> Iterator[list[Mortal]]:
     with ExitStack() as stack:
         arguments = ["--replSet", name]
         found = [
-            stack.enter_context(Mortal(arguments=arguments, parameters=AT_ONCE))
+            stack.enter_context(Mortal(arguments=arguments, parameters=at_once()))
             for _number in range(count)
         ]
         members = [
@@ -107,6 +112,24 @@ def wait_for_states(client: Client, wanted: dict[str, int]) -> None:
             return
         time.sleep(0.1)
     raise AssertionError(f"the set is {status}")
+
+
+def wait_until(happened: Callable[[], object], what: str) -> None:
+    """Wait for an event, however long a busy machine takes for it."""
+    deadline = time.monotonic() + COMMAND_SECONDS
+    while not happened():
+        assert time.monotonic() < deadline, f"in vain: {what}"
+        time.sleep(0.02)
+
+
+def is_writing(folder: Path) -> bool:
+    """Return whether a backup that is made in a folder has begun to write documents."""
+    parts = [path for path in folder.glob(".*.partial/**/*") if path.name != "journal"]
+    with suppress(FileNotFoundError):  # it has just got its name, or was removed
+        return any(path.is_file() for path in parts) or any(
+            path.stat().st_size > 100_000 for path in folder.glob(".*.partial") if path.is_file()
+        )
+    return False
 
 
 @dataclass
@@ -160,6 +183,20 @@ def replica_set() -> Iterator[Server]:
 def any_server(request: pytest.FixtureRequest) -> Server:
     found: Server = request.getfixturevalue(request.param)
     return found
+
+
+def settled(found: dict[str, CollectionState]) -> dict[str, CollectionState]:
+    """The same with options and indexes in one order of fields: versions list them in others."""
+
+    def in_order(data: bytes) -> bytes:
+        return document(*sorted(data[one.start : one.end] for one in elements(data)))
+
+    return {
+        name: replace(
+            one, options=in_order(one.options), indexes=tuple(sorted(map(in_order, one.indexes)))
+        )
+        for name, one in found.items()
+    }
 
 
 @pytest.fixture

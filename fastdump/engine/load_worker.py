@@ -17,7 +17,7 @@ from typing import Generic, Protocol, TypeVar
 from fastdump.codec.bson import Batch
 from fastdump.engine.worker import ServerWorker
 from fastdump.model import ClusterTime, Connection, Definition, Loaded, LoadOptions, Namespace
-from fastdump.mongo import indexes, timestamps
+from fastdump.mongo import indexes, schema, timestamps
 from fastdump.mongo.authorization import Authorization
 from fastdump.mongo.client import translated
 from fastdump.mongo.load import Loader
@@ -133,6 +133,7 @@ class LoadWorker(ServerWorker, Generic[P]):
     def loaders(self, namespace: Namespace, count: int) -> list[Loader]:
         """Loaders for a collection, one for each thread that sends."""
         key = self._shard_key(namespace)
+        reads_first = self._is_harmed_by_refusals(namespace)
         return [
             Loader(
                 self.client,
@@ -141,6 +142,7 @@ class LoadWorker(ServerWorker, Generic[P]):
                 self._how,
                 keeps_empty=self._keeps_empty,
                 shard_key=key,
+                reads_first=reads_first,
             )
             for _sender in range(count)
         ]
@@ -149,11 +151,26 @@ class LoadWorker(ServerWorker, Generic[P]):
         with translated(self.connection):
             return retrying(self.connection)(shard_key, self.client, namespace)
 
-    @cached_property
+    def _is_harmed_by_refusals(self, namespace: Namespace) -> bool:
+        """Return whether an insert into this collection does harm even if the server refuses it.
+
+        MongoDB 4.4 removes the oldest document of a full capped collection for it (seen on 4.4.2;
+        5.0.4 does not).
+        """
+        if self._version >= (5,):
+            return False
+        with translated(self.connection):
+            return retrying(self.connection)(schema.is_capped, self.client, namespace)
+
+    @property
     def _keeps_empty(self) -> bool:
+        return timestamps.can_be_kept(self._version)
+
+    @cached_property
+    def _version(self) -> tuple[int, ...]:
         with translated(self.connection):
             info = retrying(self.connection)(self.client.server_info)
-        return timestamps.can_be_kept(info["versionArray"])
+        return tuple(info["versionArray"])
 
     def send_all(self, loaders: Sequence[Loader], batches: Iterator[Batch]) -> None:
         """Send batches, by as many threads as there are loaders where there are several.

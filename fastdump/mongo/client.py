@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -72,6 +73,7 @@ _REACH_SECONDS = 10
 _LEAVE_SECONDS = 1
 _MONGOS = "isdbgrid"
 _TURNS = 32
+_ACQUAINTANCE_SECONDS = 2
 _HARMLESS = r"(?i)unknown option|unsupported compressor|wire protocol compression"
 """Warnings of the driver's, of options that it does not know and compressors that it lacks."""
 _OF_A_SET = frozenset(
@@ -182,10 +184,24 @@ def members(connection: Connection) -> tuple[Connection, ...]:
             raise UsageError("mongos chooses what it reads from: leave --read-preference out")
         if "me" not in hello:
             return (connection,)
+        _wait_for_all(client)
         found = {hello["me"]}
         for _turn in range(_TURNS):
             found.add(client.admin.command("hello", read_preference=preference)["me"])
     return tuple(replace(connection, member=host) for host in sorted(found))
+
+
+def _wait_for_all(client: Client) -> None:
+    """Wait for a moment until the driver has asked each member of a replica set what it is.
+
+    It names a member as soon as it knows one, and on a busy machine the others take longer.
+    """
+    deadline = time.monotonic() + _ACQUAINTANCE_SECONDS
+    while time.monotonic() < deadline:
+        known = client.topology_description.server_descriptions().values()
+        if all(one.server_type_name != "Unknown" or one.error is not None for one in known):
+            return
+        time.sleep(0.01)
 
 
 def _preference(text: str | None, client: Client) -> Any:

@@ -148,11 +148,29 @@ def _build_all(
         if passes(error):
             raise
         if len(indexes) == 1:
-            return {indexes[0]["name"]: reason(error)}
+            return _build_without_expiry(database, name, indexes[0], options, error)
         # One of them is at fault: build the others, and learn which.
         for index in indexes:
             refused |= _build_all(database, name, [index], options)
     return refused
+
+
+def _build_without_expiry(
+    database: Database[Document],
+    name: str,
+    index: Document,
+    options: Mapping[str, object],
+    error: OperationFailure,
+) -> dict[str, str]:
+    """Build an index that was refused without an expiry that means never, if it has one.
+
+    MongoDB 5.0 refuses expiries that reach back before 1970 (seen on 5.0.4). Without any, the index
+    expires nothing either.
+    """
+    if index.get("expireAfterSeconds") != _NEVER:
+        return {index["name"]: reason(error)}
+    kept = {field: index[field] for field in index if field != "expireAfterSeconds"}
+    return _build_all(database, name, [kept], options)
 
 
 def _different(

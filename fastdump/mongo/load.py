@@ -71,6 +71,8 @@ class Loader:
         how: what the user wants.
         keeps_empty: whether the server can be told to leave timestamps of zero alone.
         shard_key: the paths of a sharded collection's shard key, without that of `_id`.
+        reads_first: look for documents before inserting them, since an insert that is refused
+            does harm.
     """
 
     def __init__(
@@ -82,11 +84,15 @@ class Loader:
         *,
         keeps_empty: bool,
         shard_key: Sequence[bytes] = (),
+        reads_first: bool = False,
     ) -> None:
         self._namespace = namespace
         self._how = how
         self._keeps_empty = keeps_empty
         self._shard_key = shard_key
+        # An insert collides only with what is on the shard that it goes to: another shard may hold
+        # a document under the same _id.
+        self._reads_first = reads_first or bool(shard_key)
         self._writer = Writer(client, connection, namespace, how, keeps_empty=keeps_empty)
         self._exchanger = Exchange(self._writer, shard_key, keeps_empty=keeps_empty)
         self._comparing = False
@@ -166,19 +172,16 @@ class Loader:
             known = None
             if not count:
                 return
-        if self._shard_key:
-            self._load_sharded(run, count, known or spans(run))
+        if self._reads_first:
+            self._load_what_is_missing(run, count, known or spans(run))
         elif self._comparing:
             # Mostly new documents are better inserted.
             self._comparing = self._reconcile(run, known or spans(run)) > count // 2
         else:
             self._comparing = self._insert(run, count, known) > count // 2
 
-    def _load_sharded(self, run: bytes, count: int, found: list[Span]) -> None:
-        """Load documents of which another shard may hold others under the same `_id`s.
-
-        An insert collides only with what is on the shard that it goes to.
-        """
+    def _load_what_is_missing(self, run: bytes, count: int, found: list[Span]) -> None:
+        """Load documents, inserting only if the target holds nothing under any of their `_id`s."""
         if held := self._writer.read_held(run, found):
             self._reconcile(run, found, held)
         else:

@@ -42,6 +42,7 @@ __all__ = [
     "drop",
     "existing",
     "fields",
+    "is_capped",
     "reason",
 ]
 
@@ -112,6 +113,17 @@ def count(client: Client, namespace: Namespace) -> int:
     """About how many documents a collection holds; 0 where there is none."""
     database = open_database(client, namespace.database)
     return int(database.command({"count": namespace.collection})["n"])
+
+
+def is_capped(client: Client, namespace: Namespace) -> bool:
+    """Return whether there is a capped collection of that name.
+
+    Raises:
+        PyMongoError: the server does not answer or refuses.
+    """
+    wanted = {"name": namespace.collection, "options.capped": True}
+    database = open_database(client, namespace.database)
+    return bool(database.command({"listCollections": 1, "filter": wanted})["cursor"]["firstBatch"])
 
 
 def drop(client: Client, namespace: Namespace) -> None:

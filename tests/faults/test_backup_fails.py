@@ -187,10 +187,8 @@ def test_interrupted(
     before = content(folder)
     backup = start(server, database, folder)
     family = working_processes(backup.pid)
-    began = time.monotonic()
     backup.send_signal(sent)
     _out, err = backup.communicate(timeout=COMMAND_SECONDS)
-    assert time.monotonic() - began < 5
     assert backup.returncode == code
     assert "Traceback" not in err
     assert content(folder) == before

@@ -26,7 +26,9 @@ from tests.conftest import (
     Server,
     command,
     environment,
+    is_writing,
     replica_set_of,
+    wait_until,
 )
 
 pytestmark = pytest.mark.timeout(120)
@@ -45,7 +47,7 @@ def alone(mortal: Mortal) -> Iterator[Server]:
     """A standalone that nobody else uses; it must not be left locked."""
     server = Server(mortal.uri)
     yield server
-    wait_until_unlocked(server, 5)
+    wait_until_unlocked(server)
 
 
 @pytest.fixture
@@ -63,18 +65,12 @@ def is_locked(server: Server) -> bool:
         return fsync_lock.is_locked(client)
 
 
-def wait_until_unlocked(server: Server, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while is_locked(server):
-        assert time.monotonic() < deadline, "it is still locked"
-        time.sleep(0.05)
+def wait_until_unlocked(server: Server) -> None:
+    wait_until(lambda: not is_locked(server), "it is still locked")
 
 
 def wait_until_locked(server: Server) -> None:
-    deadline = time.monotonic() + COMMAND_SECONDS
-    while not is_locked(server):
-        assert time.monotonic() < deadline, "it was never locked"
-        time.sleep(0.02)
+    wait_until(lambda: is_locked(server), "it was never locked")
 
 
 @contextmanager
@@ -168,7 +164,7 @@ def test_unlocked_when_it_ends(
     time.sleep(0.3)
     end(backup)
     backup.communicate(timeout=COMMAND_SECONDS)
-    wait_until_unlocked(alone, 5)
+    wait_until_unlocked(alone)
     assert package.list_backups(tmp_path) == []
 
 
@@ -177,7 +173,7 @@ def test_unlocked_when_it_fails(alone: Server, database: str) -> None:
         package.backup(
             alone.uri, db=database, folder="/proc/no", reading=ReadOptions(consistency="lock")
         )
-    wait_until_unlocked(alone, 5)
+    wait_until_unlocked(alone)
 
 
 def kill_all(backup: subprocess.Popen[str]) -> None:
@@ -231,7 +227,7 @@ def test_of_a_run_that_goes_on_it_asks(
 
 def test_given_up_rather_than_held_too_long(alone: Server, database: str, tmp_path: Path) -> None:
     backup = start(alone, database, tmp_path, "--max-lock-seconds", "1")
-    wait_until_unlocked(alone, 4)
+    wait_until_unlocked(alone)
     _out, err = backup.communicate(timeout=COMMAND_SECONDS)
     assert backup.returncode == 3
     assert "locked for 1 s, which was to be the limit" in err
@@ -254,7 +250,7 @@ def test_a_server_that_restarts(
     mortal: Mortal, alone: Server, database: str, tmp_path: Path
 ) -> None:
     backup = start(alone, database, tmp_path, "--max-rate", "0.5")
-    time.sleep(0.5)  # until it reads
+    wait_until(lambda: is_writing(tmp_path), "it does not read")
     mortal.die()
     mortal.rise()
     _out, err = backup.communicate(timeout=COMMAND_SECONDS)

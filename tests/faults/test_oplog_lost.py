@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import fastdump
 from fastdump import LoadOptions, ReadOptions
 from fastdump.engine import planner
 from tests import bank
-from tests.conftest import Mortal, Server, replica_set_of
+from tests.conftest import Mortal, Server, is_writing, replica_set_of, wait_until
 from tests.faults.test_snapshot_fails import killed
 
 pytestmark = pytest.mark.timeout(120)
@@ -67,7 +66,7 @@ def test_another_primary(members: list[Mortal], tmp_path: Path) -> None:
     done = threading.Event()
 
     def step_down() -> None:
-        time.sleep(1.5)
+        wait_until(lambda: is_writing(tmp_path), "the backup did not begin")
         with Server(uri).client() as client:
             client.admin.command({"replSetStepDown": 10, "force": True})
         done.set()
@@ -91,7 +90,7 @@ def test_a_primary_that_dies(members: list[Mortal], tmp_path: Path) -> None:
     (primary,) = (one for one in members if one.address == f"{host}:{port}")
 
     def die() -> None:
-        time.sleep(1.5)
+        wait_until(lambda: is_writing(tmp_path), "the backup did not begin")
         primary.die()
         done.set()
 
@@ -115,7 +114,10 @@ def test_a_resumed_backup_has_the_whole_of_it(replica_set: Server, tmp_path: Pat
                  "-j", "2", "--consistency", "oplog"]  # fmt: skip
     with bank.customers(replica_set.uri, name):
         since = killed(tmp_path, arguments)
-        time.sleep(0.5)
+        with replica_set.client() as client:
+            counter = client[name]["counter"]
+            before = counter.find_one()
+            wait_until(lambda: counter.find_one() != before, "nothing was written meanwhile")
         report = fastdump.backup(
             replica_set.uri, db=name, folder=tmp_path, workers=2, resume=True,
             reading=ReadOptions(consistency="oplog"),

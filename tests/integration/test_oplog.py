@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from pymongo import UpdateOne
+from pymongo.client_session import ClientSession
 from pymongo.database import Database
 
 import fastdump as package
@@ -131,12 +132,16 @@ def made_anew(found: Database[dict[str, Any]]) -> None:
 def in_transactions(found: Database[dict[str, Any]]) -> None:
     """Also one that takes several entries, and one that is given up."""
     with found.client.start_session() as session:
-        with session.start_transaction():
+
+        def in_several_entries(session: ClientSession) -> None:
             found["a"].insert_many(
                 ({"_id": f"large{n}", "x": "x" * 1_000_000} for n in range(20)), session=session
             )
             found["new"].insert_one({"_id": 1}, session=session)
             found["z"].update_many({}, {"$inc": {"x": 5}}, session=session)
+
+        # MongoDB 4.4 asks now and then for a transaction that makes a collection to be repeated.
+        session.with_transaction(in_several_entries)
         session.start_transaction()
         found["a"].delete_many({}, session=session)
         session.abort_transaction()
@@ -517,6 +522,7 @@ def test_what_mongodump_kept_is_replayed(tmp_path: Path, more: list[str], *, arc
         assert report.operations
 
 
+@pytest.mark.needs("oplog updates of version 2")
 @pytest.mark.parametrize("compressed", [False, True])
 def test_a_dump_with_an_oplog_that_mongodump_made(
     server: Server, tmp_path: Path, *, compressed: bool

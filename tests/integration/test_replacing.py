@@ -235,3 +235,19 @@ def test_without_the_shard_key_the_reason_is_told(
     assert (report.complete, report.rejected) == (False, 1)
     ((reason, _count),) = report.reasons
     assert "config.collections" in reason
+
+
+def test_a_full_capped_collection_restored_again_loses_nothing(
+    any_server: Server, tmp_path: Path
+) -> None:
+    """MongoDB 4.4 removes the oldest document for an insert that it then refuses."""
+    database, target = any_server.new_database(), any_server.new_database()
+    with any_server.client() as client:
+        client[database].create_collection("c", capped=True, size=100_000, max=50)
+        client[database]["c"].insert_many({"_id": -n} for n in range(80))
+        fastdump.backup(any_server.uri, db=database, folder=tmp_path)
+        for inserted in (50, 0):
+            report = fastdump.restore(any_server.uri, target_db=target, folder=tmp_path)
+            assert (report.complete, report.inserted) == (True, inserted)
+            found = [one["_id"] for one in client[target]["c"].find().sort("$natural", 1)]
+            assert found == [-n for n in range(30, 80)]
