@@ -296,7 +296,7 @@ def _losses(parts: Sequence[tuple[Namespace, Part]]) -> dict[Namespace, list[Los
 
 def _prune(destination: Destination, max_backups: int, name: str) -> PruneReport:
     if not isinstance(destination, DatedFolders):
-        return PruneReport((), ())
+        return PruneReport((), (), tuple(destination.volume.notes))
     try:
         return prune(destination, max_backups, newest=name)
     except StorageError as error:
