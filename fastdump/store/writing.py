@@ -174,6 +174,8 @@ class FolderWriter:
             # All content is on the disk. From here on, there are only renames.
             for stem in latest:
                 self._replace_latest(stem)
+            if latest:
+                self._volume.sync(self._partial)  # they are no longer in it
             self._partial.rename(self.path)
             self._volume.sync(self.path.parent)
 
