@@ -150,8 +150,6 @@ class FolderWriter:
             self._joiner.shutdown()
             self._remove_left_out()
             self._sync_files()
-            if self._journal is not None:
-                self._journal.remove()
             further = self._form.further_files(catalog)
             for name, content in further.items():
                 self._volume.write(self._partial / name, content)
@@ -169,6 +167,8 @@ class FolderWriter:
             for stem, entry in latest.items():
                 describe(f"{stem}.{MANIFEST}", [entry], {})
             self._volume.set_mode(self._partial)
+            # Only now, so that another run can go on where a full disk ended this one.
+            self._remove_journal()
             for folder in self._folders():
                 self._volume.sync(folder)
             # All content is on the disk. From here on, there are only renames.
@@ -178,6 +178,11 @@ class FolderWriter:
                 self._volume.sync(self._partial)  # they are no longer in it
             self._partial.rename(self.path)
             self._volume.sync(self.path.parent)
+
+    def _remove_journal(self) -> None:
+        if self._journal is not None:
+            self._journal.remove()
+            self._journal = None
 
     def abort(self) -> None:
         """Remove what was written so far, unless a journal keeps it for another run.

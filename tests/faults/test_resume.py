@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import fastdump
+import fastdump as api
 from benchmarks.shapes import hurtful
 from fastdump.demo.compare import differences, state
 from fastdump.demo.komodo import generate
@@ -18,6 +19,7 @@ from fastdump.engine import planner
 from fastdump.errors import FastdumpError
 from fastdump.mongo.client import open_database
 from tests.conftest import COMMAND_SECONDS, Mortal, Run, Server, command, environment
+from tests.shims import shim
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -76,6 +78,45 @@ def test_only_the_rest_is_read(
     again = fastdump(*arguments, "--resume")
     assert again.code == 0, again.err
     assert name not in again.out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("layout", "file"),
+    [
+        ("komodo", "manifest.json"),
+        ("komodo", "Stats.manifest.json"),
+        ("komodo-json", "manifest.json"),
+        ("mongodump", "manifest.json"),
+        ("mongodump", "prelude.json.gz"),
+    ],
+)
+def test_a_disk_that_is_full_at_the_very_end(
+    fastdump: Run, server: Server, tmp_path: Path, layout: str, file: str
+) -> None:
+    """All documents are there; the next run has only to describe them."""
+    name, folder = server.new_database(), tmp_path / "b"
+    generate(server.connection, name, 3_000_000)
+    arguments = ("backup", "--uri", server.uri, "--db", name, "-f", folder, "--resume")
+    full = """
+        os.open = refusing(
+            os.open, errno.ENOSPC, lambda path, *_, **__: str(path).endswith("/FILE")
+        )
+    """
+    done = fastdump(*arguments, "--layout", layout, **shim(tmp_path, full.replace("FILE", file)))
+    assert done.code == 1
+    assert "there is no space left" in done.err
+    (left,) = folder.glob(".*.partial")
+    assert {path.name for path in folder.iterdir()} == {left.name}
+    with server.client() as client:
+        # What is read now is not what was read then.
+        open_database(client, name)["Update"].delete_many({})
+    done = fastdump(*arguments, "--layout", layout)
+    assert done.code == 0, done.err
+    assert f"backup {left.name[1:].removesuffix('.partial')} is complete" in done.out
+    assert not left.exists()
+    report = api.verify(folder)
+    assert report.intact
+    assert {one.name: one.documents for one in report.collections}["Update"] > 0
 
 
 def test_what_was_damaged_meanwhile_is_read_again(
