@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from multiprocessing import reduction
@@ -215,6 +215,10 @@ class ArchiveWriter:
             f"{namespace} was dropped while it was read, and what was written of it cannot be "
             "taken out of an archive; run the same command again"
         )
+
+    def parts(self, namespace: Namespace) -> Sequence[Part]:
+        """Return the parts of a collection that were taken over."""
+        return self._parts[namespace]
 
     def report(self, namespace: Namespace) -> CollectionReport:
         """What the parts of a collection sum up to."""

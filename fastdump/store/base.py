@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -83,6 +83,9 @@ class BackupWriter(Protocol):
         Raises:
             ServerError: what is written cannot be taken back.
         """
+
+    def parts(self, namespace: Namespace) -> Sequence[Part]:
+        """Return the parts of a collection that were taken over, also of an earlier run."""
 
     def report(self, namespace: Namespace) -> CollectionReport:
         """What the parts of a collection sum up to."""

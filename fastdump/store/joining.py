@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +100,11 @@ class JoinedFile:
         """The hexadecimal digest of the finished file."""
         return blake3(self._hash.digest()).hexdigest()
 
+    @property
+    def parts(self) -> Sequence[Part]:
+        """Those that were taken over and follow one another."""
+        return self._parts
+
     def report(self) -> CollectionReport:
         """What the parts sum up to."""
         return CollectionReport(
@@ -170,7 +175,9 @@ def is_part(path: Path, offset: int, part: Part) -> bool:
     with path.open("rb") as file:
         descriptor, end = file.fileno(), offset + part.file_bytes
         if not part.member_digests:
-            return blake3(os.pread(descriptor, part.file_bytes, offset)).hexdigest() == part.digest
+            digest = blake3()
+            _hash_range(descriptor, offset, end, digest)
+            return digest.hexdigest() == part.digest
         try:
             found = b"".join(
                 blake3(os.pread(descriptor, member.file_bytes, member.offset)).digest()
@@ -194,6 +201,12 @@ def file_digest(path: Path) -> bytes:
 
 def _hash_file(path: Path, digest: blake3) -> None:
     with path.open("rb") as file:
-        # Not by a memory map, whose pages would count as this process's memory.
-        while piece := file.read(_READ_BYTES):
-            digest.update(piece)
+        _hash_range(file.fileno(), 0, os.fstat(file.fileno()).st_size, digest)
+
+
+def _hash_range(descriptor: int, offset: int, end: int, digest: blake3) -> None:
+    """Add a part of a file, as far as the file goes."""
+    # Not by a memory map, whose pages would count as this process's memory.
+    while piece := os.pread(descriptor, min(_READ_BYTES, end - offset), offset):
+        digest.update(piece)
+        offset += len(piece)

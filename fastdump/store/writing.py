@@ -136,6 +136,10 @@ class FolderWriter:
         """Leave out what was written of a collection; some of it may still be written."""
         self._left_out.append(self._files.pop(namespace))
 
+    def parts(self, namespace: Namespace) -> Sequence[Part]:
+        """Return the parts of a collection that were taken over, also of an earlier run."""
+        return self._files[namespace].parts
+
     def report(self, namespace: Namespace) -> CollectionReport:
         """What the parts of a collection sum up to."""
         return self._files[namespace].report()
