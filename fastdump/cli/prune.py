@@ -37,7 +37,10 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         f"from {settings.folder} ({planned.removed[0]} to {planned.removed[-1]})?",
         yes=options.yes,
     )
-    _show(prune(layout, settings.max_backups), "removed", quiet=options.quiet)
+    report = prune(layout, settings.max_backups)
+    if not options.quiet:
+        notes(note for note in report.notes if note not in planned.notes)
+    _show(report, "removed", quiet=options.quiet)
     return 0
 
 

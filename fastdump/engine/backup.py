@@ -104,7 +104,7 @@ def backup(
         pruned = _prune(destination, max_backups, written.writer.name)
     writer, catalog, notes = written.writer, written.catalog, list(written.notes)
     if writer.encoding is Encoding.JSON:
-        notes += describe_losses(catalog, _losses(written.fetched.parts))
+        notes += describe_losses(catalog, _losses(writer, catalog))
     if isinstance(destination, DatedFolders):
         notes += (f"{path}: a killed backup left it behind" for _begun, path in destination.stale())
     notes += pruned.notes
@@ -122,7 +122,11 @@ def backup(
             if found.namespace != OPLOG
         ),
         oplog=writer.report(OPLOG) if OPLOG_COLLECTION in catalog.collections else None,
-        interruptions=sum(part.interruptions for _name, part in written.fetched.parts),
+        interruptions=sum(
+            part.interruptions
+            for found in catalog.collections
+            for part in writer.parts(found.namespace)
+        ),
         pruned=pruned.removed,
         notes=tuple(notes),
     )
@@ -134,7 +138,6 @@ class _Fetched:
 
     workers: int
     """How many processes that took, 0 for this one alone."""
-    parts: list[tuple[Namespace, Part]] = field(default_factory=list)
     gone: set[Namespace] = field(default_factory=set)
     """What was no longer there."""
 
@@ -278,7 +281,6 @@ class _Writing:
                         writer.leave_out(name)
                     elif part is not None and name not in fetched.gone:
                         writer.add(chunk, part)
-                        fetched.parts.append((name, part))
                         if not left[name]:
                             self.reporter.finished(writer.report(name))
         finally:
@@ -286,17 +288,17 @@ class _Writing:
         return fetched
 
 
-def _losses(parts: Sequence[tuple[Namespace, Part]]) -> dict[Namespace, list[Losses]]:
+def _losses(writer: BackupWriter, catalog: Catalog) -> dict[Namespace, list[Losses]]:
+    """Return what each collection lost, also in the parts that an earlier run wrote."""
     found: defaultdict[Namespace, list[Losses]] = defaultdict(list)
-    for name, part in parts:
-        if part.losses is not None:
-            found[name].append(part.losses)
+    for name in (one.namespace for one in catalog.collections):
+        found[name] += (part.losses for part in writer.parts(name) if part.losses is not None)
     return found
 
 
 def _prune(destination: Destination, max_backups: int, name: str) -> PruneReport:
     if not isinstance(destination, DatedFolders):
-        return PruneReport((), ())
+        return PruneReport((), (), tuple(destination.volume.notes))
     try:
         return prune(destination, max_backups, newest=name)
     except StorageError as error:

@@ -53,7 +53,7 @@ class Meter:
     """Documents and bytes done by one worker, readable by the coordinator while it works.
 
     Args:
-        cells: where both are kept.
+        cells: where both are kept, in the first two.
         on_tick: called with both now and then, where the worker is the coordinator itself.
     """
 
@@ -96,6 +96,7 @@ Job = TypeVar("Job", bound=Hashable)
 Result = TypeVar("Result")
 
 _worker: Worker | None = None
+_cells: MutableSequence[int] = []
 
 
 class _Process:
@@ -103,13 +104,28 @@ class _Process:
 
     def __init__(self, worker: Worker) -> None:
         warm_up()
-        cells = RawArray("Q", 2)
+        self._cells = cells = RawArray("Q", 3)
         self.meter = Meter(cells)
+        self._jobs = 0
         context = multiprocessing.get_context("forkserver")
         self.executor = ProcessPoolExecutor(1, context, _begin, (worker, cells))
         with without_main_module():
             # The process starts at the first job.
             self._pid = self.executor.submit(os.getpid)
+
+    def submit(self, work: Callable[[W, Job], Result], job: Job) -> Future[Result]:
+        """Have a job done there.
+
+        Raises:
+            BrokenProcessPool: the process is known to have died.
+        """
+        self._jobs += 1
+        return self.executor.submit(_call, self._jobs, work, job)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it came to the last of its jobs."""
+        return bool(self._cells[2] == self._jobs)
 
     def interrupt(self) -> None:
         """Have it leave its job: cursors are closed on the way out."""
@@ -149,7 +165,7 @@ class WorkerPool(Generic[W, Job, Result]):
         *,
         repeats: bool = True,
     ) -> None:
-        self._max_deaths = _MAX_DEATHS if repeats else 1
+        self._repeats = repeats
         self._worker = worker
         self._size = size
         self._on_tick = on_tick
@@ -158,7 +174,8 @@ class WorkerPool(Generic[W, Job, Result]):
         self._processes: list[_Process] = []
         self._idle: list[_Process] = []
         self._meters: list[Meter] = []
-        self._deaths = Counter[Job]()
+        self._deaths = Counter[tuple[Job, bool]]()
+        """How many workers died of a job, and how many before they began it."""
 
     def __enter__(self) -> WorkerPool[W, Job, Result]:
         return self
@@ -227,7 +244,7 @@ class WorkerPool(Generic[W, Job, Result]):
             work, job = self._pending.popleft()
             running = _Running(process, work, job, process.meter.total)
             try:
-                future = process.executor.submit(_call, work, job)
+                future = process.submit(work, job)
             except BrokenProcessPool:
                 self._bury(running)
             else:
@@ -240,14 +257,21 @@ class WorkerPool(Generic[W, Job, Result]):
         return process
 
     def _bury(self, running: _Running[W, Job, Result]) -> None:
-        """A worker died of this job, or before it: what it did of it does not count."""
+        """A worker died of this job, or before it: what it did of it does not count.
+
+        Raises:
+            IncompleteError: too many did.
+        """
         running.process.meter.reset(running.meter_before)
         running.process.executor.shutdown(wait=False)
         self._processes.remove(running.process)
-        self._deaths[running.job] += 1
-        if self._deaths[running.job] >= self._max_deaths:
-            deaths = f"{self._max_deaths} worker processes were killed while they"
-            if self._max_deaths == 1:
+        # What was not begun can be done by another, even where nothing can be done again.
+        begun = running.process.has_begun
+        most = 1 if begun and not self._repeats else _MAX_DEATHS
+        self._deaths[running.job, begun] += 1
+        if self._deaths[running.job, begun] >= most:
+            deaths = f"{most} worker processes were killed while they"
+            if most == 1:
                 deaths = "a worker process was killed while it"
             raise IncompleteError(
                 f"{deaths} worked on {running.job}: if memory ran out, use fewer workers (-j)"
@@ -269,12 +293,12 @@ class _Running(Generic[W, Job, Result]):
 
 def _begin(worker: Worker, cells: MutableSequence[int]) -> None:
     """Runs first in every worker process."""
-    global _worker
+    global _worker, _cells
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_follow_parent, daemon=True).start()
     worker.meter = Meter(cells)
-    _worker = worker
+    _worker, _cells = worker, cells
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:
@@ -294,7 +318,8 @@ def _follow_parent() -> None:
         os._exit(1)
 
 
-def _call(work: Callable[[W, Job], Result], job: Job) -> Result:
+def _call(number: int, work: Callable[[W, Job], Result], job: Job) -> Result:
+    _cells[2] = number
     return work(_worker, job)  # type: ignore[arg-type]
 
 

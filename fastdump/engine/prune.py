@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from fastdump.errors import StorageError
@@ -37,7 +38,8 @@ def prune(
     """
     is_free = newest is None and max_backups and not dry_run
     with layout.locked() if is_free else nullcontext():
-        return _prune(layout, max_backups, newest, dry_run=dry_run)
+        report = _prune(layout, max_backups, newest, dry_run=dry_run)
+    return replace(report, notes=(*report.notes, *layout.volume.notes))
 
 
 def _prune(layout: Layout, max_backups: int, newest: str | None, *, dry_run: bool) -> PruneReport:

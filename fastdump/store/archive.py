@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from multiprocessing import reduction
@@ -38,9 +38,10 @@ from fastdump.model import (
 )
 from fastdump.report import CollectionReport, Problem
 from fastdump.store import metadata
-from fastdump.store.base import disk, private, sync
+from fastdump.store.base import disk
 from fastdump.store.locking import Lock
 from fastdump.store.reading import damaged
+from fastdump.store.volume import Volume, private
 from fastdump.version import __version__
 
 __all__ = ["STREAM", "Archive", "ArchivePlace"]
@@ -135,7 +136,7 @@ class ArchivePlace:
     def __init__(self, path: str, *, compressed: bool, level: int, mode: int) -> None:
         self._path = path
         self.can_repeat = path != STREAM
-        self._mode = mode
+        self.volume = Volume(Path(path).absolute().parent, mode)
         self._compressed = compressed
         self._level = level
 
@@ -146,7 +147,7 @@ class ArchivePlace:
             StorageError: the file cannot be written.
         """
         level = self._level if self._compressed else None
-        return ArchiveWriter(self._path, catalog, workers, level, self._mode)
+        return ArchiveWriter(self._path, catalog, workers, level, self.volume)
 
 
 class ArchiveWriter:
@@ -155,9 +156,9 @@ class ArchiveWriter:
     encoding = Encoding.ARCHIVE
 
     def __init__(
-        self, path: str, catalog: Catalog, workers: int, level: int | None, mode: int
+        self, path: str, catalog: Catalog, workers: int, level: int | None, volume: Volume
     ) -> None:
-        self._mode = mode
+        self._volume = volume
         self.path = Path(path) if path == STREAM else Path(path).absolute()
         self.compressed = level is not None
         self._level = level
@@ -215,6 +216,10 @@ class ArchiveWriter:
             "taken out of an archive; run the same command again"
         )
 
+    def parts(self, namespace: Namespace) -> Sequence[Part]:
+        """Return the parts of a collection that were taken over."""
+        return self._parts[namespace]
+
     def report(self, namespace: Namespace) -> CollectionReport:
         """What the parts of a collection sum up to."""
         parts = self._parts[namespace]
@@ -238,10 +243,10 @@ class ArchiveWriter:
                 self._write(archive.end(found.namespace, 0))
         if self._partial is not None:
             with disk(self.path):
-                os.fchmod(self._descriptor, self._mode)
-                os.fsync(self._descriptor)
+                self._volume.set_mode(self._partial)
+                self._volume.sync(self._partial)
                 self._partial.rename(self.path)
-                sync(self.path.parent)
+                self._volume.sync(self.path.parent)
 
     def abort(self) -> None:
         """Remove what was written so far; what was there before is untouched."""
@@ -265,8 +270,8 @@ class ArchiveWriter:
     def _open(self) -> int:
         if self._partial is None:
             return sys.stdout.fileno()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = Lock(self.path.with_name(f".{self.path.name}.lock"), self.path)
+        self._volume.make_folder(self.path.parent)
+        self._lock = Lock(self.path.with_name(f".{self.path.name}.lock"), self.path, self._volume)
         self._partial.unlink(missing_ok=True)
         return private(str(self._partial), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
 

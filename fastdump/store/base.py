@@ -1,10 +1,9 @@
-"""What every layout offers, and how files get onto a disk for good."""
+"""What every layout offers, and what the errors of a disk mean."""
 
 from __future__ import annotations
 
 import errno
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -22,9 +21,9 @@ from fastdump.model import (
     StoredCollection,
 )
 from fastdump.report import CollectionReport, Problem
+from fastdump.store.volume import Volume
 
 __all__ = [
-    "PRIVATE",
     "BackupWriter",
     "Destination",
     "Form",
@@ -33,10 +32,6 @@ __all__ = [
     "Outputs",
     "Source",
     "disk",
-    "private",
-    "set_mode",
-    "sync",
-    "write_synced",
 ]
 
 
@@ -88,6 +83,9 @@ class BackupWriter(Protocol):
         Raises:
             ServerError: what is written cannot be taken back.
         """
+
+    def parts(self, namespace: Namespace) -> Sequence[Part]:
+        """Return the parts of a collection that were taken over, also of an earlier run."""
 
     def report(self, namespace: Namespace) -> CollectionReport:
         """What the parts of a collection sum up to."""
@@ -149,6 +147,8 @@ class Source(Protocol):
 class Destination(Protocol):
     """A place to which backups can be added."""
 
+    volume: Volume
+    """The file system that it is on."""
     can_repeat: bool
     """Whether a backup that failed half way leaves nothing, so that it can be made again."""
 
@@ -192,9 +192,6 @@ class Layout(Source, Destination, Protocol):
         """
 
 
-PRIVATE = 0o600
-"""The mode of files that only their owner can read: backups hold secrets."""
-
 _ADVICE = {
     errno.EPIPE: "whoever read it has ended; look there for the reason",
     errno.ENOSPC: "there is no space left; free some and run the same command again",
@@ -220,44 +217,3 @@ def disk(path: Path) -> Iterator[None]:
         named = error.filename if isinstance(error.filename, str) else path
         said = _ADVICE.get(error.errno or 0, error.strerror or str(error))
         raise StorageError(f"{named}: {said}") from error
-
-
-def write_synced(path: Path, content: bytes) -> None:
-    """Write a small file, in a folder that has not its name yet, and sync it.
-
-    Raises:
-        OSError: the disk refuses.
-    """
-    with open(path, "wb", opener=private) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def private(path: str, flags: int) -> int:
-    """An opener for `open` whose files only their owner can read: backups hold secrets."""
-    return os.open(path, flags, PRIVATE)
-
-
-def set_mode(path: Path, mode: int) -> None:
-    """Give a folder and all that is in it a mode; who may read a folder may also enter it.
-
-    Raises:
-        OSError: the disk refuses.
-    """
-    for inner in (path, *path.rglob("*")):
-        may_enter = (mode & 0o444) >> 2 if inner.is_dir() else 0
-        inner.chmod(mode | may_enter)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file's content, or a folder's list of names, is on the disk.
-
-    Raises:
-        OSError: the disk refuses.
-    """
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -33,12 +33,13 @@ from fastdump.model import (
 from fastdump.report import Problem
 from fastdump.store import manifest
 from fastdump.store.ages import CLOCK_SET_BACK, about_future, in_utc, oldest_first, when_made
-from fastdump.store.base import PRIVATE, Form, disk
+from fastdump.store.base import Form, disk
 from fastdump.store.checking import check_folder
 from fastdump.store.journal import Finished, Planned, read_journal
 from fastdump.store.locking import PRUNING, Lock
 from fastdump.store.names import collection_name, is_cut
 from fastdump.store.removing import remove_folder
+from fastdump.store.volume import PRIVATE, Volume
 from fastdump.store.writing import MANIFEST, FolderWriter
 
 __all__ = ["MANIFEST", "DatedFolders", "OneFolder"]
@@ -62,7 +63,7 @@ class DatedFolders:
 
     def __init__(self, folder: Path, form: Form | None = None, mode: int = PRIVATE) -> None:
         self.folder = folder
-        self._mode = mode
+        self.volume = Volume(folder, mode)
         self._form = form
         self._notes: tuple[str, ...] = ()
 
@@ -131,12 +132,12 @@ class DatedFolders:
         assert self._form is not None, "this folder was opened for reading"  # noqa: S101
         taken = taken.replace(microsecond=0)
         with disk(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = Lock(self._lock_path, self.folder)
+            self.volume.make_folder(self.folder)
+            lock = Lock(self._lock_path, self.folder, self.volume)
             try:
                 path = self._free(taken)
                 partial = path.with_name(f".{path.name}{_PARTIAL}")
-                return _new_writer(path, partial, catalog, self._form, lock, self._mode)
+                return _new_writer(path, partial, catalog, self._form, lock, self.volume)
             except BaseException:
                 lock.release()
                 raise
@@ -156,15 +157,15 @@ class DatedFolders:
         """
         assert self._form is not None, "this folder was opened for reading"  # noqa: S101
         with disk(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = Lock(self._lock_path, self.folder)
+            self.volume.make_folder(self.folder)
+            lock = Lock(self._lock_path, self.folder, self.volume)
             try:
                 for _begun, partial in reversed(self.stale()):
                     found = read_journal(partial)
                     if found is not None and found[0].settings == settings:
                         path = partial.with_name(partial.name[1:].removesuffix(_PARTIAL))
                         catalog = found[0].catalog
-                        writer = FolderWriter(path, partial, catalog, self._form, lock, self._mode)
+                        writer = FolderWriter(path, partial, catalog, self._form, lock, self.volume)
                         return writer, *found
             except BaseException:
                 lock.release()
@@ -209,7 +210,7 @@ class DatedFolders:
     def locked(self) -> Iterator[None]:
         """Keep others from writing here and from pruning within."""
         with disk(self.folder):
-            lock = Lock(self._lock_path, self.folder, PRUNING)
+            lock = Lock(self._lock_path, self.folder, self.volume, PRUNING)
         try:
             yield
         finally:
@@ -226,7 +227,7 @@ class DatedFolders:
         A backup loses its name first, so that no half of it is taken for a whole.
         """
         hidden = path if path.name.startswith(".") else path.with_name(f".{path.name}{_REMOVED}")
-        remove_folder(path, hidden)
+        remove_folder(path, hidden, self.volume)
 
 
 def _is_backup(entry: os.DirEntry[str]) -> bool:
@@ -332,7 +333,7 @@ class OneFolder:
 
     def __init__(self, path: Path, form: Form, mode: int = PRIVATE) -> None:
         self._path = path
-        self._mode = mode
+        self.volume = Volume(path, mode)
         self._form = form
 
     def begin(self, taken: datetime, catalog: Catalog, workers: int) -> FolderWriter:  # noqa: ARG002
@@ -345,20 +346,20 @@ class OneFolder:
         with disk(path):
             if path.exists() and any(path.iterdir()):
                 raise StorageError(f"{path}: there is something in it; name another with --out")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = Lock(path.with_name(f".{path.name}.lock"), path)
+            self.volume.make_folder(path.parent)
+            lock = Lock(path.with_name(f".{path.name}.lock"), path, self.volume)
             try:
                 partial = path.with_name(f".{path.name}{_PARTIAL}")
                 if partial.exists():
                     shutil.rmtree(partial)
-                return _new_writer(path, partial, catalog, self._form, lock, self._mode)
+                return _new_writer(path, partial, catalog, self._form, lock, self.volume)
             except BaseException:
                 lock.release()
                 raise
 
 
 def _new_writer(
-    path: Path, partial: Path, catalog: Catalog, form: Form, lock: Lock, mode: int
+    path: Path, partial: Path, catalog: Catalog, form: Form, lock: Lock, volume: Volume
 ) -> FolderWriter:
     """Make the hidden folder of a new backup.
 
@@ -367,7 +368,7 @@ def _new_writer(
     """
     partial.mkdir(mode=0o700)
     try:
-        return FolderWriter(path, partial, catalog, form, lock, mode)
+        return FolderWriter(path, partial, catalog, form, lock, volume)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from fastdump.errors import StorageError
-from fastdump.store.base import disk, private
+from fastdump.store.base import disk
+from fastdump.store.volume import Volume, private
 
 __all__ = ["PRUNING", "WRITING", "Lock"]
 
@@ -29,14 +29,16 @@ class Lock:
     Args:
         path: the file, which is there only while it is locked.
         place: what is locked, for messages.
+        volume: the file system that it is on, which may know no locks.
         doing: what its owner does, one of `WRITING` and `PRUNING`.
 
     Raises:
         StorageError: another process has it, or the file cannot be written.
     """
 
-    def __init__(self, path: Path, place: Path, doing: str = WRITING) -> None:
+    def __init__(self, path: Path, place: Path, volume: Volume, doing: str = WRITING) -> None:
         self._path = path
+        self._volume = volume
         with disk(path):
             self._descriptor = self._take(place)
         with suppress(OSError):  # on a full disk it is locked all the same
@@ -54,7 +56,7 @@ class Lock:
         while True:
             descriptor = private(str(self._path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._volume.lock(descriptor)
                 if self._is_current(descriptor):
                     return descriptor
                 os.close(descriptor)  # its owner removed it between our two steps

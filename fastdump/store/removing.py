@@ -10,12 +10,13 @@ from glob import escape
 from pathlib import Path
 
 from fastdump.errors import StorageError
-from fastdump.store.base import disk, sync
+from fastdump.store.base import disk
+from fastdump.store.volume import Volume
 
 __all__ = ["remove_folder"]
 
 
-def remove_folder(path: Path, hidden: Path) -> None:
+def remove_folder(path: Path, hidden: Path, volume: Volume) -> None:
     """Delete a folder, which is called `hidden` from the moment on at which a part is missing.
 
     Raises:
@@ -27,7 +28,7 @@ def remove_folder(path: Path, hidden: Path) -> None:
         held = _files(path)
         path.rename(hidden)
         # Or a crash of the machine could bring back the name with only some of the files.
-        sync(path.parent)
+        volume.sync(path.parent)
     try:
         shutil.rmtree(hidden)
     except OSError as error:

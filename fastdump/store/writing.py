@@ -17,10 +17,11 @@ from typing import ClassVar
 from fastdump.model import Catalog, Chunk, Consistency, Encoding, Namespace, Part
 from fastdump.report import CollectionReport
 from fastdump.store import manifest
-from fastdump.store.base import Form, disk, private, set_mode, sync, write_synced
+from fastdump.store.base import Form, disk
 from fastdump.store.joining import JoinedFile, JoinedLines, JoinedMembers
 from fastdump.store.journal import Finished, Journal, Planned
 from fastdump.store.locking import Lock
+from fastdump.store.volume import Volume, private
 
 __all__ = ["MANIFEST", "FolderWriter", "PartFiles"]
 
@@ -59,11 +60,11 @@ class FolderWriter:
         catalog: Catalog,
         form: Form,
         lock: Lock,
-        mode: int,
+        volume: Volume,
     ) -> None:
         self.path = path
         self._journal: Journal | None = None
-        self._mode = mode
+        self._volume = volume
         self._lock = lock
         self.encoding = form.encoding
         self.compressed = form.compressed
@@ -74,7 +75,7 @@ class FolderWriter:
         joined = _joined(form)
         self._files = {
             collection.namespace: joined(
-                partial / names[collection.namespace], collection, self._joiner
+                partial / names[collection.namespace], collection, self._joiner, volume
             )
             for collection in catalog.collections
         }
@@ -135,6 +136,10 @@ class FolderWriter:
         """Leave out what was written of a collection; some of it may still be written."""
         self._left_out.append(self._files.pop(namespace))
 
+    def parts(self, namespace: Namespace) -> Sequence[Part]:
+        """Return the parts of a collection that were taken over, also of an earlier run."""
+        return self._files[namespace].parts
+
     def report(self, namespace: Namespace) -> CollectionReport:
         """What the parts of a collection sum up to."""
         return self._files[namespace].report()
@@ -149,11 +154,9 @@ class FolderWriter:
             self._joiner.shutdown()
             self._remove_left_out()
             self._sync_files()
-            if self._journal is not None:
-                self._journal.remove()
             further = self._form.further_files(catalog)
             for name, content in further.items():
-                write_synced(self._partial / name, content)
+                self._volume.write(self._partial / name, content)
             own, latest = self._entries()
 
             def describe(
@@ -162,19 +165,28 @@ class FolderWriter:
                 described = manifest.describe(
                     catalog, self._form.layout, started, ended, consistency, entries, others
                 )
-                write_synced(self._partial / name, manifest.write(described))
+                self._volume.write(self._partial / name, manifest.write(described))
 
             describe(MANIFEST, own, further)
             for stem, entry in latest.items():
                 describe(f"{stem}.{MANIFEST}", [entry], {})
-            set_mode(self._partial, self._mode)
+            self._volume.set_mode(self._partial)
+            # Only now, so that another run can go on where a full disk ended this one.
+            self._remove_journal()
             for folder in self._folders():
-                sync(folder)
+                self._volume.sync(folder)
             # All content is on the disk. From here on, there are only renames.
             for stem in latest:
                 self._replace_latest(stem)
+            if latest:
+                self._volume.sync(self._partial)  # they are no longer in it
             self._partial.rename(self.path)
-            sync(self.path.parent)
+            self._volume.sync(self.path.parent)
+
+    def _remove_journal(self) -> None:
+        if self._journal is not None:
+            self._journal.remove()
+            self._journal = None
 
     def abort(self) -> None:
         """Remove what was written so far, unless a journal keeps it for another run.
@@ -209,7 +221,7 @@ class FolderWriter:
     def _sync_files(self) -> None:
         paths = [file.path for file in self._files.values() if file.collection.has_data]
         with ThreadPoolExecutor(_SYNC_THREADS, "fastdump-sync") as syncing:
-            list(syncing.map(sync, paths))
+            list(syncing.map(self._volume.sync, paths))
 
     def _entries(self) -> tuple[list[manifest.Entry], dict[str, manifest.Entry]]:
         """Those of the folder, and those kept beside it by the stem of their file."""
@@ -235,11 +247,11 @@ class FolderWriter:
         final = folder / f"{stem}.{MANIFEST}"
         pending = final.with_name(f".{final.name}.next")
         (self._partial / final.name).replace(pending)
-        sync(folder)
+        self._volume.sync(folder)
         (self._partial / f"{stem}.gz").replace(folder / f"{stem}.gz")
-        sync(folder)
+        self._volume.sync(folder)
         pending.replace(final)
-        sync(folder)
+        self._volume.sync(folder)
 
 
 def _joined(form: Form) -> type[JoinedFile]:

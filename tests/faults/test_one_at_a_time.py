@@ -23,6 +23,7 @@ from fastdump import ReadOptions
 from fastdump.errors import FastdumpError, StorageError
 from fastdump.mongo.client import open_database
 from fastdump.store.locking import Lock
+from fastdump.store.volume import Volume
 from tests.conftest import COMMAND_SECONDS, Run, Server, command, environment, wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -84,17 +85,17 @@ def test_a_killed_one_blocks_nobody_and_is_pruned_in_time(
 
 def test_a_lock_is_let_go_and_taken_again(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
-    lock = Lock(path, tmp_path)
+    lock = Lock(path, tmp_path, Volume(tmp_path))
     with pytest.raises(StorageError, match=f"by process {os.getpid()}"):
-        Lock(path, tmp_path)
+        Lock(path, tmp_path, Volume(tmp_path))
     lock.release()
     lock.release()
     assert not path.exists()
     path.write_text("999999 1\n")  # what a killed process leaves
-    Lock(path, tmp_path).release()
+    Lock(path, tmp_path, Volume(tmp_path)).release()
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StorageError):
-        Lock(path, tmp_path)
+        Lock(path, tmp_path, Volume(tmp_path))
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -112,9 +113,9 @@ def limited(size: int) -> Iterator[None]:
 def test_a_lock_needs_no_byte(tmp_path: Path) -> None:
     """So that old backups can be removed from a full disk."""
     with limited(0):
-        lock = Lock(tmp_path / ".lock", tmp_path)
+        lock = Lock(tmp_path / ".lock", tmp_path, Volume(tmp_path))
     with pytest.raises(StorageError, match="another backup is being written there; wait for it"):
-        Lock(tmp_path / ".lock", tmp_path)
+        Lock(tmp_path / ".lock", tmp_path, Volume(tmp_path))
     lock.release()
     assert list(tmp_path.iterdir()) == []
 
@@ -260,7 +261,7 @@ def test_a_rate_is_kept(server: Server, database: str, tmp_path: Path) -> None:
 
 
 def test_an_archive_is_locked_too(server: Server, database: str, tmp_path: Path) -> None:
-    lock = Lock(tmp_path / ".it.lock", tmp_path / "it")
+    lock = Lock(tmp_path / ".it.lock", tmp_path / "it", Volume(tmp_path))
     for layout in ("archive", "mongodump"):
         with pytest.raises(FastdumpError, match="another backup"):
             fastdump.backup(server.uri, db=database, layout=layout, out=tmp_path / "it")

@@ -6,20 +6,31 @@ import os
 import signal
 import subprocess
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
+from bson import ObjectId
+from bson.raw_bson import RawBSONDocument
 
 import fastdump
+import fastdump as api
 from benchmarks.shapes import hurtful
 from fastdump.demo.compare import differences, state
 from fastdump.demo.komodo import generate
 from fastdump.engine import planner
 from fastdump.errors import FastdumpError
+from fastdump.model import Part
 from fastdump.mongo.client import open_database
+from fastdump.store.joining import is_part
 from tests.conftest import COMMAND_SECONDS, Mortal, Run, Server, command, environment, wait_until
+from tests.shims import shim
 
 pytestmark = pytest.mark.timeout(120)
+
+SYMBOL = b"\x1f\x00\x00\x00\x07_id\x000123456789ab\x0es\x00\x02\x00\x00\x00s\x00\x00"
+"""A document with an ObjectId and a symbol, which is deprecated."""
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +88,55 @@ def test_only_the_rest_is_read(
     assert name not in again.out.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("layout", "file"),
+    [
+        ("komodo", "manifest.json"),
+        ("komodo", "Stats.manifest.json"),
+        ("komodo-json", "manifest.json"),
+        ("mongodump", "manifest.json"),
+        ("mongodump", "prelude.json.gz"),
+    ],
+)
+def test_a_disk_that_is_full_at_the_very_end(
+    fastdump: Run, server: Server, tmp_path: Path, layout: str, file: str
+) -> None:
+    """All documents are there; the next run has only to describe them."""
+    name, folder = server.new_database(), tmp_path / "b"
+    generate(server.connection, name, 3_000_000)
+    arguments = ("backup", "--uri", server.uri, "--db", name, "-f", folder, "--resume")
+    full = """
+        os.open = refusing(
+            os.open, errno.ENOSPC, lambda path, *_, **__: str(path).endswith("/FILE")
+        )
+    """
+    done = fastdump(*arguments, "--layout", layout, **shim(tmp_path, full.replace("FILE", file)))
+    assert done.code == 1
+    assert "there is no space left" in done.err
+    (left,) = folder.glob(".*.partial")
+    assert {path.name for path in folder.iterdir()} == {left.name}
+    with server.client() as client:
+        # What is read now is not what was read then.
+        open_database(client, name)["Update"].delete_many({})
+    done = fastdump(*arguments, "--layout", layout)
+    assert done.code == 0, done.err
+    assert f"backup {left.name[1:].removesuffix('.partial')} is complete" in done.out
+    assert not left.exists()
+    report = api.verify(folder)
+    assert report.intact
+    assert {one.name: one.documents for one in report.collections}["Update"] > 0
+
+
 def test_what_was_damaged_meanwhile_is_read_again(
     fastdump: Run, server: Server, database: str, tmp_path: Path
 ) -> None:
     left = kill_half_way(server, database, tmp_path)
-    for path in left.glob("*.gz*"):
+    # A worker may have begun a part just now.
+    written = [path for path in left.glob("*.gz*") if path.stat().st_size]
+    assert written
+    for path in written:
         content = bytearray(path.read_bytes())
-        if content:  # a part of which nothing was written yet is empty
-            content[len(content) // 2] ^= 1
+        content[len(content) // 2] ^= 1
         path.write_bytes(content)
     source = ("--uri", server.uri, "--db", database, "-f", tmp_path)
     done = fastdump("backup", *source, "-j", "2", "--resume")
@@ -147,6 +199,50 @@ def test_what_failed_is_kept_for_the_next(server: Server, tmp_path: Path) -> Non
         assert done.returncode == 0, done.stderr
         assert not left.exists()
         check(own, "db", tmp_path)
+
+
+def test_a_large_plain_part_is_compared_piece_by_piece(tmp_path: Path) -> None:
+    path, size = tmp_path / "c.bson", 100_000_000
+    with path.open("wb") as file:
+        file.truncate(3 * size)  # zeros, which take no space
+    part = Part(0, size, size, 0.0, digest=blake3(bytes(size)).hexdigest())
+    tracemalloc.start()
+    try:
+        assert is_part(path, size, part)
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < size / 10
+    with path.open("r+b") as file:
+        file.seek(2 * size - 1)
+        file.write(b"x")
+    assert not is_part(path, size, part)
+    assert is_part(path, 0, part)
+    assert not is_part(path, 5 * size // 2, part)  # cut
+
+
+def test_the_losses_of_the_first_part_are_said(
+    fastdump: Run, server: Server, tmp_path: Path
+) -> None:
+    """Of JSON lines, by the run that ends the backup."""
+    name, folder = server.new_database(), tmp_path / "b"
+    with server.client() as client:
+        found = open_database(client, name)
+        found["ids"].insert_many({"_id": n} for n in range(3))
+        found["old"].insert_one({"_id": ObjectId()})
+        found.command("insert", "old", documents=[RawBSONDocument(SYMBOL)])
+    arguments = ("backup", "--uri", server.uri, "--db", name, "-f", folder, "--resume",
+                 "--layout", "komodo-json")  # fmt: skip
+    full = """
+        os.open = refusing(
+            os.open, errno.ENOSPC, lambda path, *_, **__: str(path).endswith("/manifest.json")
+        )
+    """
+    assert fastdump(*arguments, **shim(tmp_path, full)).code == 1
+    done = fastdump(*arguments)
+    assert done.code == 0, done.err
+    assert "ids: 3 documents have an _id that is no ObjectId" in done.err
+    assert "old: 1 documents hold deprecated types" in done.err
 
 
 def test_only_in_the_backups_folder(server: Server, tmp_path: Path) -> None:
