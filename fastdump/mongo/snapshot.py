@@ -14,6 +14,7 @@ from pymongo.errors import OperationFailure
 from fastdump.errors import SnapshotUnavailableError
 from fastdump.model import ClusterTime, Namespace
 from fastdump.mongo.client import UNAUTHORIZED, Client, Document, open_database
+from fastdump.mongo.retry import passes
 
 __all__ = [
     "ASSUMED_SECONDS",
@@ -90,7 +91,9 @@ def why_unavailable(client: Client, database: str | None) -> str | None:
     namespace = Namespace(database or "admin", NO_COLLECTION)
     try:
         error = _refused(client, namespace, _LONG_AGO)
-    except OperationFailure:
+    except OperationFailure as refused:
+        if passes(refused):
+            raise
         error = None
     if error is None:
         return "the server does not say its time (operationTime)"
@@ -179,7 +182,7 @@ def _refused(client: Client, namespace: Namespace, at: ClusterTime) -> Operation
     try:
         open_database(client, namespace.database).command(command)
     except OperationFailure as error:
-        if error.code == UNAUTHORIZED:
+        if error.code == UNAUTHORIZED or passes(error):
             raise
         return error
     return None
@@ -201,7 +204,9 @@ def history_seconds(client: Client) -> int | None:
     """
     try:
         found = client.admin.command({"getParameter": 1, WINDOW: 1})
-    except OperationFailure:
+    except OperationFailure as error:
+        if passes(error):
+            raise
         return None  # without the right, or through mongos, which has none
     return int(found[WINDOW])
 
