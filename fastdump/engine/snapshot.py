@@ -139,6 +139,14 @@ class SnapshotReading(Reading):
             if chunk.namespace in uuids
         ]
 
+    def is_settled(self, collection: Collection) -> bool:
+        """All that is read at the moment is."""
+        return collection.namespace not in self._of_later
+
+    def count_all(self, collection: Collection) -> int | None:
+        """Count the documents of a collection at the moment, as long as the server shows that."""
+        return self._count_at(collection, self.at if self.is_settled(collection) else None)
+
     def resumes(self, at: ClusterTime | None, catalog: Catalog) -> bool:
         """Whether the moment of another run can still be read."""
         if at is None or not super().resumes(at, catalog):
