@@ -107,7 +107,9 @@ def _judge(
     ):
         found.failures.append(f"{name}: {read:,} documents were read, and there are {after:,}")
     else:
-        meaning = "some are missing" if read < min(before, after) else "some are twice"
+        meaning = "some are missing"
+        if read > max(before, after):
+            meaning = "some are in it twice, which verify --unique finds"
         found.notes.append(
             f"{name}: {read:,} documents are in it, but the server counted {before:,} before and "
             f"{after:,} after: unless others inserted and deleted as many meanwhile, {meaning}"
