@@ -104,7 +104,11 @@ def backup(
         )
         # Before others may write there.
         pruned = _prune(destination, max_backups, written.writer.name)
-    writer, catalog, notes = written.writer, written.catalog, list(written.notes)
+    writer, catalog, notes = (
+        written.writer,
+        written.catalog,
+        [*written.catalog.notes, *written.notes],
+    )
     if writer.encoding is Encoding.JSON:
         notes += describe_losses(catalog, _losses(written.fetched.parts))
     if isinstance(destination, DatedFolders):

@@ -226,7 +226,7 @@ class SnapshotReading(Reading):
         # One of the others may have been changed just now, so that only its present is shown.
         names = [one.data for one in held if not one.capped][:_TRIES]
         if not held:
-            names = [Namespace(catalog.database or "admin", snapshot.NO_COLLECTION)]
+            names = [Namespace(catalog.collections[0].database, snapshot.NO_COLLECTION)]
         for name in names:
             refusals[name] = self._refusal(name, at)
             if refusals[name] is None:

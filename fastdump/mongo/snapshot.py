@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 
 from fastdump.errors import SnapshotUnavailableError
 from fastdump.model import ClusterTime, Namespace
-from fastdump.mongo.client import UNAUTHORIZED, Client, Document, open_database
+from fastdump.mongo.client import UNAUTHORIZED, Client, Document, open_database, said
 from fastdump.mongo.retry import passes
 
 __all__ = [
@@ -49,7 +49,6 @@ _LONG_AGO = ClusterTime(1, 1)
 anything; a server that ignores moments answers with documents."""
 
 _NOT_IN_A_SET, _TIMED_OUT = 123, 50
-_LONGEST = 300
 _FIRST_VERSION = 6
 """The first that compares a collection's UUID (`collectionUUID`): before, one that was dropped
 looks empty."""
@@ -98,11 +97,8 @@ def why_unavailable(client: Client, database: str | None) -> str | None:
     if error is None:
         return "the server does not say its time (operationTime)"
     if error.code != _NOT_IN_A_SET:
-        return f"the server says: {_said(error)}"
-    return (
-        f"the server says: {_said(error)}; make it a replica set, if only of one member, or use "
-        "--consistency lock"
-    )
+        return said(error)
+    return f"{said(error)}; make it a replica set, if only of one member, or use --consistency lock"
 
 
 def now(client: Client) -> ClusterTime:
@@ -158,7 +154,7 @@ def refusal_at(client: Client, namespace: Namespace, at: ClusterTime) -> str | N
     if error is None:
         return None
     hint = "; a majority of the replica set must be up" if error.code == _TIMED_OUT else ""
-    return f"the server says: {_said(error)}{hint}"
+    return said(error) + hint
 
 
 def ignores_moments(client: Client, namespace: Namespace) -> bool:
@@ -186,14 +182,6 @@ def _refused(client: Client, namespace: Namespace, at: ClusterTime) -> Operation
             raise
         return error
     return None
-
-
-def _said(error: OperationFailure) -> str:
-    """Return the server's own reason, with its code."""
-    details = error.details or {}
-    name = details.get("codeName")
-    code = f"code {error.code}, {name}" if name else f"code {error.code}"
-    return f"{str(details.get('errmsg', error))[:_LONGEST]} ({code})"
 
 
 def history_seconds(client: Client) -> int | None:
