@@ -141,6 +141,7 @@ def test_lost_documents_while_others_write(
         )
 
 
+@pytest.mark.needs("snapshots")
 def test_lost_documents_of_a_moment(replica_set: Server, tmp_path: Path) -> None:
     """Writes explain nothing of what there was at a moment."""
     database = fill(replica_set)

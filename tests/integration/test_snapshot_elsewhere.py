@@ -23,6 +23,8 @@ from fastdump.mongo import snapshot
 from tests.conftest import Run, Server
 from tests.proxy import Document, Forward, WireProxy, refusal, without
 
+pytestmark = pytest.mark.needs("snapshots")
+
 DOCUMENTS = 2000
 """Of a kilobyte each."""
 SNAPSHOT = ReadOptions(consistency="snapshot")
