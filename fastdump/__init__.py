@@ -331,6 +331,7 @@ def verify(
     *,
     name: str | Path | None = None,
     workers: int | None = None,
+    unique: bool = False,
     reporter: Reporter | None = None,
 ) -> VerifyReport:
     """Read a whole backup and compare it with its manifest.
@@ -339,6 +340,8 @@ def verify(
         folder: the backups folder.
         name: which backup, by name or path; by default the most recent complete one.
         workers: number of processes; by default the smaller of 4 and the number of cores.
+        unique: see too that no two documents of a collection have the same `_id`, which takes 16
+            bytes for each document in the folder for temporary files.
         reporter: hears how it goes.
 
     Returns:
@@ -357,6 +360,7 @@ def verify(
         source(Path(folder), which),
         which,
         workers=config.checked_workers(workers),
+        unique=unique,
         reporter=reporter or Silent(),
     )
 

@@ -35,6 +35,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deep", action="store_true", help="with --against, every document and not only counts"
     )
+    parser.add_argument(
+        "--unique",
+        action="store_true",
+        help="see too that no two documents of a collection have the same _id; takes 16 bytes for "
+        "each document in the folder for temporary files (TMPDIR)",
+    )
     add_server(parser, SOURCE)
 
 
@@ -44,6 +50,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     from fastdump.store.layouts import source
 
     which = chosen_backup(options)
+    if options.against and options.unique:
+        raise UsageError("--unique reads the backup alone: leave --against out")
     if options.against:
         return _compare(settings, options, which)
     if options.deep:
@@ -52,6 +60,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         source(settings.folder, which),
         which,
         workers=settings.workers,
+        unique=options.unique,
         reporter=chosen_reporter(settings, quiet=options.quiet),
     )
     _show(report, quiet=options.quiet)

@@ -15,6 +15,7 @@ from blake3 import blake3
 from fastdump.codec.bson import Batch
 from fastdump.engine import planner
 from fastdump.engine.consistency import read_consistently
+from fastdump.engine.counting import compare_counts, overlapping
 from fastdump.engine.oplog import OPLOG_COLLECTION
 from fastdump.engine.packing import describe_losses, packer
 from fastdump.engine.pool import WorkerPool
@@ -82,7 +83,8 @@ def backup(
         reporter: hears how it goes.
 
     Raises:
-        IncompleteError: a worker died, or the backup is whole but old ones could not be removed.
+        IncompleteError: a worker died, documents are missing or doubled, or the backup is whole but
+            old ones could not be removed.
         ServerError: the server cannot be reached or refuses.
         StorageError: the disk refuses.
         UsageError: there is no such database, or the options contradict each other.
@@ -102,7 +104,11 @@ def backup(
         )
         # Before others may write there.
         pruned = _prune(destination, max_backups, written.writer.name)
-    writer, catalog, notes = written.writer, written.catalog, list(written.notes)
+    writer, catalog, notes = (
+        written.writer,
+        written.catalog,
+        [*written.catalog.notes, *written.notes],
+    )
     if writer.encoding is Encoding.JSON:
         notes += describe_losses(catalog, _losses(writer, catalog))
     if isinstance(destination, DatedFolders):
@@ -172,12 +178,29 @@ class _Writing:
         try:
             with self._keeping_oplog(reading, writer):
                 fetched = self._fetch_all(reading, writer, planned.catalog, chunks)
+            self._check_counts(reading, writer, planned.catalog, fetched)
             catalog, consistency = reading.finish(planned.catalog, fetched.gone)
             writer.commit(catalog, planned.started, datetime.now(UTC), consistency)
         except BaseException:
             writer.abort()
             raise
         return _Written(writer, catalog, consistency, fetched, reading.notes)
+
+    def _check_counts(
+        self, reading: Reading, writer: BackupWriter, catalog: Catalog, fetched: _Fetched
+    ) -> None:
+        """See that no document was read twice or left out.
+
+        Raises:
+            IncompleteError: some were, for certain.
+        """
+        names = [one.namespace for one in catalog.collections if one.namespace not in fetched.gone]
+        read = {name: writer.report(name).documents for name in names}
+        found = compare_counts(reading, catalog, read, overlapping(fetched.parts))
+        reading.notes += found.notes
+        if found.failures:
+            writer.forget()
+            raise IncompleteError(found.complaint)
 
     def _new(self, reading: Reading) -> tuple[BackupWriter, Planned, Sequence[Chunk]]:
         started = datetime.now(UTC)

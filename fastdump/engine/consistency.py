@@ -12,6 +12,7 @@ from fastdump.engine.snapshot import SnapshotReading
 from fastdump.errors import SnapshotUnavailableError, UsageError
 from fastdump.model import Connection, ReadOptions, Selection
 from fastdump.mongo.client import Client, connect, open_database, translated
+from fastdump.mongo.retry import retrying
 from fastdump.mongo.snapshot import why_unavailable
 from fastdump.progress import Reporter
 
@@ -81,7 +82,7 @@ def _chosen(
     arguments = (client, readers, selection, workers, reporter)
     if how.consistency in ("auto", "snapshot"):
         with translated(readers[0]):
-            reason = why_unavailable(client, selection.database)
+            reason = retrying(readers[0])(why_unavailable, client, selection.database)
         if reason is None:
             return SnapshotReading(*arguments, how)
         if how.consistency == "snapshot":

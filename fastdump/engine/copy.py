@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 from fastdump.codec.bson import Batch
 from fastdump.engine.consistency import read_consistently
+from fastdump.engine.counting import compare_counts
 from fastdump.engine.load_worker import LoadWorker, Operations, Target
 from fastdump.engine.loading import Loading, look_at
 from fastdump.engine.reading import Reading
@@ -22,6 +23,7 @@ from fastdump.model import (
     Connection,
     Loaded,
     LoadOptions,
+    Namespace,
     ReadOptions,
     Selection,
 )
@@ -144,6 +146,9 @@ def _copy(plan: CopyPlan, reading: Reading, workers: int, reporter: Reporter) ->
         run = Loading(target, catalog.collections, pieces, reporter, reading.check)
         documents = sum(found.documents for found in catalog.collections)
         run.run("copy", documents, catalog.raw_bytes, workers, _Worker(target, reading))
+    differences = compare_counts(reading, read, _counted(run.documents(), read))
+    reading.notes += differences.notes
+    run.failures += differences.failures
     _read, consistency = reading.finish(read, ())
     return run.report(
         partial(
@@ -166,6 +171,12 @@ def _operations(plan: CopyPlan, reading: Reading, spool: Spool) -> Operations | 
         yield from spool.batches()
 
     return Operations(batches, lambda name: name._replace(database=plan.database))
+
+
+def _counted(loaded: Mapping[Namespace, int], read: Catalog) -> dict[Namespace, int]:
+    """Return how many documents were read, by the names on the source."""
+    names = {found.namespace.collection: found.namespace for found in read.collections}
+    return {names[name.collection]: count for name, count in loaded.items()}
 
 
 def _moved(catalog: Catalog, database: str) -> Catalog:

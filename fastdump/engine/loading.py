@@ -187,6 +187,13 @@ class Loading(Generic[P]):
             operations=self._operations,
         )
 
+    def documents(self) -> dict[Namespace, int]:
+        """Return how many documents came of each collection."""
+        return {
+            name: sum(result.documents for result in results)
+            for name, results in self._loaded.items()
+        }
+
     @property
     def _builds_indexes(self) -> bool:
         """Whether a collection's indexes are built as soon as its documents are in."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from blake3 import blake3
 
 from fastdump.codec import archive, gzip
-from fastdump.codec.bson import Batch
+from fastdump.codec.bson import Batch, id_element, spans
 from fastdump.model import (
     NO_OPTIONS,
     ArchivedBlock,
@@ -24,6 +24,8 @@ from fastdump.mongo import ejson
 
 __all__ = ["Packer", "describe_losses", "packer"]
 
+_KEY_BYTES = 16
+
 
 class Packer(ABC):
     """Packs the batches of one chunk."""
@@ -31,10 +33,14 @@ class Packer(ABC):
     def __init__(self, level: int | None) -> None:
         self._level = level
         self._documents = self._raw_bytes = self._file_bytes = 0
+        self._first, self._last = b"", Batch(b"", 0)
 
     def pack(self, batch: Batch) -> bytes:
         """What is to be written for that batch."""
         packed = self._packed(batch)
+        if batch.documents:
+            self._first = self._first or _key(batch, 0)
+            self._last = batch
         self._documents += batch.documents
         self._raw_bytes += len(batch.data)
         self._file_bytes += len(packed)
@@ -52,10 +58,23 @@ class Packer(ABC):
             seconds: how long that took.
             places: where each batch came among all that was written.
         """
-        return Part(self._documents, self._raw_bytes, self._file_bytes, seconds)
+        return Part(
+            self._documents,
+            self._raw_bytes,
+            self._file_bytes,
+            seconds,
+            first=self._first,
+            last=_key(self._last, -1) if self._last.documents else b"",
+        )
 
     @abstractmethod
     def _packed(self, batch: Batch) -> bytes: ...
+
+
+def _key(batch: Batch, place: int) -> bytes:
+    """Return what stands for the `_id` of one of the documents."""
+    identity = id_element(batch.data, spans(batch.data)[place])
+    return b"" if identity is None else blake3(identity).digest(_KEY_BYTES)
 
 
 class _Members(Packer):

@@ -22,9 +22,11 @@ from fastdump.model import (
     Namespace,
     Selection,
 )
+from fastdump.mongo import schema
 from fastdump.mongo.bounds import BoundFinder
 from fastdump.mongo.catalog import read_catalog, read_names
 from fastdump.mongo.client import Client, connect, has_own_records, translated
+from fastdump.mongo.counts import count_all, count_writes
 from fastdump.mongo.retry import retrying
 from fastdump.progress import Reporter
 
@@ -69,6 +71,8 @@ class Reading(AbstractContextManager["Reading"]):
         """From when on the server's history is needed."""
         self.clock: bytes | None = None
         """What every client must tell the server before it reads at that time."""
+        self._writes: dict[Namespace, int] = {}
+        """How often somebody had written to what is cut, when it was planned."""
         self.notes: list[str] = []
         """What the user should know when it has ended."""
 
@@ -99,7 +103,49 @@ class Reading(AbstractContextManager["Reading"]):
                 return retrying(self.readers[0])(finder.find, collection, pieces)
 
             chunks = planner.plan(catalog, self.workers, find)
+            cut = {one.namespace for one in chunks if one.chunks > 1}
+            names = [one.data for one in catalog.collections if one.namespace in cut]
+            self._writes = retrying(self.readers[0])(count_writes, self.client, names)
         return catalog, chunks
+
+    def is_settled(self, collection: Collection) -> bool:  # noqa: ARG002 - nothing is, here
+        """Return whether exactly so many documents must have been read as `count_all` counts."""
+        return False
+
+    def is_unwritten(self, collection: Collection) -> bool:
+        """Return whether it is known that nobody wrote to a collection since it was planned.
+
+        Raises:
+            ServerError: the server cannot be reached or refuses.
+        """
+        name = collection.data
+        if len(self.readers) > 1 or name not in self._writes:
+            return False
+        with translated(self.readers[0]):
+            now = retrying(self.readers[0])(count_writes, self.client, [name])
+        return now.get(name) == self._writes[name]
+
+    def count(self, collection: Collection) -> int:
+        """Return how many documents the server says that a collection has now.
+
+        Raises:
+            ServerError: the server cannot be reached or refuses.
+        """
+        with translated(self.readers[0]):
+            return retrying(self.readers[0])(schema.count, self.client, collection.data)
+
+    def count_all(self, collection: Collection) -> int | None:
+        """Count the documents of a collection one by one; None where the server cannot.
+
+        Raises:
+            ServerError: the server cannot be reached or refuses.
+        """
+        return self._count_at(collection, None)
+
+    def _count_at(self, collection: Collection, at: ClusterTime | None) -> int | None:
+        with translated(self.readers[0]):
+            ask = retrying(self.readers[0])
+            return ask(count_all, self.client, collection.data, at, collection.uuid)
 
     def resumes(self, at: ClusterTime | None, catalog: Catalog) -> bool:
         """Whether what another run planned can be read on: those collections, from then on.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from collections.abc import Collection as Some
-from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
+from typing import TypeVar
 
 from fastdump.engine.reading import Reading
 from fastdump.errors import (
@@ -35,6 +36,8 @@ from fastdump.mongo.retry import retrying
 from fastdump.progress import Reporter
 
 __all__ = ["SnapshotReading"]
+
+T = TypeVar("T")
 
 _ATTEMPTS = 5
 """How often to look for a moment at which the catalog is what was planned."""
@@ -119,9 +122,9 @@ class SnapshotReading(Reading):
         for _attempt in range(_ATTEMPTS):
             catalog, chunks = super().plan()
             with translated(self.readers[0]):
-                self.at = at = snapshot.now(self.client)
+                self.at = at = self._asked(snapshot.now)
                 # A collection is its UUID. What was there before and after was there at the moment.
-                after = read_definitions(self.client, self.selection)
+                after = retrying(self.readers[0])(read_definitions, self.client, self.selection)
                 self._start(catalog)
             if _defined(catalog) == after:
                 break
@@ -135,6 +138,14 @@ class SnapshotReading(Reading):
             for chunk in chunks
             if chunk.namespace in uuids
         ]
+
+    def is_settled(self, collection: Collection) -> bool:
+        """All that is read at the moment is."""
+        return collection.namespace not in self._of_later
+
+    def count_all(self, collection: Collection) -> int | None:
+        """Count the documents of a collection at the moment, as long as the server shows that."""
+        return self._count_at(collection, self.at if self.is_settled(collection) else None)
 
     def resumes(self, at: ClusterTime | None, catalog: Catalog) -> bool:
         """Whether the moment of another run can still be read."""
@@ -184,12 +195,16 @@ class SnapshotReading(Reading):
             self.mode, self.at.moment, self.at, tuple(map(str, of_later))
         )
 
+    def _asked(self, ask: Callable[[Client], T]) -> T:
+        """Return what the first of the servers says."""
+        return retrying(self.readers[0])(ask, self.client)
+
     def _start(self, catalog: Catalog) -> None:
         """See that the moment can be read, and for how long."""
         assert self.at is not None  # noqa: S101 - it was just taken
-        self._began = time.monotonic() - (snapshot.now(self.client).seconds - self.at.seconds)
+        self._began = time.monotonic() - (self._asked(snapshot.now).seconds - self.at.seconds)
         self._total = catalog.raw_bytes
-        self.clock = snapshot.read_clock(self.client)
+        self.clock = self._asked(snapshot.read_clock)
         self._see_that_it_is_shown(catalog, self.at)
         if self._kept is None:
             kept = self.of_each(snapshot.history_seconds)
@@ -211,7 +226,7 @@ class SnapshotReading(Reading):
         # One of the others may have been changed just now, so that only its present is shown.
         names = [one.data for one in held if not one.capped][:_TRIES]
         if not held:
-            names = [Namespace(catalog.database or "admin", snapshot.NO_COLLECTION)]
+            names = [Namespace(catalog.collections[0].database, snapshot.NO_COLLECTION)]
         for name in names:
             refusals[name] = self._refusal(name, at)
             if refusals[name] is None:

@@ -1,48 +1,72 @@
-"""Reading a whole backup and comparing it with what its manifest promises."""
+"""Reading a whole backup and comparing it with what its manifest promises.
+
+On demand also looking for documents of a collection with the same `_id`: `engine.unique`.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
 from blake3 import blake3
 
-from fastdump.codec import bson, gzip
+from fastdump.codec.archive import Block as ArchiveBlock
 from fastdump.codec.archive import End
 from fastdump.engine import planner
-from fastdump.engine.pool import Meter, WorkerPool
-from fastdump.errors import BackupDamagedError, FormatError
-from fastdump.model import Backup, Encoding, Member, Namespace, Segment, StoredCollection
-from fastdump.mongo import ejson
+from fastdump.engine.pool import WorkerPool
+from fastdump.engine.unique import (
+    Block,
+    Key,
+    Keys,
+    KeyWriter,
+    Met,
+    Sighting,
+    Watch,
+    doubled,
+    shares,
+)
+from fastdump.engine.verify_worker import Look, Verified, VerifyWorker
+from fastdump.errors import BackupDamagedError
+from fastdump.model import OPLOG, Backup, Namespace, Segment, StoredCollection
 from fastdump.progress import Reporter
 from fastdump.report import CollectionReport, Problem, VerifyReport
-from fastdump.store.archive import Archive
-from fastdump.store.base import Source, disk
-from fastdump.store.joining import file_digest
-from fastdump.store.reading import (
-    check_files,
-    damaged,
-    read_batches,
-    read_lines,
-    read_members,
-    segments,
-)
+from fastdump.store.archive import STREAM, Archive
+from fastdump.store.base import Source
+from fastdump.store.reading import check_files, segments
 
 __all__ = ["verify"]
 
-_MAX_LINES = 10
-"""How many bad lines of a segment are named."""
+_NAMED = 3
+
+_Pool = WorkerPool[VerifyWorker, Any, Any]
+J = TypeVar("J")
+R = TypeVar("R")
+_LookAgain = Callable[[Namespace, frozenset[Key]], Iterable[Sighting]]
+"""Reads the documents of a collection again, for those that have one of some keys."""
 
 
-def verify(source: Source, name: str | None, *, workers: int, reporter: Reporter) -> VerifyReport:
+def verify(
+    source: Source,
+    name: str | None,
+    *,
+    workers: int,
+    unique: bool = False,
+    reporter: Reporter,
+) -> VerifyReport:
     """Inflate everything, check CRCs, framing, counts and digests.
 
     Args:
         source: where the backup is.
         name: which, by name or path; None is the most recent.
         workers: number of processes.
+        unique: see that no two documents of a collection have the same `_id`, which takes 16 bytes
+            for each document in the folder for temporary files.
         reporter: hears how it goes.
 
     Raises:
@@ -57,11 +81,14 @@ def verify(source: Source, name: str | None, *, workers: int, reporter: Reporter
         collections = [*collections, backup.oplog]
     problems = check_files(collections)
     missing = {problem.path for problem in problems}
-    run = _Verification([found for found in collections if found.path not in missing], reporter)
-    if isinstance(source, Archive):
-        run.read_archive(source, backup)
-    else:
-        run.read(workers)
+    there = [found for found in collections if found.path not in missing]
+    with TemporaryDirectory(prefix="fastdump-keys-") if unique else nullcontext() as folder:
+        keys = None if folder is None else Keys(Path(folder), _with_ids(there))
+        run = _Verification(backup.path, there, workers, keys, reporter)
+        if isinstance(source, Archive):
+            run.read_archive(source, backup)
+        else:
+            run.read()
     return VerifyReport(
         backup.name,
         backup.path,
@@ -72,51 +99,81 @@ def verify(source: Source, name: str | None, *, workers: int, reporter: Reporter
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Verified:
-    """What was found in a segment."""
-
-    documents: int
-    raw_bytes: int
-    seconds: float
-    member_digests: bytes
-    problems: tuple[Problem, ...]
+def _with_ids(collections: list[StoredCollection]) -> tuple[Namespace, ...]:
+    """All but the oplog, whose entries have no `_id`."""
+    return tuple(found.namespace for found in collections if found.namespace != OPLOG)
 
 
 class _Verification:
     """One verification while it runs."""
 
-    def __init__(self, collections: list[StoredCollection], reporter: Reporter) -> None:
+    def __init__(
+        self,
+        path: Path,
+        collections: list[StoredCollection],
+        workers: int,
+        keys: Keys | None,
+        reporter: Reporter,
+    ) -> None:
+        self._path = path
         self._collections = collections
+        self._workers = workers
+        self._keys = keys
+        """Where those of documents go, if they are wanted."""
         self._reporter = reporter
-        self._found: defaultdict[Namespace, dict[int, _Verified]] = defaultdict(dict)
+        self._found: defaultdict[Namespace, dict[int, Verified]] = defaultdict(dict)
         self.problems: list[Problem] = []
 
-    def read(self, workers: int) -> None:
+    def read(self) -> None:
         """Read every segment of every file."""
-        cut = [segment for found in self._collections for segment in self._segments(found, workers)]
+        cut = [segment for found in self._collections for segment in self._segments(found)]
         raw_bytes = sum(segment.raw_bytes for segment in cut)
-        size = min(workers, len(cut)) if planner.use_processes(raw_bytes) else 0
+        size = min(self._workers, len(cut)) if planner.use_processes(raw_bytes) else 0
         left = Counter(segment.namespace for segment in cut)
+        blocks: list[Block] = []
+
+        def look_again(name: Namespace, wanted: frozenset[Key]) -> Iterator[Sighting]:
+            looks = [Look(segment, wanted) for segment in cut if segment.namespace == name]
+            return (one for _look, found in _each(pool, VerifyWorker.look, looks) for one in found)
+
         self._reporter.start("verify", sum(segment.documents or 0 for segment in cut), raw_bytes)
         try:
-            with WorkerPool[_Worker, Segment, _Verified](
-                _Worker(), size, self._reporter.update
-            ) as pool:
-                for segment in cut:
-                    pool.submit(_Worker.verify, segment)
-                for segment, verified in pool.results():
+            with _Pool(VerifyWorker(self._keys), size, self._reporter.update) as pool:
+                for segment, verified in _each(pool, VerifyWorker.verify, cut):
                     self._found[segment.namespace][segment.number] = verified
+                    blocks += verified.keys
                     left[segment.namespace] -= 1
                     if not left[segment.namespace]:
                         self._compare(segment)
+                self._find_doubles(pool, blocks, look_again)
         finally:
             self._reporter.stop()
+
+    def _find_doubles(
+        self, pool: _Pool, blocks: Sequence[Block], look_again: _LookAgain | None
+    ) -> None:
+        """See that no two documents of a collection have the same `_id`, if that is wanted."""
+        if self._keys is None:
+            return
+        met = Met(Counter(), {})
+        for _share, found in _each(pool, VerifyWorker.compare, shares(blocks)):
+            met.merge(found)
+        for number, wanted in sorted(met.keys.items()):
+            name = self._keys.names[number]
+            message = f"{met.counts[number]:,} documents of {name} have the _id of another"
+            if look_again is not None:
+                shown = doubled(look_again(name, frozenset(wanted)))
+                if not shown:
+                    continue
+                message += f": {', '.join(shown[:_NAMED])}"
+            stored = next(one for one in self._collections if one.namespace == name)
+            self.problems.append(Problem(stored.path or self._path, message))
 
     def read_archive(self, archive: Archive, backup: Backup) -> None:
         """Read an archive, whose only promises are its form and a CRC for each collection."""
         names = {found.data: found for found in self._collections}
         began, documents, raw_bytes = time.monotonic(), 0, 0
+        writer = None if self._keys is None else KeyWriter(self._keys, self._keys.folder / "all")
         self._reporter.start("verify", 0, archive.raw_bytes)
         try:
             for event in archive.blocks(backup):
@@ -132,23 +189,42 @@ class _Verification:
                     continue
                 seconds = time.monotonic() - began
                 size = len(event.batch.data)
-                found[len(found)] = _Verified(event.batch.documents, size, seconds, b"", ())
+                found[len(found)] = Verified(event.batch.documents, size, seconds, b"", ())
+                if writer is not None and event.namespace != OPLOG and event.namespace in names:
+                    writer.add(names[event.namespace].namespace, event.batch.data)
                 documents, raw_bytes = documents + event.batch.documents, raw_bytes + size
                 self._reporter.update(documents, raw_bytes)
                 began = time.monotonic()
+            if writer is not None:
+                look_again = None if str(archive.path) == STREAM else partial(self._look_in, names)
+                with _Pool(VerifyWorker(self._keys), 0, lambda *_done: None) as pool:
+                    self._find_doubles(pool, writer.end(), look_again)
         except BackupDamagedError as error:
             message = str(error).removeprefix(f"{archive.path}: ")
             self.problems.append(Problem(archive.path, message))
         finally:
             self._reporter.stop()
 
+    def _look_in(
+        self, names: Mapping[Namespace, StoredCollection], name: Namespace, wanted: frozenset[Key]
+    ) -> Iterator[Sighting]:
+        """Read the archive again."""
+        assert self._keys is not None  # noqa: S101 - somebody has compared them
+        watch = Watch(self._keys, wanted)
+        archive = Archive(str(self._path))
+        for event in archive.blocks(archive.find(None)):
+            found = names.get(event.namespace)
+            if isinstance(event, ArchiveBlock) and found is not None and found.namespace == name:
+                watch.add(name, event.batch.data)
+        yield from watch.sightings
+
     def reports(self) -> Iterator[CollectionReport]:
         """A line for each collection."""
         return (self._report(collection) for collection in self._collections)
 
-    def _segments(self, collection: StoredCollection, workers: int) -> list[Segment]:
+    def _segments(self, collection: StoredCollection) -> list[Segment]:
         try:
-            return segments(collection, workers)
+            return segments(collection, self._workers)
         except BackupDamagedError as error:
             assert collection.path is not None  # noqa: S101 - only a file can be damaged
             message = str(error).removeprefix(f"{collection.path}: ")
@@ -183,79 +259,10 @@ class _Verification:
         )
 
 
-class _Worker:
-    """Reads segments."""
-
-    meter: Meter | None = None
-
-    def verify(self, segment: Segment) -> _Verified:
-        """Read a segment; a damaged member does not end that, its loss is counted."""
-        began = time.monotonic()
-        documents = raw_bytes = 0
-        digests: list[bytes] = []
-        problems: list[Problem] = []
-        for count, size in self._members(segment, digests, problems):
-            documents, raw_bytes = documents + count, raw_bytes + size
-            if self.meter is not None:
-                self.meter.add(count, size)
-        seconds = time.monotonic() - began
-        return _Verified(documents, raw_bytes, seconds, b"".join(digests), tuple(problems))
-
-    def _members(
-        self, segment: Segment, digests: list[bytes], problems: list[Problem]
-    ) -> Iterator[tuple[int, int]]:
-        """Documents and bytes of each intact member."""
-        try:
-            if segment.members is None and not segment.number:
-                with disk(segment.path):
-                    digests.append(file_digest(segment.path))
-            if segment.encoding is Encoding.JSON:
-                yield from self._lines(segment, problems)
-                return
-            if segment.members is None:
-                yield from ((batch.documents, len(batch.data)) for batch in read_batches(segment))
-                return
-            with disk(segment.path), damaged(segment.path):
-                for member, data in read_members(segment):
-                    digests.append(blake3(data).digest())
-                    try:
-                        _check_documents(gzip.unpack(data, member), member)
-                    except FormatError as error:
-                        lost = f"{error} ({member.documents} documents affected)"
-                        problems.append(Problem(segment.path, lost))
-                    else:
-                        yield member.documents, member.raw_bytes
-        except BackupDamagedError as error:
-            message = str(error).removeprefix(f"{segment.path}: ")
-            problems.append(Problem(segment.path, message))
-
-    def _lines(self, segment: Segment, problems: list[Problem]) -> Iterator[tuple[int, int]]:
-        """The same of JSON lines."""
-        with disk(segment.path), damaged(segment.path):
-            more = 0
-            for lines in read_lines(segment):
-                batch, bad = ejson.decode(lines)
-                named = bad[: max(0, _MAX_LINES - len(problems))]
-                problems += [
-                    Problem(segment.path, f"line {line.number}: {line.reason}") for line in named
-                ]
-                more += len(bad) - len(named)
-                yield batch.documents, len(batch.data)
-            if more:
-                problems.append(Problem(segment.path, f"{more:,} more lines are no documents"))
-
-    def close(self) -> None:
-        """Nothing is open between segments."""
-
-
-def _check_documents(raw: bytes, member: Member) -> None:
-    """Check the framing of a member's documents.
-
-    Raises:
-        FormatError: these are no documents, or not so many as the member says.
-    """
-    found = len(bson.spans(raw))
-    if found != member.documents:
-        raise FormatError(
-            f"the member at byte {member.offset} holds {found} documents, not {member.documents}"
-        )
+def _each(
+    pool: _Pool, work: Callable[[VerifyWorker, J], R], jobs: Iterable[J]
+) -> Iterator[tuple[J, R]]:
+    """Have the workers do that with each of the jobs."""
+    for job in jobs:
+        pool.submit(work, job)
+    yield from pool.results()

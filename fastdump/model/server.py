@@ -204,6 +204,8 @@ class Catalog:
     """The one that was asked for; None for all."""
     server: ServerInfo
     collections: tuple[Collection, ...]
+    notes: tuple[str, ...] = ()
+    """What the user should know of it."""
 
     @property
     def raw_bytes(self) -> int:

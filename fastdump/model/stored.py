@@ -85,6 +85,10 @@ class Part:
     """The hexadecimal BLAKE3 of what was written, where it is not made of members."""
     interruptions: int = 0
     """How often the server went away meanwhile."""
+    first: bytes = b""
+    """The BLAKE3, 16 bytes, of the first document's `_id`; nothing where there is none."""
+    last: bytes = b""
+    """The same of the last document."""
 
 
 @dataclass(frozen=True, slots=True)

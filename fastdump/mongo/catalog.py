@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 from fastdump.codec.bson import without
 from fastdump.codec.definitions import further_indexes, has_true
 from fastdump.codec.extended_json import to_bson
-from fastdump.errors import FormatError, UsageError
+from fastdump.errors import FormatError, ServerError, UsageError
 from fastdump.model import (
     BUCKETS,
     NO_OPTIONS,
@@ -31,6 +31,7 @@ from fastdump.mongo.client import (
     Client,
     Document,
     open_database,
+    said,
     server_info,
     translated,
 )
@@ -81,13 +82,15 @@ def read_catalog(client: Client, connection: Connection, selection: Selection) -
     if selection.database is not None:
         open_database(client, selection.database)  # a name that none can have needs no server
     server = server_info(client, connection)
+    refused = list[OperationFailure]()
     with translated(connection):
-        listed = retrying(connection)(_listed, client, selection)
+        listed = retrying(connection)(_listed, client, selection, refused)
         if not listed:
             raise UsageError(_nothing(client, selection.database, connection))
         wanted = _wanted(listed, selection)
         found = retrying(connection)(_described, client, wanted, selection, sizes=True)
-    return Catalog(selection.database, server, found)
+    notes = (f"the database admin is left out: {said(refused[0])}",) if refused else ()
+    return Catalog(selection.database, server, found, notes)
 
 
 def read_definitions(client: Client, selection: Selection) -> tuple[Collection, ...]:
@@ -122,10 +125,39 @@ def read_names(client: Client, selection: Selection) -> dict[Namespace, str | No
 _Listed = list[tuple[Database[Document], Document]]
 
 
-def _listed(client: Client, selection: Selection) -> _Listed:
+def _listed(
+    client: Client, selection: Selection, refused: list[OperationFailure] | None = None
+) -> _Listed:
+    """The entries of what there is; `refused` gets why the server's own database is not read."""
     names = [selection.database] if selection.database else _databases(client)
-    databases = [open_database(client, name) for name in names]
-    return [(database, entry) for database in databases for entry in _of_database(database)]
+    listed: _Listed = []
+    for database in (open_database(client, name) for name in names):
+        is_named = selection.database is not None or selection.users_and_roles
+        may_refuse = database.name == "admin" and not is_named
+        try:
+            entries = list(_of_database(database))
+            if may_refuse:
+                _read_one_of_each(database, entries)
+        except OperationFailure as error:
+            if not may_refuse or passes(error):
+                raise
+            if refused is not None:
+                refused.append(error)
+        else:
+            listed += [(database, entry) for entry in entries]
+    return listed
+
+
+def _read_one_of_each(database: Database[Document], entries: list[Document]) -> None:
+    """See that the collections of the server's own database may be read.
+
+    The smaller clusters of MongoDB Atlas refuse that to everybody, with the code 8000.
+
+    Raises:
+        PyMongoError: they may not.
+    """
+    for entry in entries:
+        database.command({"find": entry["name"], "limit": 1, "singleBatch": True})
 
 
 def _of_database(database: Database[Document]) -> Iterator[Document]:
@@ -138,12 +170,21 @@ def _of_database(database: Database[Document]) -> Iterator[Document]:
 
 
 def _databases(client: Client) -> list[str]:
-    """All but the server's own, as mongodump does."""
-    return [
-        name
-        for name in client.list_database_names()
-        if name not in _SERVERS_OWN and not name.startswith(_INTERNAL)
-    ]
+    """All but the server's own, as mongodump does.
+
+    Raises:
+        PyMongoError: the server does not answer.
+        ServerError: it does not say.
+    """
+    try:
+        names = client.list_database_names()
+    except OperationFailure as error:
+        if passes(error):
+            raise
+        raise ServerError(
+            f"the server does not list its databases: {said(error)}; name one with --db"
+        ) from None
+    return [name for name in names if name not in _SERVERS_OWN and not name.startswith(_INTERNAL)]
 
 
 def is_servers_own(name: str) -> bool:
@@ -227,7 +268,7 @@ def _nothing(client: Client, name: str | None, connection: Connection) -> str:
         return f"there is no database with collections on {connection.shown}"
     try:
         names = _databases(client)
-    except OperationFailure:
+    except ServerError:
         return f"{message}: name another with --db"
     others = [other for other in names if other not in ("admin", name)]
     if not others:

@@ -49,6 +49,7 @@ __all__ = [
     "is_mongos",
     "members",
     "open_database",
+    "said",
     "same_server",
     "server_info",
     "translated",
@@ -327,6 +328,14 @@ def _kind(error: PyMongoError) -> type[ServerError]:
     if code in _HISTORY_GONE:
         return SnapshotUnavailableError
     return CollectionChangedError if code in _CHANGED else ServerError
+
+
+def said(error: OperationFailure) -> str:
+    """Return the server's own reason for a refusal, with its code."""
+    details = error.details or {}
+    name = details.get("codeName")
+    code = f"code {error.code}, {name}" if name else f"code {error.code}"
+    return f"the server says: {str(details.get('errmsg', error))[:_LONGEST]} ({code})"
 
 
 def _explained(error: PyMongoError, connection: Connection) -> str:

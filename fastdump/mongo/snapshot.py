@@ -13,7 +13,8 @@ from pymongo.errors import OperationFailure
 
 from fastdump.errors import SnapshotUnavailableError
 from fastdump.model import ClusterTime, Namespace
-from fastdump.mongo.client import UNAUTHORIZED, Client, Document, open_database
+from fastdump.mongo.client import UNAUTHORIZED, Client, Document, open_database, said
+from fastdump.mongo.retry import passes
 
 __all__ = [
     "ASSUMED_SECONDS",
@@ -48,7 +49,6 @@ _LONG_AGO = ClusterTime(1, 1)
 anything; a server that ignores moments answers with documents."""
 
 _NOT_IN_A_SET, _TIMED_OUT = 123, 50
-_LONGEST = 300
 _FIRST_VERSION = 6
 """The first that compares a collection's UUID (`collectionUUID`): before, one that was dropped
 looks empty."""
@@ -90,16 +90,15 @@ def why_unavailable(client: Client, database: str | None) -> str | None:
     namespace = Namespace(database or "admin", NO_COLLECTION)
     try:
         error = _refused(client, namespace, _LONG_AGO)
-    except OperationFailure:
+    except OperationFailure as refused:
+        if passes(refused):
+            raise
         error = None
     if error is None:
         return "the server does not say its time (operationTime)"
     if error.code != _NOT_IN_A_SET:
-        return f"the server says: {_said(error)}"
-    return (
-        f"the server says: {_said(error)}; make it a replica set, if only of one member, or use "
-        "--consistency lock"
-    )
+        return said(error)
+    return f"{said(error)}; make it a replica set, if only of one member, or use --consistency lock"
 
 
 def now(client: Client) -> ClusterTime:
@@ -155,7 +154,7 @@ def refusal_at(client: Client, namespace: Namespace, at: ClusterTime) -> str | N
     if error is None:
         return None
     hint = "; a majority of the replica set must be up" if error.code == _TIMED_OUT else ""
-    return f"the server says: {_said(error)}{hint}"
+    return said(error) + hint
 
 
 def ignores_moments(client: Client, namespace: Namespace) -> bool:
@@ -179,18 +178,10 @@ def _refused(client: Client, namespace: Namespace, at: ClusterTime) -> Operation
     try:
         open_database(client, namespace.database).command(command)
     except OperationFailure as error:
-        if error.code == UNAUTHORIZED:
+        if error.code == UNAUTHORIZED or passes(error):
             raise
         return error
     return None
-
-
-def _said(error: OperationFailure) -> str:
-    """Return the server's own reason, with its code."""
-    details = error.details or {}
-    name = details.get("codeName")
-    code = f"code {error.code}, {name}" if name else f"code {error.code}"
-    return f"{str(details.get('errmsg', error))[:_LONGEST]} ({code})"
 
 
 def history_seconds(client: Client) -> int | None:
@@ -201,7 +192,9 @@ def history_seconds(client: Client) -> int | None:
     """
     try:
         found = client.admin.command({"getParameter": 1, WINDOW: 1})
-    except OperationFailure:
+    except OperationFailure as error:
+        if passes(error):
+            raise
         return None  # without the right, or through mongos, which has none
     return int(found[WINDOW])
 

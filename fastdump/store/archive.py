@@ -248,6 +248,9 @@ class ArchiveWriter:
                 self._partial.rename(self.path)
                 self._volume.sync(self.path.parent)
 
+    def forget(self) -> None:
+        """Nothing of it is kept anyway."""
+
     def abort(self) -> None:
         """Remove what was written so far; what was there before is untouched."""
         if self._partial is not None and self._lock is not None:

@@ -99,6 +99,9 @@ class BackupWriter(Protocol):
             StorageError: the disk refuses; nothing has its name then.
         """
 
+    def forget(self) -> None:
+        """Keep nothing of it for another run, should this one not come to its end."""
+
     def abort(self) -> None:
         """Remove what was written so far; what was there before is untouched."""
 

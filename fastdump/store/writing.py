@@ -188,6 +188,12 @@ class FolderWriter:
             self._journal.remove()
             self._journal = None
 
+    def forget(self) -> None:
+        """Keep nothing of it for another run, should this one not come to its end."""
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+
     def abort(self) -> None:
         """Remove what was written so far, unless a journal keeps it for another run.
 

@@ -249,6 +249,25 @@ def test_a_history_that_is_gone_half_way(
 
 
 @pytest.mark.needs("snapshots")
+def test_a_busy_server_is_asked_again(proxy: WireProxy, database: str, tmp_path: Path) -> None:
+    """It is not taken for one that gives no snapshot, or does not say for how long."""
+    busy = [True]
+
+    def find(command: Document, forward: Forward) -> Document:
+        if is_of_a_moment(command) and busy and busy.pop():
+            return refusal(462, "too busy")
+        return forward(command)
+
+    proxy.around("find", find)
+    proxy.refuse("ping", 462, "too busy", times=1)
+    proxy.refuse("getParameter", 462, "too busy", times=1)
+    reading = ReadOptions(consistency="snapshot", raise_snapshot_window=True)
+    report = package.backup(proxy.uri, db=database, folder=tmp_path, reading=reading)
+    assert report.consistency.mode == "snapshot"
+    assert not busy
+
+
+@pytest.mark.needs("snapshots")
 def test_members_that_are_behind(
     proxy: WireProxy, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

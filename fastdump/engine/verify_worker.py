@@ -1,0 +1,148 @@
+"""What a worker does of a verification: it reads segments, and compares keys."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from fastdump.codec import bson, gzip
+from fastdump.codec.bson import Batch
+from fastdump.engine.pool import Meter
+from fastdump.engine.unique import Block, Key, Keys, Met, Share, Sighting, Watch, compare
+from fastdump.errors import BackupDamagedError, FormatError
+from fastdump.model import Encoding, Member, Segment
+from fastdump.mongo import ejson
+from fastdump.report import Problem
+from fastdump.store.base import disk
+from fastdump.store.joining import file_digest
+from fastdump.store.reading import damaged, read_batches, read_lines, read_members
+
+__all__ = ["Look", "Verified", "VerifyWorker"]
+
+_MAX_LINES = 10
+"""How many bad lines of a segment are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found in a segment."""
+
+    documents: int
+    raw_bytes: int
+    seconds: float
+    member_digests: bytes
+    problems: tuple[Problem, ...]
+    keys: tuple[Block, ...] = ()
+    """Where those of its documents are, if they are wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A segment in which documents with some keys are looked for."""
+
+    segment: Segment
+    wanted: frozenset[Key]
+
+
+class VerifyWorker:
+    """Reads segments.
+
+    Args:
+        keys: where the keys of documents are written; None where nobody wants them.
+    """
+
+    def __init__(self, keys: Keys | None) -> None:
+        self.meter: Meter | None = None
+        self._keys = keys
+
+    def verify(self, segment: Segment) -> Verified:
+        """Read a segment; a damaged member does not end that, its loss is counted."""
+        began = time.monotonic()
+        documents = raw_bytes = 0
+        digests: list[bytes] = []
+        problems: list[Problem] = []
+        writer = None if self._keys is None else self._keys.writer(segment)
+        for batch in self._batches(segment, digests, problems):
+            documents, raw_bytes = documents + batch.documents, raw_bytes + len(batch.data)
+            if writer is not None:
+                writer.add(segment.namespace, batch.data)
+            if self.meter is not None:
+                self.meter.add(batch.documents, len(batch.data))
+        keys = () if writer is None else writer.end()
+        seconds = time.monotonic() - began
+        return Verified(documents, raw_bytes, seconds, b"".join(digests), tuple(problems), keys)
+
+    def compare(self, share: Share) -> Met:
+        """Compare keys."""
+        return compare(share)
+
+    def look(self, job: Look) -> list[Sighting]:
+        """Read a segment again, and return which of its documents have one of those keys."""
+        assert self._keys is not None  # noqa: S101 - somebody has compared them
+        watch = Watch(self._keys, job.wanted)
+        for batch in self._batches(job.segment, [], []):
+            watch.add(job.segment.namespace, batch.data)
+        return watch.sightings
+
+    def _batches(
+        self, segment: Segment, digests: list[bytes], problems: list[Problem]
+    ) -> Iterator[Batch]:
+        """The documents of each intact member."""
+        try:
+            if segment.members is None and not segment.number:
+                with disk(segment.path):
+                    digests.append(file_digest(segment.path))
+            if segment.encoding is Encoding.JSON:
+                yield from self._lines(segment, problems)
+                return
+            if segment.members is None:
+                yield from read_batches(segment)
+                return
+            with disk(segment.path), damaged(segment.path):
+                for member, data in read_members(segment):
+                    digests.append(blake3(data).digest())
+                    try:
+                        raw = gzip.unpack(data, member)
+                        _check_documents(raw, member)
+                    except FormatError as error:
+                        lost = f"{error} ({member.documents} documents affected)"
+                        problems.append(Problem(segment.path, lost))
+                    else:
+                        yield Batch(raw, member.documents)
+        except BackupDamagedError as error:
+            message = str(error).removeprefix(f"{segment.path}: ")
+            problems.append(Problem(segment.path, message))
+
+    def _lines(self, segment: Segment, problems: list[Problem]) -> Iterator[Batch]:
+        """The same of JSON lines."""
+        with disk(segment.path), damaged(segment.path):
+            more = 0
+            for lines in read_lines(segment):
+                batch, bad = ejson.decode(lines)
+                named = bad[: max(0, _MAX_LINES - len(problems))]
+                problems += [
+                    Problem(segment.path, f"line {line.number}: {line.reason}") for line in named
+                ]
+                more += len(bad) - len(named)
+                yield batch
+            if more:
+                problems.append(Problem(segment.path, f"{more:,} more lines are no documents"))
+
+    def close(self) -> None:
+        """Nothing is open between segments."""
+
+
+def _check_documents(raw: bytes, member: Member) -> None:
+    """Check the framing of a member's documents.
+
+    Raises:
+        FormatError: these are no documents, or not so many as the member says.
+    """
+    found = len(bson.spans(raw))
+    if found != member.documents:
+        raise FormatError(
+            f"the member at byte {member.offset} holds {found} documents, not {member.documents}"
+        )

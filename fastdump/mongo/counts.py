@@ -1,0 +1,81 @@
+"""How many documents a collection holds, and how often somebody wrote to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pymongo.errors import OperationFailure
+
+from fastdump.model import ClusterTime, Namespace
+from fastdump.mongo.client import Client, Document, open_database
+from fastdump.mongo.cursor import NO_LIMIT
+from fastdump.mongo.retry import passes
+from fastdump.mongo.snapshot import at_moment
+
+__all__ = ["count_all", "count_writes"]
+
+
+def count_all(
+    client: Client, namespace: Namespace, at: ClusterTime | None, uuid: str | None
+) -> int | None:
+    """Count the documents of a collection one by one; None where the server cannot.
+
+    Its own count, which costs nothing, may be off after a crash. A million takes half a second.
+
+    Args:
+        client: the server.
+        namespace: the collection.
+        at: when it is counted; None is now.
+        uuid: what the server must call the collection then.
+
+    Raises:
+        PyMongoError: the server does not answer.
+    """
+    command = {
+        "aggregate": namespace.collection,
+        "pipeline": [{"$group": {"_id": None, "n": {"$sum": 1}}}],
+        "cursor": {},
+        **NO_LIMIT,
+        **at_moment(at, uuid),
+    }
+    found = _found(client, namespace, command)
+    return None if found is None else sum(int(one["n"]) for one in found)
+
+
+def count_writes(client: Client, namespaces: Iterable[Namespace]) -> dict[Namespace, int]:
+    """Count the writes to each collection since the server started, where it says.
+
+    The counters are those of the server that executes the writes: of a secondary they say nothing.
+    Neither does a zero, which some servers always give.
+
+    Source: the server's manual, "$collStats", `latencyStats`.
+
+    Raises:
+        PyMongoError: the server does not answer.
+    """
+    if not client.admin.command("hello").get("isWritablePrimary"):
+        return {}
+    writes = {namespace: _writes(client, namespace) for namespace in namespaces}
+    return {namespace: count for namespace, count in writes.items() if count}
+
+
+def _writes(client: Client, namespace: Namespace) -> int:
+    command = {
+        "aggregate": namespace.collection,
+        "pipeline": [{"$collStats": {"latencyStats": {}}}],
+        "cursor": {},
+    }
+    # One for each shard.
+    stats = (one.get("latencyStats", {}) for one in _found(client, namespace, command) or ())
+    return sum(int(one.get("writes", {}).get("ops", 0)) for one in stats)
+
+
+def _found(client: Client, namespace: Namespace, command: Document) -> list[Document] | None:
+    try:
+        reply = open_database(client, namespace.database).command(command)
+    except OperationFailure as error:
+        if passes(error):
+            raise
+        return None
+    found: list[Document] = reply["cursor"]["firstBatch"]
+    return found

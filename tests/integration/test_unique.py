@@ -1,0 +1,113 @@
+"""Two documents with one `_id` in a backup, whatever it is written as."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+from pathlib import Path
+
+import bson
+import pytest
+
+import fastdump as package
+from fastdump.engine import planner
+from fastdump.engine.unique import Keys, KeyWriter
+from fastdump.errors import StorageError
+from fastdump.model import LAYOUTS, Namespace
+from tests.conftest import Run, Server, command, environment
+
+DOCUMENTS = 500
+TWICE = (17, 400, 450)
+
+
+@pytest.fixture(scope="module")
+def database(server: Server) -> str:
+    """A database with a view that shows some documents twice."""
+    name = server.new_database()
+    with server.client() as client:
+        client[name]["c"].insert_many(
+            {"_id": n, "x": ["x" * 1000] * (2 if n in TWICE else 1)} for n in range(DOCUMENTS)
+        )
+        client[name].command({"create": "v", "viewOn": "c", "pipeline": [{"$unwind": "$x"}]})
+    return name
+
+
+@pytest.mark.parametrize("processes", [False, True])
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_found_in_every_layout(
+    server: Server,
+    database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    layout: str,
+    compressed: bool,
+    processes: bool,
+) -> None:
+    if not compressed and layout.startswith("komodo"):
+        pytest.skip("always compressed")
+    monkeypatch.setattr(planner, "INLINE_BYTES", 0 if processes else 10**9)
+    monkeypatch.setattr("fastdump.store.reading.SEGMENT_BYTES", 100_000)
+    out = tmp_path / "out" if layout == "archive" else None
+    for collections, views in (("v", True), ("c", False)):
+        package.backup(
+            server.uri, db=database, layout=layout, folder=tmp_path, out=out, gzip=compressed,
+            collections=[collections], views_as_collections=views,
+        )  # fmt: skip
+        report = package.verify(tmp_path, name=out, unique=True, workers=2)
+        assert report.intact is not views
+        if views:
+            (problem,) = report.problems
+            said, _colon, ids = problem.message.rpartition(": ")
+            assert said == f"{len(TWICE)} documents of {database}.v have the _id of another"
+            assert set(ids.split(", ")) == set(map(str, TWICE))
+            assert package.verify(tmp_path, name=out).intact
+
+
+def test_in_a_foreign_file(tmp_path: Path) -> None:
+    """As mongodump writes it: one gzip member."""
+    folder = tmp_path / "dump" / "db"
+    folder.mkdir(parents=True)
+    documents = b"".join(bson.encode({"_id": n, "x": "x" * 50}) for n in (*range(1000), 3))
+    (folder / "c.bson.gz").write_bytes(gzip.compress(documents))
+    (folder / "c.metadata.json.gz").write_bytes(gzip.compress(b'{"options":{},"indexes":[]}'))
+    report = package.verify(tmp_path, name=tmp_path / "dump", unique=True)
+    assert [problem.path.name for problem in report.problems] == ["c.bson.gz"]
+    assert report.problems[0].message == "1 documents of db.c have the _id of another: 3"
+
+
+def test_on_the_command_line(fastdump: Run, server: Server, database: str, tmp_path: Path) -> None:
+    for options in (["--views-as-collections"], ["--collection", "c"]):
+        assert fastdump(
+            "backup", "--uri", server.uri, "--db", database, "-f", tmp_path, *options
+        ).code == 0  # fmt: skip
+    (tmp_path / "tmp").mkdir()
+    good, bad = [fastdump("verify", "-f", tmp_path, "-r", one.name, "--unique",
+                          TMPDIR=str(tmp_path / "tmp"))
+                 for one in reversed(package.list_backups(tmp_path))]  # fmt: skip
+    assert (good.code, bad.code) == (0, 4)
+    assert f"3 documents of {database}.v have the _id of another: " in bad.err
+    assert list((tmp_path / "tmp").iterdir()) == []
+    both = fastdump("verify", "-f", tmp_path, "--unique", "--against", "--uri", server.uri)
+    assert (both.code, "--unique reads the backup alone" in both.err) == (2, True)
+
+
+def test_an_archive_on_standard_input(server: Server, database: str, tmp_path: Path) -> None:
+    package.backup(
+        server.uri, db=database, layout="archive", out=tmp_path / "a", views_as_collections=True
+    )
+    with (tmp_path / "a").open("rb") as archive:
+        done = subprocess.run(
+            command("verify", "--unique", "-"), stdin=archive, capture_output=True, text=True,
+            env=environment(), timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 4
+    assert f"3 documents of {database}.v have the _id of another\n" in done.stderr
+
+
+def test_a_full_disk_is_said(tmp_path: Path) -> None:
+    name = Namespace("db", "c")
+    writer = KeyWriter(Keys(tmp_path, (name,)), Path("/dev/full"))
+    writer.add(name, bson.encode({"_id": 1}))
+    with pytest.raises(StorageError, match="no space left"):
+        writer.end()
