@@ -232,15 +232,15 @@ class Loading(Generic[P]):
         """Make the collections, so that documents arrive in what they were taken from."""
         target = self._target
 
-        def create(client: Client) -> None:
+        def clear(client: Client) -> None:
             if target.authorization is not None:
                 authorization.clear(client)
             if target.how.drop:
                 for name in self._definitions:
                     schema.drop(client, name)
-            self._make(client, views=False)
 
-        self._on_target(create)
+        self._on_target(clear)
+        self._on_target(lambda client: self._make(client, views=False))
 
     def _create_views(self) -> None:
         """Make the views, when what they look at is there."""
@@ -255,8 +255,9 @@ class Loading(Generic[P]):
         present = schema.existing(client, databases)
         failures = []
         for one in wanted:
-            # What an attempt before this one made is looked at below.
-            found = None if one.namespace in self._created else present.get(one.namespace)
+            if one.namespace in self._created:
+                continue  # by an attempt before this one
+            found = present.get(one.namespace)
             if found is None:
                 self._created[one.namespace] = schema.create(client, one, self._target.how)
             elif found.kind is not one.kind:

@@ -11,11 +11,13 @@ import pytest
 from bson import ObjectId
 
 import fastdump
+from benchmarks.shapes import insert
 from fastdump.demo.compare import differences, state
+from fastdump.engine import planner
 from fastdump.model import LoadOptions
 from tests.acted import refuse_mixed_buckets
 from tests.conftest import Server
-from tests.proxy import WireProxy
+from tests.proxy import Forward, WireProxy, refusal
 
 Document = dict[str, Any]
 BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
@@ -109,3 +111,33 @@ def test_who_may_not_allow_mixed_schema_is_told(
     assert (report.complete, report.inserted, report.rejected) == (False, 3, 5)
     ((reason, count),) = report.reasons
     assert ("collMod" in reason, count) == (True, 5)
+
+
+@pytest.mark.parametrize("names_index", [True, False], ids=["index", "no index"])
+def test_a_large_series_is_cut(
+    proxy: WireProxy,
+    any_server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    names_index: bool,
+) -> None:
+    """MongoDB 5.0 keeps buckets by their `_id`s without an index that a query could name."""
+    monkeypatch.setattr(planner, "MIN_CHUNK_BYTES", 50_000)
+    database, target = any_server.new_database(), any_server.new_database()
+    measured(any_server, database, range(0, 400 * 3600, 3600))
+    insert(
+        any_server.connection, database, "plain", ({"_id": n, "x": "y" * 500} for n in range(900))
+    )
+
+    def find(command: Document, forward: Forward) -> Document:
+        if command["find"].startswith("system.buckets.") and "_id" in command.get("hint", {}):
+            return refusal(2, "hint provided does not correspond to an existing index")
+        return forward(command)
+
+    if not names_index:
+        proxy.around("find", find)
+    report = fastdump.backup(proxy.uri, db=database, folder=tmp_path)
+    assert report.documents == 400 + 900
+    fastdump.restore(proxy.uri, target_db=target, folder=tmp_path)
+    assert same(any_server, database, target)
