@@ -14,7 +14,7 @@ from fastdump.codec.definitions import differing, has_true
 from fastdump.engine import planner
 from fastdump.engine.load_worker import IndexJob, LoadWorker, Operations, Piece, Target
 from fastdump.engine.pool import WorkerPool
-from fastdump.errors import UsageError
+from fastdump.engine.series import Documents, check_series
 from fastdump.model import (
     ClusterTime,
     CollectionKind,
@@ -36,9 +36,18 @@ __all__ = ["Loading", "keeps_order", "look_at"]
 
 
 def look_at(
-    connection: Connection, definitions: Sequence[Definition], how: LoadOptions
+    connection: Connection,
+    definitions: Sequence[Definition],
+    how: LoadOptions,
+    documents: Documents,
 ) -> tuple[int, list[str]]:
     """About how many documents a target holds, and which of its collections are different.
+
+    Args:
+        connection: the target.
+        definitions: the collections that are to be loaded.
+        how: what the user wants.
+        documents: reads what is to be loaded into one.
 
     Raises:
         ServerError: the target cannot be reached or refuses.
@@ -62,7 +71,7 @@ def look_at(
                     count = retrying(connection)(schema.count, client, definition.data)
                     held += count
                     if count and definition.kind is CollectionKind.TIMESERIES and not how.drop:
-                        raise UsageError(_mixed(definition))
+                        check_series(client, connection, definition, documents)
                 if differing(found.options, definition.options):
                     notes.append(
                         f"{definition.namespace} exists on the target with other options, which "
@@ -80,15 +89,6 @@ def _in_the_way(definition: Definition, found: schema.Present) -> str:
     return (
         f"{definition.namespace} is a {found.kind} on the target and a {definition.kind} in the "
         "source: it is left alone, and nothing of it is written; --drop would replace it"
-    )
-
-
-def _mixed(definition: Definition) -> str:
-    # The server packs measurements into buckets of its own choice, so that nobody can tell which
-    # of them the target has already.
-    return (
-        f"{definition.namespace} is a time series that holds measurements on the target already: "
-        "add --drop to replace it, or leave it out"
     )
 
 
