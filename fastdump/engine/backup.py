@@ -196,7 +196,8 @@ class _Writing:
         """
         names = [one.namespace for one in catalog.collections if one.namespace not in fetched.gone]
         read = {name: writer.report(name).documents for name in names}
-        found = compare_counts(reading, catalog, read, overlapping(fetched.parts))
+        parts = ((name, part) for name in names for part in writer.parts(name))
+        found = compare_counts(reading, catalog, read, overlapping(parts))
         reading.notes += found.notes
         if found.failures:
             writer.forget()

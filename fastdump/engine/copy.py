@@ -13,6 +13,7 @@ from fastdump.engine.counting import compare_counts
 from fastdump.engine.load_worker import LoadWorker, Operations, Target
 from fastdump.engine.loading import Loading, look_at
 from fastdump.engine.reading import Reading
+from fastdump.engine.series import of_server
 from fastdump.engine.spool import Spool
 from fastdump.engine.worker import ServerWorker
 from fastdump.errors import UsageError
@@ -81,7 +82,8 @@ def plan_copy(
 
     Raises:
         ServerError: a server cannot be reached or refuses.
-        UsageError: there is no such database, or it is its own target.
+        UsageError: there is no such database, or it is its own target, or measurements would be
+            mixed into a time series.
     """
     readers = members(source)
     source_name = selection.database or DEFAULT_DATABASE
@@ -92,7 +94,8 @@ def plan_copy(
                 f"database {source_name!r} of {source.shown} would be copied onto itself: "
                 "name another target"
             )
-    held, notes = look_at(connection, catalog.collections, how)
+    documents = of_server(readers, source_name)
+    held, notes = look_at(connection, catalog.collections, how, documents)
     return CopyPlan(
         readers=readers,
         selection=selection,

@@ -14,7 +14,7 @@ from fastdump.codec.definitions import differing, has_true
 from fastdump.engine import planner
 from fastdump.engine.load_worker import IndexJob, LoadWorker, Operations, Piece, Target
 from fastdump.engine.pool import WorkerPool
-from fastdump.errors import UsageError
+from fastdump.engine.series import Documents, check_series
 from fastdump.model import (
     ClusterTime,
     CollectionKind,
@@ -36,9 +36,18 @@ __all__ = ["Loading", "keeps_order", "look_at"]
 
 
 def look_at(
-    connection: Connection, definitions: Sequence[Definition], how: LoadOptions
+    connection: Connection,
+    definitions: Sequence[Definition],
+    how: LoadOptions,
+    documents: Documents,
 ) -> tuple[int, list[str]]:
     """About how many documents a target holds, and which of its collections are different.
+
+    Args:
+        connection: the target.
+        definitions: the collections that are to be loaded.
+        how: what the user wants.
+        documents: reads what is to be loaded into one.
 
     Raises:
         ServerError: the target cannot be reached or refuses.
@@ -62,7 +71,7 @@ def look_at(
                     count = retrying(connection)(schema.count, client, definition.data)
                     held += count
                     if count and definition.kind is CollectionKind.TIMESERIES and not how.drop:
-                        raise UsageError(_mixed(definition))
+                        check_series(client, connection, definition, documents)
                 if differing(found.options, definition.options):
                     notes.append(
                         f"{definition.namespace} exists on the target with other options, which "
@@ -80,15 +89,6 @@ def _in_the_way(definition: Definition, found: schema.Present) -> str:
     return (
         f"{definition.namespace} is a {found.kind} on the target and a {definition.kind} in the "
         "source: it is left alone, and nothing of it is written; --drop would replace it"
-    )
-
-
-def _mixed(definition: Definition) -> str:
-    # The server packs measurements into buckets of its own choice, so that nobody can tell which
-    # of them the target has already.
-    return (
-        f"{definition.namespace} is a time series that holds measurements on the target already: "
-        "add --drop to replace it, or leave it out"
     )
 
 
@@ -239,15 +239,15 @@ class Loading(Generic[P]):
         """Make the collections, so that documents arrive in what they were taken from."""
         target = self._target
 
-        def create(client: Client) -> None:
+        def clear(client: Client) -> None:
             if target.authorization is not None:
                 authorization.clear(client)
             if target.how.drop:
                 for name in self._definitions:
                     schema.drop(client, name)
-            self._make(client, views=False)
 
-        self._on_target(create)
+        self._on_target(clear)
+        self._on_target(lambda client: self._make(client, views=False))
 
     def _create_views(self) -> None:
         """Make the views, when what they look at is there."""
@@ -262,8 +262,9 @@ class Loading(Generic[P]):
         present = schema.existing(client, databases)
         failures = []
         for one in wanted:
-            # What an attempt before this one made is looked at below.
-            found = None if one.namespace in self._created else present.get(one.namespace)
+            if one.namespace in self._created:
+                continue  # by an attempt before this one
+            found = present.get(one.namespace)
             if found is None:
                 self._created[one.namespace] = schema.create(client, one, self._target.how)
             elif found.kind is not one.kind:

@@ -13,6 +13,7 @@ from fastdump.codec.definitions import check
 from fastdump.engine.choosing import Filters, choose, target_of
 from fastdump.engine.load_worker import LoadWorker, Operations, Target
 from fastdump.engine.loading import Loading, keeps_order, look_at
+from fastdump.engine.series import of_backup
 from fastdump.engine.spool import Spool
 from fastdump.engine.streaming import StreamLoading
 from fastdump.errors import BackupDamagedError, FormatError, UsageError
@@ -103,7 +104,8 @@ def plan_restore(
         BackupNotFoundError: there is no such backup, or a pattern matches nothing of it.
         ServerError: the target cannot be reached or refuses.
         StorageError: a file cannot be read.
-        UsageError: several collections would become one.
+        UsageError: several collections would become one, or measurements would be mixed into a
+            time series.
     """
     backup = source.find(name)
     found, notes = source.contents(backup)
@@ -124,14 +126,16 @@ def plan_restore(
     if how.oplog_replay:
         with connect(connection) as client, translated(connection):
             check_rights(client, connection)
-    held, differing = look_at(connection, collections, how)
+    archive = source if isinstance(source, Archive) else None
+    documents = of_backup(archive, chosen.collections)
+    held, differing = look_at(connection, collections, how, documents)
     return RestorePlan(
         connection,
         backup,
         chosen.collections,
         chosen.authorization,
         tuple(cut),
-        source if isinstance(source, Archive) else None,
+        archive,
         how,
         held,
         tuple(lost),

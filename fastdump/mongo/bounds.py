@@ -20,15 +20,27 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from fastdump.codec.bson import document
-from fastdump.model import Bounds, Collection
+from fastdump.model import BUCKETS, Bounds, Collection
 from fastdump.mongo.client import RAW, Client, Document, open_database
+from fastdump.mongo.cursor import NO_LIMIT
 from fastdump.mongo.held import ID_VALUE
 from fastdump.mongo.retry import passes
 
-__all__ = ["KEY_NOT_FOUND", "BoundFinder", "after_record", "comparison", "comparison_filter"]
+__all__ = [
+    "KEY_NOT_FOUND",
+    "NO_PLAN",
+    "BoundFinder",
+    "after_record",
+    "comparison",
+    "comparison_filter",
+]
 
 KEY_NOT_FOUND = 211
 """The server's answer to `$_resumeAfter` a record that is not there."""
+
+NO_PLAN = 291
+"""The server's answer where it may not scan a whole collection that no hint tells it to scan, as
+with `maxEstimatedScanBytes`, a parameter of MongoDB 9.0."""
 
 _PROBES = 4
 """How many record ids to try for one bound; where most exist, the first nearly always does."""
@@ -58,7 +70,8 @@ class BoundFinder:
         self._client = client
         self._knows_records = records
         self._can_sample = True
-        self._honours_bounds: bool | None = None
+        self._honours_bounds: dict[bool, bool] = {}
+        """Asked once of collections, and once of the buckets of time series."""
 
     def find(self, collection: Collection, pieces: int) -> Bounds:
         """Bounds that cut a collection into about so many pieces; none where nobody can tell.
@@ -90,9 +103,10 @@ class BoundFinder:
         ids = self._ids(database, source, pieces) if self._can_sample else ()
         if not ids:
             return Bounds()
-        if self._honours_bounds is None:
-            self._honours_bounds = _honours_bounds(database, source, ids[-1])
-        return Bounds(ids=ids) if self._honours_bounds else _for_filters(ids)
+        is_series = source.startswith(BUCKETS)
+        if is_series not in self._honours_bounds:
+            self._honours_bounds[is_series] = _honours_bounds(database, source, ids[-1])
+        return Bounds(ids=ids) if self._honours_bounds[is_series] else _for_filters(ids)
 
     def _ids(self, database: Database[Document], source: str, pieces: int) -> tuple[bytes, ...]:
         try:
@@ -108,14 +122,20 @@ def _honours_bounds(database: Database[Document], source: str, bound: bytes) -> 
     """Ask the server whether it honours `min` and `max`: some ignore them without a word.
 
     It is asked for a document beyond a bound, which it can only find if it did not look at the
-    bound. Seen on FerretDB 1.24 and 2.5.
+    bound. Seen on FerretDB 1.24 and 2.5. MongoDB 5.0 keeps the buckets of a time series by their
+    `_id`s, without an index that bounds could be of.
 
     Raises:
         PyMongoError: the server cannot be reached.
     """
     by_id: Document = {"sort": {"_id": 1}, "hint": {"_id": 1}, "projection": {"_id": 1}}
     first = {"find": source, **by_id, "limit": 1, "singleBatch": True}
-    lowest = database.command(first, codec_options=RAW)
+    try:
+        lowest = database.command(first, codec_options=RAW)
+    except OperationFailure as error:
+        if passes(error):
+            raise
+        return False
     found = [bytes(one.raw) for one in lowest["cursor"]["firstBatch"]]
     if found == [bound] or not found:
         return False
@@ -176,13 +196,17 @@ def _is_narrow(database: Database[Document], collection: Collection) -> bool:
     assert collection.query is not None  # noqa: S101 - asked for collections with a filter
     wanted = RawBSONDocument(collection.query)
     name = collection.data.collection
-    plan = database.command(
-        {"explain": {"find": name, "filter": wanted}, "verbosity": "queryPlanner"}
-    )
+    explain = {"explain": {"find": name, "filter": wanted}, "verbosity": "queryPlanner"}
+    try:
+        plan = database.command(explain)
+    except OperationFailure as error:
+        if error.code == NO_PLAN:
+            return False
+        raise
     winning = plan.get("queryPlanner", {}).get("winningPlan")
     if winning is None or "COLLSCAN" in str(winning):
         return False  # other servers of the protocol explain in words of their own
-    found = database.command({"count": name, "query": wanted})["n"]
+    found = database.command({"count": name, "query": wanted, **NO_LIMIT})["n"]
     return bool(found * _NARROW < collection.documents)
 
 
@@ -264,6 +288,7 @@ def _sample(database: Database[Document], source: str, pieces: int) -> Sequence[
         "aggregate": source,
         "pipeline": [{"$sample": {"size": size}}, {"$project": {"_id": 1}}, {"$sort": {"_id": 1}}],
         "cursor": {"batchSize": size + 1},
+        **NO_LIMIT,
     }
     reply = database.command(command, codec_options=RAW)
     batch: Sequence[RawBSONDocument] = reply["cursor"]["firstBatch"]

@@ -87,8 +87,7 @@ def read_catalog(client: Client, connection: Connection, selection: Selection) -
         listed = retrying(connection)(_listed, client, selection, refused)
         if not listed:
             raise UsageError(_nothing(client, selection.database, connection))
-        wanted = _wanted(listed, selection)
-        found = retrying(connection)(_described, client, wanted, selection, sizes=True)
+        found = _described(client, _wanted(listed, selection), selection, connection, sizes=True)
     notes = (f"the database admin is left out: {said(refused[0])}",) if refused else ()
     return Catalog(selection.database, server, found, notes)
 
@@ -103,7 +102,7 @@ def read_definitions(client: Client, selection: Selection) -> tuple[Collection, 
         kept = _wanted(_listed(client, selection), selection)
     except UsageError:
         return ()  # nothing of it is left
-    return _described(client, kept, selection, sizes=False)
+    return _described(client, kept, selection, None, sizes=False)
 
 
 def read_names(client: Client, selection: Selection) -> dict[Namespace, str | None]:
@@ -277,12 +276,19 @@ def _nothing(client: Client, name: str | None, connection: Connection) -> str:
 
 
 def _described(
-    client: Client, wanted: _Listed, selection: Selection, *, sizes: bool
+    client: Client,
+    wanted: _Listed,
+    selection: Selection,
+    connection: Connection | None,
+    *,
+    sizes: bool,
 ) -> tuple[Collection, ...]:
+    """Describe those collections, each tried again by itself where a connection is given."""
     found = []
     for database, entry in wanted:
+        describe = retrying(connection).wraps(_describe) if connection else _describe
         try:
-            found.append(_describe(database, entry, sizes=sizes))
+            found.append(describe(database, entry, sizes=sizes))
         except OperationFailure as error:
             # It was dropped since it was listed.
             if error.code != NAMESPACE_NOT_FOUND:

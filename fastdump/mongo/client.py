@@ -6,7 +6,7 @@ import re
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +33,7 @@ from fastdump.errors import (
     UsageError,
 )
 from fastdump.model import Connection, ServerInfo
+from fastdump.mongo.uri import left_out
 from fastdump.version import __version__
 
 __all__ = [
@@ -75,8 +76,6 @@ _LEAVE_SECONDS = 1
 _MONGOS = "isdbgrid"
 _TURNS = 32
 _ACQUAINTANCE_SECONDS = 2
-_HARMLESS = r"(?i)unknown option|unsupported compressor|wire protocol compression"
-"""Warnings of the driver's, of options that it does not know and compressors that it lacks."""
 _OF_A_SET = frozenset(
     {"replicaset", "directconnection", "loadbalanced", "readpreference", "readpreferencetags",
      "maxstalenessseconds"}
@@ -115,20 +114,22 @@ def connect(connection: Connection) -> Client:
         options["password"] = connection.password
     options.update(connection.options)
     where = connection.uri
-    if connection.member is not None:
-        where, options = connection.member, _for_one_member(connection, options)
+    for one in left_out(where):
+        if not one.is_harmless:
+            raise UsageError(f"the connection to {connection.shown} is wrongly described: {one[0]}")
     try:
         with warnings.catch_warnings():
-            # PyMongo only warns of an option that it cannot read, as tls=maybe, and drops it.
-            warnings.simplefilter("error", UserWarning)
-            warnings.filterwarnings("ignore", _HARMLESS, UserWarning)
+            # Those of options are looked at above; others are of servers that are not MongoDB.
+            warnings.simplefilter("ignore", UserWarning)
+            if connection.member is not None:
+                where, options = connection.member, _for_one_member(connection, options)
             return _Client(
                 where,
                 # A date beyond year 9999 is legal in a database and must not stop a catalog.
                 datetime_conversion=DatetimeConversion.DATETIME_AUTO,
                 **options,
             )
-    except (ConfigurationError, OSError, TypeError, UserWarning, ValueError) as error:
+    except (ConfigurationError, OSError, TypeError, ValueError) as error:
         # An OSError is a certificate that cannot be read.
         raise UsageError(
             f"the connection to {connection.shown} is wrongly described: "
@@ -137,26 +138,17 @@ def connect(connection: Connection) -> Client:
 
 
 def uri_notes(connection: Connection) -> list[str]:
-    """Return what the driver leaves out of a connection string, where that does no harm.
-
-    Nothing of one that is malformed: `connect` says what is wrong with it.
-    """
-    with (
-        warnings.catch_warnings(record=True) as said,
-        suppress(ConfigurationError, OSError, TypeError, ValueError),
-    ):
-        warnings.simplefilter("always", UserWarning)
-        _Client(connection.uri, connect=False).close()
+    """Return what the driver leaves out of a connection string, where that does no harm."""
     return [
-        f"the connection to {connection.shown}: {_scrubbed(one.message, connection)}"
-        for one in said
-        if isinstance(one.message, Warning) and re.match(_HARMLESS, str(one.message))
+        f"the connection to {connection.shown}: {one.message}"
+        for one in left_out(connection.uri)
+        if one.is_harmless
     ]
 
 
 def _for_one_member(connection: Connection, options: dict[str, Any]) -> dict[str, Any]:
     """The options of the connection string, but for those that look for other members."""
-    described = parse_uri(connection.uri)
+    described = parse_uri(connection.uri, warn=True)
     of_uri = {
         name: value for name, value in described["options"].items() if name.lower() not in _OF_A_SET
     }

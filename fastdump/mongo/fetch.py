@@ -12,7 +12,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from fastdump.codec.bson import Batch, document, id_element, spans
 from fastdump.errors import ChunkLostError, ServerError
 from fastdump.model import Chunk, Connection
-from fastdump.mongo.bounds import KEY_NOT_FOUND, after_record, comparison
+from fastdump.mongo.bounds import KEY_NOT_FOUND, NO_PLAN, after_record, comparison
 from fastdump.mongo.client import Client, Document, open_database
 from fastdump.mongo.cursor import Cursor
 from fastdump.mongo.retry import retrying
@@ -176,23 +176,34 @@ def _ids(cursor: Cursor, chunk: Chunk) -> Iterator[Batch]:
     Not by `$gte` and `$lt`, which compare within one BSON type and lose the documents of others.
     """
     wanted = {} if chunk.query is None else {"filter": RawBSONDocument(chunk.query)}
-    query: Document = {}
+    if chunk.is_whole:
+        yield from _whole(cursor, chunk, wanted)
+        return
+    # The index has this order anyway. A mongos keeps it only if it is told to, and reading goes on
+    # after the last _id when it was interrupted.
+    query: Document = {**wanted, "hint": {"_id": 1}, "sort": {"_id": 1}}
     if chunk.lower is not None:
         query["min"] = RawBSONDocument(chunk.lower)
     if chunk.upper is not None:
         query["max"] = RawBSONDocument(chunk.upper)
-    if query:
-        query["hint"] = {"_id": 1}
-        # The index has this order anyway. A mongos keeps it only if it is told to, and reading goes
-        # on after the last _id when it was interrupted.
-        query["sort"] = {"_id": 1}
-    elif chunk.natural:
-        query["hint"] = {"$natural": 1}
-    yield from cursor.batches({**query, **wanted})
-    if chunk.lower is not None and chunk.upper is None:
+    yield from cursor.batches(query)
+    if chunk.upper is None:
         # min and max cannot reach it: without max, the upper bound is MaxKey, exclusive.
         last = [{"_id": MaxKey()}, *wanted.values()]
         yield from cursor.batches({"filter": {"$and": last}, "hint": {"_id": 1}})
+
+
+def _whole(cursor: Cursor, chunk: Chunk, wanted: Document) -> Iterator[Batch]:
+    """In storage order; a view and a filter as the server sees fit, where it lets us."""
+    if not chunk.natural:
+        try:
+            yield from cursor.batches(wanted)
+        except OperationFailure as error:
+            if error.code != NO_PLAN:
+                raise
+        else:
+            return
+    yield from cursor.batches({**wanted, "hint": {"$natural": 1}})
 
 
 def _records(cursor: Cursor, chunk: Chunk) -> Iterator[Found]:

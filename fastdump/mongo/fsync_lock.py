@@ -114,10 +114,14 @@ def _mark(client: Client, session: ClientSession, namespace: Namespace, name: st
     Raises:
         PyMongoError: the server does not answer or refuses.
     """
-    reply = open_database(client, namespace.database).command(
-        {"find": namespace.collection, "batchSize": 0, "noCursorTimeout": True, "comment": name},
-        session=session,
-    )
+    command = {
+        "find": namespace.collection,
+        "hint": {"$natural": 1},
+        "batchSize": 0,
+        "noCursorTimeout": True,
+        "comment": name,
+    }
+    reply = open_database(client, namespace.database).command(command, session=session)
     return int(reply["cursor"]["id"])
 
 

@@ -13,10 +13,13 @@ from pymongo.database import Database
 
 from fastdump.codec.bson import Span, document, id_element, spans
 from fastdump.errors import ServerError
+from fastdump.model import BUCKETS
 from fastdump.mongo.client import Document
 from fastdump.mongo.cursor import Cursor
 
 __all__ = ["ID_VALUE", "identity", "read_held"]
+
+_OBJECT_ID = 0x07
 
 ID_VALUE = 5
 """Where the value of an `_id` element begins: after its type, the name `_id` and a zero."""
@@ -45,7 +48,13 @@ def read_held(
         PyMongoError: as the driver does.
         ServerError: a document of the run has no `_id`.
     """
-    query = {"filter": RawBSONDocument(_any_of(run, found)), "hint": {"_id": 1}}
+    ids = [identity(run, span) for span in found]
+    if collection.startswith(BUCKETS):
+        # Kept by their _ids, with no index to name before MongoDB 5.3; and without a range, some
+        # servers look at all of them (6.0.5, not 6.0.27).
+        query: Document = {"filter": RawBSONDocument(_any_of(ids, between=True))}
+    else:
+        query = {"filter": RawBSONDocument(_any_of(ids, between=False)), "hint": {"_id": 1}}
     size = sum(end - start for start, end in found) // len(found)
     held = set[bytes]()
     with database.client.start_session(causal_consistency=False) as session:
@@ -54,11 +63,13 @@ def read_held(
     return held
 
 
-def _any_of(run: bytes, found: Sequence[Span]) -> bytes:
+def _any_of(ids: Sequence[bytes], *, between: bool) -> bytes:
+    """Return the filter for those `_id`s, as elements; also for what is `between` them, to help."""
     listed = document(
-        *(
-            b"%c%d\0%b" % (one[0], number, one[ID_VALUE:])
-            for number, one in enumerate(identity(run, span) for span in found)
-        )
+        *(b"%c%d\0%b" % (one[0], number, one[ID_VALUE:]) for number, one in enumerate(ids))
     )
-    return document(b"\x03_id\0" + document(b"\x04$in\0" + listed))
+    wanted = [b"\x04$in\0" + listed]
+    if between and all(one[0] == _OBJECT_ID for one in ids):
+        for operator, end in ((b"$gte", min(ids)), (b"$lte", max(ids))):
+            wanted.append(end[:1] + operator + b"\0" + end[ID_VALUE:])
+    return document(b"\x03_id\0" + document(*wanted))

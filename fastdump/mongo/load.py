@@ -21,8 +21,9 @@ from bson.errors import BSONError
 
 from fastdump.codec.bson import Batch, Span, document, id_element, spans, split
 from fastdump.errors import IncompleteError, ServerError
-from fastdump.model import Connection, Loaded, LoadOptions, Namespace, Rejection
+from fastdump.model import BUCKETS, Connection, Loaded, LoadOptions, Namespace, Rejection
 from fastdump.mongo import timestamps
+from fastdump.mongo.buckets import smaller
 from fastdump.mongo.client import Client, Document
 from fastdump.mongo.exchange import Exchange
 from fastdump.mongo.held import identity
@@ -249,6 +250,8 @@ class Loader:
             held = self._writer.read_held(run, found)
         wanted = [span for span in found if run[span[0] : span[1]] not in held]
         self.unchanged += len(found) - len(wanted)
+        if self._namespace.collection.startswith(BUCKETS):
+            wanted = self._without_smaller(run, wanted, held)
         moved = self._moved(run, wanted, held)
         updated = []
         for span in wanted:
@@ -261,6 +264,15 @@ class Loader:
                 self._exchange(run, span)
         self._upsert(run, updated)
         return len(held)
+
+    def _without_smaller(self, run: bytes, found: list[Span], held: set[bytes]) -> list[Span]:
+        """Reject buckets of which the target holds more measurements; return the others."""
+        refused = smaller(run, found, held)
+        for span, reason in refused.items():
+            self.reject(
+                shown_id(run, span), reason, "a bucket with more measurements on the target"
+            )
+        return [span for span in found if span not in refused]
 
     def _moved(self, run: bytes, found: Sequence[Span], held: set[bytes]) -> dict[Span, bytes]:
         """Return what the target holds under the same `_id` and another shard key."""

@@ -167,6 +167,7 @@ class Follower:
                 {"ts": {"$gte": self._since}},
                 cursor_type=CursorType.TAILABLE_AWAIT,
             )
+            .max_time_ms(0)
             .max_await_time_ms(_AWAIT_MS)
         )
         expected = self._since if self._has_begun else None

@@ -14,10 +14,12 @@ from pymongo import MongoClient
 from benchmarks.shapes import insert
 from fastdump.config import described
 from fastdump.demo.compare import differences, state
+from fastdump.demo.komodo import generate
 from fastdump.embedded import Mongod
 from fastdump.engine import planner
+from fastdump.errors import UsageError
 from fastdump.model import Connection
-from fastdump.mongo.client import members
+from fastdump.mongo.client import connect, members
 from tests.conftest import Mortal, Run, Server, replica_set_of
 
 PASSWORD = "pa:ss/wo@rd"
@@ -269,20 +271,61 @@ def test_a_client_certificate(fastdump: Run, secured: Secured, tmp_path: Path) -
         assert done.code == 0, done.err
 
 
-def test_compressors_that_are_not_installed_are_a_note(
+def test_what_the_driver_leaves_out_without_harm_is_a_note(
     fastdump: Run, server: Server, tmp_path: Path
 ) -> None:
+    """It is said once, not by each of the processes."""
     database = server.new_database()
-    insert(server.connection, database, "c", [{"_id": 1}])
-    for option in ("compressors=snappy,zstd,zlib", "tlsAllowInvalidCertificate=maybe"):
-        uri = f"{server.uri}&{option}"
-        done = fastdump("backup", "--uri", uri, "--db", database, "-f", tmp_path / "b")
-        assert done.code == 0, done.err
-    assert "Unknown option" in done.err
-    said = fastdump(
-        "backup", "--uri", f"{server.uri}&compressors=snappy,zlib", "--db", database,
-        "-f", tmp_path / "b",
+    generate(server.connection, database, 80_000_000)
+    options = "compressors=snappy,zstd,zlib&j=true&gssapiServiceName=x"
+    done = fastdump(
+        "backup", "--uri", f"{server.uri}&{options}", "--db", database, "-f", tmp_path / "b",
+        "-j", 2,
     )  # fmt: skip
-    assert said.err.count("snappy is not available") == 1
-    strict = fastdump("backup", "--uri", f"{server.uri}&tls=maybe", "--db", database, "-f", "b")
-    assert strict.code == 2
+    assert done.code == 0, done.err
+    for told in (
+        "snappy is not available",
+        "zstandard is not available",
+        "the option j is not known, and is ignored",
+        "the option gssapiServiceName is not known, and is ignored",
+    ):
+        assert done.err.count(told) == 1
+    assert "Warning" not in done.err
+    with server.client() as client:
+        network = client.admin.command("serverStatus")["network"]
+        assert network["compression"]["zlib"]["compressor"]["bytesIn"] > 50_000_000
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("tls=maybe", "the option tls: The value of tls must be 'true' or 'false'"),
+        ("a=1;tls=maybe", "the option tls: "),
+        ("journal=maybe", "the option journal: "),
+        ("zlibCompressionLevel=77", "the option zlibCompressionLevel: "),
+        ("tls=true&tls=false", "the option tls is there twice, with different values"),
+        ("tlsEnabled=true", "the option tlsEnabled is not known, and without it"),
+        ("ssl_ca_certs=x", "the option ssl_ca_certs is not known, and without it"),
+    ],
+)
+def test_what_it_leaves_out_with_harm_is_an_error(options: str, told: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        connect(described(f"mongodb://user:secret@127.0.0.1:1/?{options}"))
+    assert told in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "mongodb://one.cluster.docdb.amazonaws.com/?tls=true",
+        "mongodb://one.mongo.cosmos.azure.com:10255/?tls=true&replicaSet=globaldb",
+        "mongodb://127.0.0.1/?readPreferenceTags=a:b&readPreferenceTags=c:d&readPreference=nearest",
+        "mongodb://127.0.0.1/?compressors=snappy,nosuch&nosuch=1",
+    ],
+)
+def test_what_the_driver_warns_of_is_no_error(uri: str) -> None:
+    """As that a host is not of MongoDB, Inc."""
+    connection = described(uri)
+    connect(connection).close()
+    connect(replace(connection, member="127.0.0.1:1")).close()

@@ -47,7 +47,6 @@ def test_what_hurts_from_one_server_to_another(
         db=database,
         target_db=target,
         workers=workers,
-        exclude=["series"],
     )
     assert (again.complete, again.inserted, again.replaced) == (True, 0, 0)
     assert differences(expected, state(replica_set.connection, target)) == []

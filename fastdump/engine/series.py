@@ -1,0 +1,138 @@
+"""Time series that hold measurements on the target before anything is loaded into them.
+
+A measurement has no `_id` that counts: a server packs measurements into buckets of its own choice,
+and those have one. Buckets of the same origin are the same under the same `_id`, so that they can
+be restored again. But where the target has none of the buckets that are to be loaded, its
+measurements came there in another way, and nobody can tell which of them would be there twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from fastdump.codec.archive import Block
+from fastdump.codec.bson import Batch, spans
+from fastdump.engine import planner
+from fastdump.engine.worker import ServerWorker
+from fastdump.errors import BackupDamagedError, UsageError
+from fastdump.model import (
+    Bounds,
+    Collection,
+    Connection,
+    Definition,
+    Encoding,
+    Namespace,
+    StoredCollection,
+)
+from fastdump.model.server import data_namespace
+from fastdump.mongo import ejson
+from fastdump.mongo.client import Client, open_database
+from fastdump.mongo.held import read_held
+from fastdump.mongo.retry import retrying
+from fastdump.store.archive import STREAM, Archive
+from fastdump.store.reading import read_batches, read_lines, segments
+
+__all__ = ["Documents", "check_series", "of_backup", "of_server"]
+
+Documents = Callable[[Definition], Iterator[Batch] | None]
+"""Reads what is to be loaded into a collection; None where that can be read only once."""
+
+
+def check_series(
+    client: Client, connection: Connection, definition: Definition, documents: Documents
+) -> None:
+    """See that a time series of the target, which is not empty, is of the same origin.
+
+    Args:
+        client: the target.
+        connection: how it is reached.
+        definition: the time series.
+        documents: reads what is to be loaded into it.
+
+    Raises:
+        PyMongoError: the target does not answer.
+        UsageError: it is not, or nobody can tell.
+    """
+    found = documents(definition)
+    if found is None:
+        raise UsageError(
+            f"{_told(definition)}, and whether these are the same cannot be looked up in an "
+            "archive on standard input: restore from a file, add --drop to replace it, or leave it "
+            "out"
+        )
+    is_empty = True
+    database = open_database(client, definition.data.database)
+    for run, count in found:
+        if count:
+            is_empty = False
+            again = retrying(connection)
+            if again(read_held, database, definition.data.collection, run, spans(run)):
+                return
+    if not is_empty:
+        raise UsageError(
+            f"{_told(definition)}, in none of the buckets that would be loaded: some measurements "
+            "may then be there twice; add --drop to replace it, or leave it out"
+        )
+
+
+def _told(definition: Definition) -> str:
+    return f"{definition.namespace} is a time series that holds measurements on the target already"
+
+
+def of_backup(
+    archive: Archive | None, collections: Mapping[Namespace, StoredCollection]
+) -> Documents:
+    """Return what reads the documents of a backup, as far as it is intact.
+
+    Args:
+        archive: the backup, where it is one.
+        collections: by their names in the backup, called as on the target.
+    """
+
+    def read(definition: Definition) -> Iterator[Batch] | None:
+        (name, found), *_others = (
+            one for one in collections.items() if one[1].namespace == definition.namespace
+        )
+        if archive is None:
+            return _of_file(found)
+        if str(archive.path) == STREAM:
+            return None
+        return _of_archive(archive, data_namespace(name, found.kind))
+
+    return read
+
+
+def _of_file(collection: StoredCollection) -> Iterator[Batch]:
+    if collection.path is None or not collection.path.exists():
+        return
+    with suppress(BackupDamagedError):
+        for segment in segments(collection, whole=True, lost=[]):
+            if segment.encoding is Encoding.JSON:
+                yield from (ejson.decode(lines).batch for lines in read_lines(segment))
+            else:
+                yield from read_batches(segment, [])
+
+
+def _of_archive(archive: Archive, data: Namespace) -> Iterator[Batch]:
+    again = Archive(str(archive.path))
+    with suppress(BackupDamagedError):
+        for event in again.blocks(again.find(None)):
+            if isinstance(event, Block) and event.namespace == data:
+                yield event.batch
+
+
+def of_server(readers: Sequence[Connection], database: str) -> Documents:
+    """Return what reads the documents of a database of a server."""
+
+    def read(definition: Definition) -> Iterator[Batch]:
+        assert isinstance(definition, Collection)  # noqa: S101 - it is from a catalog
+        (chunk,) = planner.cut(replace(definition, database=database), Bounds())
+        worker = ServerWorker(*readers)
+        try:
+            yield from worker.batches(chunk)
+        finally:
+            worker.close()
+
+    return read
