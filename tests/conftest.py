@@ -123,10 +123,15 @@ def wait_until(happened: Callable[[], object], what: str) -> None:
 
 
 def is_writing(folder: Path) -> bool:
-    """Return whether a backup that is made in a folder has begun to write documents."""
+    """Return whether a backup that is made in a folder has begun to write documents.
+
+    A file alone does not say that its worker has reached the server already.
+    """
     parts = [path for path in folder.glob(".*.partial/**/*") if path.name != "journal"]
     with suppress(FileNotFoundError):  # it has just got its name, or was removed
-        return any(path.is_file() for path in parts) or any(
+        written = sum(one.stat().st_size for one in parts if one.is_file())
+        # An archive begins with what it says of all collections.
+        return written > 2_000 or any(
             path.stat().st_size > 100_000 for path in folder.glob(".*.partial") if path.is_file()
         )
     return False
