@@ -13,9 +13,11 @@ __all__ = [
     "FastdumpError",
     "FormatError",
     "IncompleteError",
+    "ObjectNotFoundError",
     "ServerError",
     "SnapshotUnavailableError",
     "StorageError",
+    "TransientStorageError",
     "UsageError",
 ]
 
@@ -36,6 +38,14 @@ class IncompleteError(FastdumpError):
 
 class StorageError(FastdumpError):
     """The folder of backups cannot be read or written: full, missing, not permitted."""
+
+
+class TransientStorageError(StorageError):
+    """The storage cannot be reached or refuses, and the same call may succeed later."""
+
+
+class ObjectNotFoundError(StorageError):
+    """The storage holds no object of that key."""
 
 
 class UsageError(FastdumpError):

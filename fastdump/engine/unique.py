@@ -23,8 +23,8 @@ from blake3 import blake3
 from fastdump.codec.bson import id_element, spans
 from fastdump.model import Namespace, Segment
 from fastdump.mongo.load import shown_id
-from fastdump.store.base import disk
-from fastdump.store.volume import private
+from fastdump.storage.disk_errors import disk
+from fastdump.storage.volume import private
 
 __all__ = [
     "Block",

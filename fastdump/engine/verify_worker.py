@@ -16,7 +16,7 @@ from fastdump.errors import BackupDamagedError, FormatError
 from fastdump.model import Encoding, Member, Segment
 from fastdump.mongo import ejson
 from fastdump.report import Problem
-from fastdump.store.base import disk
+from fastdump.storage.disk_errors import disk
 from fastdump.store.joining import file_digest
 from fastdump.store.reading import damaged, read_batches, read_lines, read_members
 

@@ -37,11 +37,11 @@ from fastdump.model import (
     StoredCollection,
 )
 from fastdump.report import CollectionReport, Problem
+from fastdump.storage.disk_errors import disk
+from fastdump.storage.locking import Lock
+from fastdump.storage.volume import Volume, private
 from fastdump.store import metadata
-from fastdump.store.base import disk
-from fastdump.store.locking import Lock
 from fastdump.store.reading import damaged
-from fastdump.store.volume import Volume, private
 from fastdump.version import __version__
 
 __all__ = ["STREAM", "Archive", "ArchivePlace"]

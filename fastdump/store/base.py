@@ -1,15 +1,13 @@
-"""What every layout offers, and what the errors of a disk mean."""
+"""What every layout offers."""
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from fastdump.errors import StorageError
 from fastdump.model import (
     Backup,
     Catalog,
@@ -21,7 +19,7 @@ from fastdump.model import (
     StoredCollection,
 )
 from fastdump.report import CollectionReport, Problem
-from fastdump.store.volume import Volume
+from fastdump.storage.volume import Volume
 
 __all__ = [
     "BackupWriter",
@@ -31,7 +29,6 @@ __all__ = [
     "Opened",
     "Outputs",
     "Source",
-    "disk",
 ]
 
 
@@ -193,30 +190,3 @@ class Layout(Source, Destination, Protocol):
         Raises:
             StorageError: it cannot be deleted; unless a part of it is gone, it is still there.
         """
-
-
-_ADVICE = {
-    errno.EPIPE: "whoever read it has ended; look there for the reason",
-    errno.ENOSPC: "there is no space left; free some and run the same command again",
-    errno.EDQUOT: "the quota is used up; free some space and run the same command again",
-    errno.EROFS: "the file system is read-only",
-    errno.EACCES: "permission denied; run as a user who may use it, or name another with -f",
-    errno.EPERM: "permission denied; run as a user who may use it, or name another with -f",
-    errno.ENOENT: "it does not exist; check the path, and that the volume is mounted",
-    errno.ENOTDIR: "it is no folder",
-}
-
-
-@contextmanager
-def disk(path: Path) -> Iterator[None]:
-    """Turn an OSError within into a sentence about that path.
-
-    Raises:
-        StorageError: instead of the OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        named = error.filename if isinstance(error.filename, str) else path
-        said = _ADVICE.get(error.errno or 0, error.strerror or str(error))
-        raise StorageError(f"{named}: {said}") from error

@@ -11,8 +11,8 @@ from fastdump.codec import gzip
 from fastdump.errors import FormatError
 from fastdump.model import Backup, StoredCollection
 from fastdump.report import Problem
+from fastdump.storage.disk_errors import disk
 from fastdump.store import manifest
-from fastdump.store.base import disk
 from fastdump.store.writing import MANIFEST
 
 __all__ = ["check_folder"]

@@ -31,15 +31,16 @@ from fastdump.model import (
     StoredCollection,
 )
 from fastdump.report import Problem
+from fastdump.storage.disk_errors import disk
+from fastdump.storage.locking import PRUNING, Lock
+from fastdump.storage.volume import PRIVATE, Volume
 from fastdump.store import manifest
 from fastdump.store.ages import CLOCK_SET_BACK, about_future, in_utc, oldest_first, when_made
-from fastdump.store.base import Form, disk
+from fastdump.store.base import Form
 from fastdump.store.checking import check_folder
 from fastdump.store.journal import Finished, Planned, read_journal
-from fastdump.store.locking import PRUNING, Lock
 from fastdump.store.names import collection_name, is_cut
 from fastdump.store.removing import remove_folder
-from fastdump.store.volume import PRIVATE, Volume
 from fastdump.store.writing import MANIFEST, FolderWriter
 
 __all__ = ["MANIFEST", "DatedFolders", "OneFolder"]

@@ -14,7 +14,7 @@ from fastdump.codec import gzip
 from fastdump.errors import FormatError
 from fastdump.model import Collection, Part
 from fastdump.report import CollectionReport
-from fastdump.store.volume import Volume
+from fastdump.storage.volume import Volume
 
 _READ_BYTES = 1024 * 1024
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from fastdump.model import Catalog, Chunk, ClusterTime, Part
-from fastdump.store.volume import private
+from fastdump.storage.volume import private
 
 __all__ = ["JOURNAL", "Finished", "Journal", "Planned", "read_journal"]
 

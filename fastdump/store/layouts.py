@@ -7,12 +7,12 @@ from pathlib import Path
 
 from fastdump.errors import BackupDamagedError, UsageError
 from fastdump.model import Encoding
+from fastdump.storage.volume import PRIVATE
 from fastdump.store.archive import STREAM, Archive, ArchivePlace
 from fastdump.store.base import Destination, Form, Source
 from fastdump.store.dated import DatedFolders, OneFolder
 from fastdump.store.komodo import KomodoForm
 from fastdump.store.mongodump import MongodumpFolder, MongodumpForm
-from fastdump.store.volume import PRIVATE
 from fastdump.store.writing import MANIFEST
 
 __all__ = ["destination", "source"]

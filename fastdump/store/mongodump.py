@@ -29,8 +29,8 @@ from fastdump.model import (
     StoredCollection,
 )
 from fastdump.report import Problem
+from fastdump.storage.disk_errors import disk
 from fastdump.store import metadata
-from fastdump.store.base import disk
 from fastdump.store.names import OPLOG_FILE
 from fastdump.version import __version__
 

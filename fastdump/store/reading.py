@@ -15,7 +15,7 @@ from fastdump.codec.lines import Lines
 from fastdump.errors import BackupDamagedError, FormatError
 from fastdump.model import Encoding, Member, Segment, StoredCollection
 from fastdump.report import Problem
-from fastdump.store.base import disk
+from fastdump.storage.disk_errors import disk
 from fastdump.store.names import OPLOG_FILE
 
 __all__ = [

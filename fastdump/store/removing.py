@@ -10,8 +10,8 @@ from glob import escape
 from pathlib import Path
 
 from fastdump.errors import StorageError
-from fastdump.store.base import disk
-from fastdump.store.volume import Volume
+from fastdump.storage.disk_errors import disk
+from fastdump.storage.volume import Volume
 
 __all__ = ["remove_folder"]
 

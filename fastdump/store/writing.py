@@ -16,12 +16,13 @@ from typing import ClassVar
 
 from fastdump.model import Catalog, Chunk, Consistency, Encoding, Namespace, Part
 from fastdump.report import CollectionReport
+from fastdump.storage.disk_errors import disk
+from fastdump.storage.locking import Lock
+from fastdump.storage.volume import Volume, private
 from fastdump.store import manifest
-from fastdump.store.base import Form, disk
+from fastdump.store.base import Form
 from fastdump.store.joining import JoinedFile, JoinedLines, JoinedMembers
 from fastdump.store.journal import Finished, Journal, Planned
-from fastdump.store.locking import Lock
-from fastdump.store.volume import Volume, private
 
 __all__ = ["MANIFEST", "FolderWriter", "PartFiles"]
 

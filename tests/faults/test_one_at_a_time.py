@@ -22,8 +22,8 @@ from benchmarks.shapes import insert
 from fastdump import ReadOptions
 from fastdump.errors import FastdumpError, StorageError
 from fastdump.mongo.client import open_database
-from fastdump.store.locking import Lock
-from fastdump.store.volume import Volume
+from fastdump.storage.locking import Lock
+from fastdump.storage.volume import Volume
 from tests.conftest import COMMAND_SECONDS, Run, Server, command, environment, wait_until
 
 pytestmark = pytest.mark.timeout(120)

@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from fastdump.errors import StorageError
-from fastdump.store.base import disk
-from fastdump.store.volume import Volume, private
+from fastdump.storage.disk_errors import disk
+from fastdump.storage.volume import Volume, private
 
 __all__ = ["PRUNING", "WRITING", "Lock"]
 

@@ -117,15 +117,19 @@ class Volume:
                 "does not keep permissions: who may read a backup there is what its mount says"
             )
 
-    def lock(self, descriptor: int) -> None:
+    def lock(self, descriptor: int, *, wait: bool = False) -> None:
         """Lock a file for as long as it is open.
+
+        Args:
+            descriptor: of the file.
+            wait: until another process that has locked it has ended, instead of raising an error.
 
         Raises:
             BlockingIOError: another process has locked it.
             OSError: the disk fails.
         """
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise
         except OSError as error:

@@ -1,0 +1,83 @@
+"""A storage whose calls are tried again if the reason for their failure may pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from fastdump.errors import ObjectNotFoundError, TransientStorageError
+from fastdump.storage.interface import Entry, Storage
+
+__all__ = ["RetryingStorage"]
+
+_LONGEST_PAUSE_SECONDS = 5.0
+
+
+class RetryingStorage:
+    """Another storage, each of whose calls is tried again with growing pauses.
+
+    Args:
+        storage: the other storage.
+        seconds: for how long to try again, from the first attempt on.
+        first_pause: the longest first pause, in seconds.
+    """
+
+    def __init__(self, storage: Storage, seconds: float, first_pause: float = 0.2) -> None:
+        self._storage = storage
+        self._seconds = seconds
+        self._first_pause = first_pause
+
+    @property
+    def shown(self) -> str:
+        """The address of the other storage."""
+        return self._storage.shown
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write an object, and replace one that has this key."""
+        self._attempts()(self._storage.put, key, data)
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Write an object unless the key is taken. Return whether it was written.
+
+        An attempt may have written the object although it failed: the reply was lost. The key is
+        then taken by the very bytes that were to be written.
+        """
+        attempts = self._attempts()
+        if attempts(self._storage.put_new, key, data):
+            return True
+        if attempts.statistics["attempt_number"] == 1:
+            return False
+        with suppress(ObjectNotFoundError):
+            return self.size(key) == len(data) and self.get(key) == data
+        return False
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return a range of an object."""
+        return self._attempts()(self._storage.get, key, start, length)
+
+    def size(self, key: str) -> int:
+        """Return the size of an object in bytes."""
+        return self._attempts()(self._storage.size, key)
+
+    def list(self, folder: str = "") -> Iterator[Entry]:
+        """Yield all objects of a folder, once the whole listing has succeeded."""
+        return iter(self._attempts()(lambda: list(self._storage.list(folder))))
+
+    def delete(self, key: str) -> None:
+        """Remove an object."""
+        self._attempts()(self._storage.delete, key)
+
+    def _attempts(self) -> Retrying:
+        return Retrying(
+            retry=retry_if_exception_type(TransientStorageError),
+            stop=stop_after_delay(self._seconds),
+            wait=wait_random_exponential(multiplier=self._first_pause, max=_LONGEST_PAUSE_SECONDS),
+            reraise=True,
+        )
