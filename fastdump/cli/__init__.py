@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from textwrap import indent
 from types import FrameType
 from typing import NoReturn, Protocol
 
@@ -40,6 +41,8 @@ class _Command(Protocol):
     """What the file of a command offers; its docstring is the help."""
 
     __doc__: str | None
+    EXAMPLES: str
+    """Whole command lines, shown below the options."""
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """Its options."""
@@ -59,6 +62,9 @@ _COMMANDS: dict[str, tuple[_Command, list[str]]] = {
     "config": (configuration, []),
     "demo": (demo, []),
 }
+
+_TAKE_PATH = ("restore", "verify")
+"""The commands that a path may be given to."""
 
 
 def entry_point() -> NoReturn:
@@ -117,7 +123,9 @@ def parser() -> argparse.ArgumentParser:
             name,
             aliases=aliases,
             help=summary,
+            usage=f"fastdump {name} [OPTION]..." + (" [PATH]" if name in _TAKE_PATH else ""),
             description=command.__doc__,
+            epilog=f"examples:\n{indent(command.EXAMPLES, '  ')}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )

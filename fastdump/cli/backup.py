@@ -10,7 +10,9 @@ from fastdump.cli.options import (
     add_folder,
     add_layout,
     add_max_backups,
+    add_rare,
     add_retry,
+    add_security,
     add_server,
     add_users_and_roles,
     add_workers,
@@ -38,7 +40,11 @@ from fastdump.model import DEFAULT_DATABASE, KEEPS_DATABASE, Catalog, Chunk, Con
 from fastdump.progress import Reporter, Silent
 from fastdump.report import BackupReport
 
-__all__ = ["add_options", "run"]
+__all__ = ["EXAMPLES", "add_options", "run"]
+
+EXAMPLES = """\
+fastdump backup --uri mongodb://localhost:27017 --db komodo -f /backups
+fastdump backup --uri mongodb://localhost:27017 --layout archive --out all.archive"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +66,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="show the plan and read no document")
     add_yes(parser)
+    add_rare(parser)
+    add_security(parser, SOURCE)
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:

@@ -11,13 +11,17 @@ from fastdump.cli.options import (
     add_folder,
     add_layout,
     add_max_backups,
+    add_rare,
+    add_security,
     add_server,
     add_workers,
 )
 from fastdump.cli.output import table
 from fastdump.config import SOURCE, TARGET, Settings
 
-__all__ = ["add_options", "run"]
+__all__ = ["EXAMPLES", "add_options", "run"]
+
+EXAMPLES = "fastdump config --uri mongodb://localhost:27017 -f /backups"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +32,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_max_backups(parser)
     add_layout(parser)
     add_workers(parser)
+    add_rare(parser)
+    add_security(parser, SOURCE)
+    add_security(parser, TARGET)
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:  # noqa: ARG001

@@ -10,6 +10,7 @@ import argparse
 
 from fastdump.cli.options import (
     add_retry,
+    add_security,
     add_server,
     add_target,
     add_workers,
@@ -24,7 +25,11 @@ from fastdump.cli.output import about_held, loaded, notes, shown_database, size
 from fastdump.cli.reading import add_consistency, add_selection, read_options_of, selection_of
 from fastdump.config import SOURCE, TARGET, Settings
 
-__all__ = ["add_options", "run"]
+__all__ = ["EXAMPLES", "add_options", "run"]
+
+EXAMPLES = """\
+fastdump copy --uri mongodb://old:27017 --target-uri mongodb://new:27017 \\
+    --db komodo --target-db komodo"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +45,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--dry-run", action="store_true", help="show what would be done and write nothing"
     )
     add_yes(parser)
+    add_security(parser, SOURCE)
+    add_security(parser, TARGET)
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:

@@ -17,7 +17,9 @@ from fastdump.config import Settings, described, whole_number
 from fastdump.errors import IncompleteError
 from fastdump.model import Connection, LoadOptions, Selection
 
-__all__ = ["add_options", "run"]
+__all__ = ["EXAMPLES", "add_options", "run"]
+
+EXAMPLES = "fastdump demo --size 1000"
 
 _SOURCE, _TARGET = "komodo", "komodo_restored"
 

@@ -9,7 +9,9 @@ from fastdump.cli.output import age, notes, size, table
 from fastdump.config import Settings
 from fastdump.model import Backup
 
-__all__ = ["add_options", "run"]
+__all__ = ["EXAMPLES", "add_options", "run"]
+
+EXAMPLES = "fastdump list -f /backups"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

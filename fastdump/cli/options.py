@@ -28,7 +28,9 @@ __all__ = [
     "add_folder",
     "add_layout",
     "add_max_backups",
+    "add_rare",
     "add_retry",
+    "add_security",
     "add_server",
     "add_target",
     "add_users_and_roles",
@@ -69,6 +71,12 @@ def add_server(parser: argparse.ArgumentParser, origin: Origin) -> None:
         metavar="NAME",
         help=f"the database; by default that of the URI, else komodo ({variable}DB_NAME)",
     )
+
+
+def add_security(parser: argparse.ArgumentParser, origin: Origin) -> None:
+    """Add the options for TLS and for how a user is authenticated."""
+    group = parser.add_argument_group(f"the {origin.role} server: TLS and authentication")
+    flag = f"--{origin.flag}"
     for name, option in CONNECTION_OPTIONS.items():
         aliases = [f"{flag}{option.alias}"] if option.alias and option.alias != name else []
         if option.is_switch:
@@ -102,7 +110,7 @@ def add_max_backups(parser: argparse.ArgumentParser) -> None:
 
 
 def add_layout(parser: argparse.ArgumentParser) -> None:
-    """`--layout`, `--latest-only` and `--level`: how a backup is written."""
+    """Add `--layout`, `--out` and `--gzip`: in which form a backup is written, and where."""
     parser.add_argument(
         "--layout",
         metavar="|".join(LAYOUTS),
@@ -130,19 +138,24 @@ def add_layout(parser: argparse.ArgumentParser) -> None:
         dest="gzip",
         help="do not compress, in the layouts mongodump and archive",
     )
-    parser.add_argument(
+
+
+def add_rare(parser: argparse.ArgumentParser) -> None:
+    """Add how a backup is written, as far as the defaults suit nearly everybody."""
+    group = parser.add_argument_group("rarely needed")
+    group.add_argument(
         "--latest-only",
         metavar="NAME[,NAME]",
         help="collections of which only the latest copy is kept, by default Stats "
         "(FASTDUMP_LATEST_ONLY)",
     )
-    parser.add_argument(
-        "--level", metavar="0-3", help="of compression, by default 1 (FASTDUMP_LEVEL)"
+    group.add_argument(
+        "--level", metavar="0-3", help="level of compression, by default 1 (FASTDUMP_LEVEL)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--mode", metavar="MODE", help="permissions of the files, by default 600 (FASTDUMP_MODE)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--max-rate",
         metavar="MB/S",
         help="read at most so many megabytes of documents a second (FASTDUMP_MAX_RATE)",

@@ -9,7 +9,9 @@ from fastdump.cli.output import notes
 from fastdump.config import Settings
 from fastdump.report import PruneReport
 
-__all__ = ["add_options", "run"]
+__all__ = ["EXAMPLES", "add_options", "run"]
+
+EXAMPLES = "fastdump prune -f /backups --max-backups 7"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

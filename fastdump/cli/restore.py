@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fastdump.cli.options import (
     add_folder,
     add_retry,
+    add_security,
     add_server,
     add_target,
     add_users_and_roles,
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
     from fastdump.engine.restore import RestorePlan
     from fastdump.model import Connection
 
-__all__ = ["add_options", "add_which", "run"]
+__all__ = ["EXAMPLES", "add_options", "add_which", "run"]
+
+EXAMPLES = """\
+fastdump restore --target-uri mongodb://localhost:27017 --target-db komodo -f /backups
+fastdump restore --target-uri mongodb://localhost:27017 dump/"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +69,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--dry-run", action="store_true", help="show what would be done and write nothing"
     )
     add_yes(parser)
+    add_security(parser, TARGET)
 
 
 def _add_namespaces(parser: argparse.ArgumentParser) -> None:

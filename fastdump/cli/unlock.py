@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import argparse
 
-from fastdump.cli.options import add_retry, add_server, add_yes, asked_connection, confirm
+from fastdump.cli.options import (
+    add_retry,
+    add_security,
+    add_server,
+    add_yes,
+    asked_connection,
+    confirm,
+)
 from fastdump.config import SOURCE, Settings
 
-__all__ = ["add_options", "run"]
+__all__ = ["EXAMPLES", "add_options", "run"]
+
+EXAMPLES = "fastdump unlock --uri mongodb://localhost:27017"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_server(parser, SOURCE)
     add_retry(parser)
     add_yes(parser)
+    add_security(parser, SOURCE)
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import sys
 
 from fastdump.cli.options import (
     add_folder,
+    add_security,
     add_server,
     add_workers,
     asked_connection,
@@ -19,7 +20,11 @@ from fastdump.config import SOURCE, Settings
 from fastdump.errors import BackupDamagedError, IncompleteError, UsageError
 from fastdump.report import VerifyReport
 
-__all__ = ["add_options", "run"]
+__all__ = ["EXAMPLES", "add_options", "run"]
+
+EXAMPLES = """\
+fastdump verify -f /backups
+fastdump verify -f /backups --against --deep --uri mongodb://localhost:27017"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "each document in the folder for temporary files (TMPDIR)",
     )
     add_server(parser, SOURCE)
+    add_security(parser, SOURCE)
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:

@@ -155,7 +155,7 @@ CONNECTION_OPTIONS = {
         "do not compare the certificate's name with the server's",
         is_switch=True,
     ),
-    "tls-insecure": ConnectionOption("tlsInsecure", "tlsInsecure", "neither", is_switch=True),
+    "tls-insecure": ConnectionOption("tlsInsecure", "tlsInsecure", "both of these", is_switch=True),
 }
 """By the long option; that of a target begins with `target-`."""
 

@@ -218,7 +218,9 @@ def test_help_and_version(fastdump: Run) -> None:
     assert fastdump("--version").out.startswith("fastdump ")
     for name in ("backup", "restore", "copy", "list", "verify", "prune", "config", "demo"):
         assert name in fastdump("--help").out
-        assert fastdump(name, "--help").code == 0
+        shown = fastdump(name, "--help")
+        assert shown.code == 0
+        assert f"\n  fastdump {name} " in shown.out  # an example
 
 
 def test_help_imports_nothing_heavy() -> None:
