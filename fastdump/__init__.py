@@ -12,7 +12,6 @@ Nothing is printed and nothing is asked. What is not done raises a `FastdumpErro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,14 +30,18 @@ from fastdump.errors import (
 from fastdump.model import (
     DEFAULT_DATABASE,
     KEEPS_DATABASE,
-    LAYOUTS,
     Backup,
+    CollectionFilter,
+    Connection,
     Consistency,
     LoadOptions,
     Namespace,
+    NamespaceFilter,
     ReadOptions,
     Rejection,
     Selection,
+    Server,
+    WriteOptions,
 )
 from fastdump.progress import Reporter, Silent
 from fastdump.report import (
@@ -60,6 +63,7 @@ __all__ = [
     "BackupDamagedError",
     "BackupNotFoundError",
     "BackupReport",
+    "CollectionFilter",
     "CollectionReport",
     "Consistency",
     "CopyReport",
@@ -68,16 +72,19 @@ __all__ = [
     "IncompleteError",
     "LoadOptions",
     "Namespace",
+    "NamespaceFilter",
     "Problem",
     "PruneReport",
     "ReadOptions",
     "Rejection",
     "Reporter",
     "RestoreReport",
+    "Server",
     "ServerError",
     "StorageError",
     "UsageError",
     "VerifyReport",
+    "WriteOptions",
     "__version__",
     "backup",
     "copy",
@@ -89,59 +96,33 @@ __all__ = [
 
 
 def backup(
-    uri: str,
+    server: str | Server,
     *,
     db: str | None = None,
     folder: str | Path = config.DEFAULT_FOLDER,
-    workers: int | None = None,
-    level: int = config.DEFAULT_LEVEL,
-    max_backups: int = config.DEFAULT_MAX_BACKUPS,
-    latest_only: Sequence[str] = config.DEFAULT_LATEST_ONLY,
-    layout: str = LAYOUTS[0],
-    out: str | Path | None = None,
-    gzip: bool = True,
-    collections: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    query: str | None = None,
-    views_as_collections: bool = False,
-    users_and_roles: bool = False,
-    read_preference: str | None = None,
+    collections: CollectionFilter | None = None,
     reading: ReadOptions | None = None,
-    mode: int = 0o600,
+    writing: WriteOptions | None = None,
+    max_backups: int = config.DEFAULT_MAX_BACKUPS,
     resume: bool = False,
-    username: str | None = None,
-    password: str | None = None,
+    workers: int | None = None,
     reporter: Reporter | None = None,
 ) -> BackupReport:
     """Back up a database into a new dated folder, then prune.
 
     Args:
-        uri: the server, as `mongodb://host:port`.
-        db: the database; by default that of the URI, else all in the layouts `mongodump` and
-            `archive`, and `komodo` in the others.
+        server: the server, as `mongodb://host:port`, or a `Server`.
+        db: the database; by default that of the URI, else all databases in the layouts `mongodump`
+            and `archive`, and `komodo` in the others.
         folder: the backups folder, made if it is missing.
-        workers: number of processes; by default the smaller of 4 and the number of cores.
-        level: of compression, 0 to 3.
-        max_backups: how many to keep; 0 keeps all.
-        latest_only: collections of which only the latest copy is kept.
-        layout: `komodo`, `komodo-json` for what Komodo's own restore reads, or `mongodump` or
-            `archive` for what mongorestore reads.
-        out: one backup there instead, and nothing is pruned; an archive's file, `-` for
-            standard output.
-        gzip: whether to compress, which the first two layouts always do.
-        collections: patterns of the names of those that are wanted; none means all.
-        exclude: patterns of those that are not.
-        query: a filter for the documents of the only collection, in Extended JSON.
-        views_as_collections: only views, as collections with what they show.
-        users_and_roles: the users and roles of the database too, or of all.
-        mode: permissions of the files.
-        resume: go on with what an earlier run of the same settings left behind, and leave it behind
-            for a later one.
-        read_preference: a mode, or a JSON object with mode, tagSets and maxStalenessSeconds.
+        collections: which collections, and which of their documents; by default all.
         reading: of which moment, and how fast, such as `ReadOptions(consistency="lock")`.
-        username: where the URI names no user.
-        password: of that user.
-        reporter: hears how it goes.
+        writing: the form of the backup, such as `WriteOptions(layout="mongodump")`.
+        max_backups: how many to keep; 0 keeps all.
+        resume: continue the unfinished backup of an earlier run with the same arguments, and leave
+            an unfinished one behind for a later run.
+        workers: number of processes; by default the smaller of 4 and the number of cores.
+        reporter: is told about the progress.
 
     Raises:
         IncompleteError: a worker died, or the backup is whole but old ones could not be removed.
@@ -149,36 +130,20 @@ def backup(
         StorageError: the folder cannot be written.
         UsageError: an argument is wrong, or there is no such database.
     """
-    from fastdump.codec.gzip import LEVELS
     from fastdump.engine.backup import backup as run
-    from fastdump.mongo.catalog import filter_of
     from fastdump.store.layouts import destination
 
-    config.checked_word("layout", layout, LAYOUTS)
-    connection = replace(config.described(uri, username, password), read_preference=read_preference)
-    named = db or config.database_of(uri)
+    source, form = _server(server), config.checked_writing(writing)
+    named = db or config.database_of(source.uri)
     return run(
-        connection,
-        Selection(
-            named if named or layout in KEEPS_DATABASE else DEFAULT_DATABASE,
-            tuple(collections),
-            tuple(exclude),
-            None if query is None else filter_of(query),
-            views_as_collections,
-            users_and_roles,
+        _connection(source),
+        _selection(
+            named if named or form.layout in KEEPS_DATABASE else DEFAULT_DATABASE, collections
         ),
-        destination(
-            layout,
-            Path(folder),
-            latest_only,
-            out=None if out is None else str(out),
-            compressed=gzip,
-            level=level,
-            mode=config.checked_mode(mode),
-        ),
+        destination(Path(folder), form),
         how=config.checked_reading(reading),
         workers=config.checked_workers(workers),
-        level=config.checked_number("level", level, min(LEVELS), max(LEVELS)),
+        level=form.level,
         max_backups=config.checked_number("max_backups", max_backups, 0),
         resume=resume,
         reporter=reporter or Silent(),
@@ -186,18 +151,14 @@ def backup(
 
 
 def restore(
-    target_uri: str,
+    target: str | Server,
     *,
     target_db: str | None = None,
     folder: str | Path = config.DEFAULT_FOLDER,
     name: str | Path | None = None,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    rename: Sequence[tuple[str, str]] = (),
+    namespaces: NamespaceFilter | None = None,
     options: LoadOptions | None = None,
     workers: int | None = None,
-    username: str | None = None,
-    password: str | None = None,
     reporter: Reporter | None = None,
 ) -> RestoreReport:
     """Load a backup into a database; running it twice leaves the same database.
@@ -205,20 +166,16 @@ def restore(
     Documents of the target that are not in the backup stay, unless dropped.
 
     Args:
-        target_uri: the server to write to.
+        target: the server to write to, as `mongodb://host:port`, or a `Server`.
         target_db: the database to write to; by default that of the URI, else the one that
             mongodump dumped, else `komodo`.
         folder: the backups folder.
         name: which backup, by name or path, also of what mongodump wrote, or `-` for an archive on
             standard input; by default the most recent complete one.
-        include: patterns of the namespaces that are wanted; none means all.
-        exclude: patterns of those that are not.
-        rename: pairs of patterns, from and to.
+        namespaces: which collections, and their new names; by default all, under their own names.
         options: how documents are written, such as `LoadOptions(drop=True)`.
         workers: number of processes; by default the smaller of 4 and the number of cores.
-        username: where the URI names no user.
-        password: of that user.
-        reporter: hears how it goes.
+        reporter: is told about the progress.
 
     Returns:
         What was done. Look at its `complete`: documents and indexes that the server refused are
@@ -239,37 +196,33 @@ def restore(
     from fastdump.store.layouts import source
 
     which = None if name is None else str(name)
+    where, wanted = _server(target), namespaces or NamespaceFilter()
     plan = plan_restore(
-        config.described(target_uri, username, password),
+        _connection(where),
         source(Path(folder), which),
         which,
         workers=config.checked_workers(workers),
         how=config.checked_loading(options),
         filters=Filters(
-            target_db or config.database_of(target_uri),
-            Patterns(include),
-            Patterns(exclude),
-            Renaming([old for old, _new in rename], [new for _old, new in rename]),
+            target_db or config.database_of(where.uri),
+            Patterns(wanted.include),
+            Patterns(wanted.exclude),
+            Renaming([old for old, _new in wanted.rename], [new for _old, new in wanted.rename]),
         ),
     )
     return run(plan, workers=config.checked_workers(workers), reporter=reporter or Silent())
 
 
 def copy(
-    uri: str,
-    target_uri: str,
+    server: str | Server,
+    target: str | Server,
     *,
     db: str | None = None,
     target_db: str | None = None,
-    collections: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    options: LoadOptions | None = None,
+    collections: CollectionFilter | None = None,
     reading: ReadOptions | None = None,
+    options: LoadOptions | None = None,
     workers: int | None = None,
-    username: str | None = None,
-    password: str | None = None,
-    target_username: str | None = None,
-    target_password: str | None = None,
     reporter: Reporter | None = None,
 ) -> CopyReport:
     """Copy a database to another server; running it twice leaves the same database.
@@ -277,20 +230,15 @@ def copy(
     Documents of the target that are not in the source stay, unless dropped.
 
     Args:
-        uri: the server to read from.
-        target_uri: the server to write to.
+        server: the server to read from, as `mongodb://host:port`, or a `Server`.
+        target: the server to write to, in the same way.
         db: the database to read; by default that of the URI, else `komodo`.
-        target_db: the database to write; by default that of the target URI, else `komodo`.
-        collections: patterns of the names of those that are wanted; none means all.
-        exclude: patterns of those that are not.
-        options: how documents are written, such as `LoadOptions(drop=True)`.
+        target_db: the database to write; by default that of the target's URI, else `komodo`.
+        collections: which collections, and which of their documents; by default all.
         reading: of which moment, such as `ReadOptions(consistency="lock")`.
+        options: how documents are written, such as `LoadOptions(drop=True)`.
         workers: number of processes; by default the smaller of 4 and the number of cores.
-        username: where the URI names no user.
-        password: of that user.
-        target_username: where the target URI names no user.
-        target_password: of that user.
-        reporter: hears how it goes.
+        reporter: is told about the progress.
 
     Returns:
         What was done. Look at its `complete`: documents and indexes that the server refused are
@@ -304,14 +252,13 @@ def copy(
     from fastdump.engine.copy import copy as run
     from fastdump.engine.copy import plan_copy
 
+    source, where = _server(server), _server(target)
     how, sharing = config.checked_reading(reading), config.checked_workers(workers)
     plan = plan_copy(
-        config.described(uri, username, password),
-        Selection(
-            db or config.database_of(uri) or DEFAULT_DATABASE, tuple(collections), tuple(exclude)
-        ),
-        config.described(target_uri, target_username, target_password),
-        target_db or config.database_of(target_uri) or DEFAULT_DATABASE,
+        _connection(source),
+        _selection(db or config.database_of(source.uri) or DEFAULT_DATABASE, collections),
+        _connection(where),
+        target_db or config.database_of(where.uri) or DEFAULT_DATABASE,
         how=config.checked_loading(options),
     )
     return run(plan, how=how, workers=sharing, reporter=reporter or Silent())
@@ -381,6 +328,42 @@ def prune(
 
     keep = config.checked_number("max_backups", max_backups, 0)
     return run(_layout(folder), keep, dry_run=dry_run)
+
+
+def _server(server: str | Server) -> Server:
+    return Server(server) if isinstance(server, str) else server
+
+
+def _connection(server: Server) -> Connection:
+    """Return how to reach a server.
+
+    Raises:
+        UsageError: its URI is not one.
+    """
+    return replace(
+        config.described(server.uri, server.username, server.password),
+        read_preference=server.read_preference,
+        retry_seconds=server.retry_seconds,
+    )
+
+
+def _selection(database: str | None, wanted: CollectionFilter | None) -> Selection:
+    """Return what is read of a database, or of all.
+
+    Raises:
+        UsageError: the query is not Extended JSON.
+    """
+    from fastdump.mongo.catalog import filter_of
+
+    found = wanted or CollectionFilter()
+    return Selection(
+        database,
+        tuple(found.include),
+        tuple(found.exclude),
+        None if found.query is None else filter_of(found.query),
+        found.views_as_collections,
+        found.users_and_roles,
+    )
 
 
 def _layout(folder: str | Path) -> DatedFolders:

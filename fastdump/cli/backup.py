@@ -36,7 +36,14 @@ from fastdump.cli.output import (
 from fastdump.cli.reading import add_consistency, add_selection, read_options_of, selection_of
 from fastdump.config import SOURCE, Settings
 from fastdump.errors import UsageError
-from fastdump.model import DEFAULT_DATABASE, KEEPS_DATABASE, Catalog, Chunk, Connection
+from fastdump.model import (
+    DEFAULT_DATABASE,
+    KEEPS_DATABASE,
+    Catalog,
+    Chunk,
+    Connection,
+    WriteOptions,
+)
 from fastdump.progress import Reporter, Silent
 from fastdump.report import BackupReport
 
@@ -84,15 +91,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     selection = selection_of(settings, options, database)
     level, max_backups = settings.level, settings.max_backups
     how = read_options_of(settings)
-    place = destination(
-        settings.layout,
-        settings.folder,
-        settings.latest_only,
-        out=settings.text("out"),
-        compressed=settings.gzip,
-        level=level,
-        mode=settings.mode,
-    )
+    place = destination(settings.folder, _write_options(settings))
     if options.dry_run:
         readers = members(connection)
         with connect(readers[0]) as client:
@@ -121,6 +120,17 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         with redirect_stdout(sys.stderr) if to_stream else nullcontext():
             _show(report, reporter)
     return 0
+
+
+def _write_options(settings: Settings) -> WriteOptions:
+    return WriteOptions(
+        layout=settings.layout,
+        out=settings.text("out"),
+        gzip=settings.gzip,
+        level=settings.level,
+        mode=settings.mode,
+        latest_only=settings.latest_only,
+    )
 
 
 def _show(report: BackupReport, reporter: Reporter) -> None:

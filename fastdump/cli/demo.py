@@ -15,7 +15,7 @@ from fastdump.cli.output import size, summary
 from fastdump.cli.reading import read_options_of
 from fastdump.config import Settings, described, whole_number
 from fastdump.errors import IncompleteError
-from fastdump.model import Connection, LoadOptions, Selection
+from fastdump.model import Connection, LoadOptions, Selection, WriteOptions
 
 __all__ = ["EXAMPLES", "add_options", "run"]
 
@@ -73,7 +73,7 @@ def _back_up(
     report = backup(
         connection,
         Selection(_SOURCE),
-        destination("komodo", folder, settings.latest_only),
+        destination(folder, WriteOptions(latest_only=settings.latest_only)),
         how=read_options_of(settings),
         workers=workers,
         level=settings.level,

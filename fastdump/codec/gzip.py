@@ -26,7 +26,6 @@ from fastdump.model import Member
 
 __all__ = [
     "HEADER_BYTES",
-    "LEVELS",
     "MAGIC",
     "MAX_RAW_BYTES",
     "STREAM_BYTES",
@@ -45,8 +44,6 @@ __all__ = [
     "unpack",
 ]
 
-LEVELS = range(4)
-"""What isal knows. Level 1 is as fast as 0 and a seventh smaller; 2 and 3 gain almost nothing."""
 
 MAX_RAW_BYTES = 64 * 1024 * 1024
 """No member holds more: a reader refuses a larger claim before it reserves memory for it."""
@@ -74,7 +71,7 @@ _IsalError = cast("type[Exception]", igzip_lib.IsalError)
 
 
 def pack(batch: Batch, level: int) -> bytes:
-    """One member that holds those documents, compressed at one of `LEVELS`."""
+    """One member that holds those documents, compressed at one of `fastdump.model.LEVELS`."""
     data, documents = batch
     deflated = isal_zlib.compress(data, level, _RAW_DEFLATE)
     total = HEADER_BYTES + len(deflated) + _TRAILER.size

@@ -13,14 +13,13 @@ from fastdump.config.arguments import (
     checked_reading,
     checked_word,
     checked_workers,
+    checked_writing,
 )
 from fastdump.config.connections import database_of, described, hidden
 from fastdump.config.files import Files
 from fastdump.config.names import (
     CONNECTION_OPTIONS,
     DEFAULT_FOLDER,
-    DEFAULT_LATEST_ONLY,
-    DEFAULT_LEVEL,
     DEFAULT_MAX_BACKUPS,
     SOURCE,
     TARGET,
@@ -32,8 +31,6 @@ from fastdump.config.settings import SEPARATOR, Settings, Shown, read_text
 __all__ = [
     "CONNECTION_OPTIONS",
     "DEFAULT_FOLDER",
-    "DEFAULT_LATEST_ONLY",
-    "DEFAULT_LEVEL",
     "DEFAULT_MAX_BACKUPS",
     "SEPARATOR",
     "SOURCE",
@@ -48,6 +45,7 @@ __all__ = [
     "checked_reading",
     "checked_word",
     "checked_workers",
+    "checked_writing",
     "cluster_time",
     "database_of",
     "described",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastdump.config.names import default_workers
 from fastdump.errors import UsageError
-from fastdump.model import CONSISTENCIES, LoadOptions, ReadOptions
+from fastdump.model import CONSISTENCIES, LAYOUTS, LEVELS, LoadOptions, ReadOptions, WriteOptions
 
 __all__ = [
     "MAX_WORKERS",
@@ -14,6 +14,7 @@ __all__ = [
     "checked_reading",
     "checked_word",
     "checked_workers",
+    "checked_writing",
 ]
 
 MAX_WORKERS = 256
@@ -77,6 +78,19 @@ def checked_reading(reading: ReadOptions | None) -> ReadOptions:
         value: float | None = getattr(found, name)
         if value is not None and not value > 0:
             raise UsageError(f"{name} is {value}, but must be above zero")
+    return found
+
+
+def checked_writing(writing: WriteOptions | None) -> WriteOptions:
+    """Return the form in which to write a backup.
+
+    Raises:
+        UsageError: a value is not allowed.
+    """
+    found = writing or WriteOptions()
+    checked_word("layout", found.layout, LAYOUTS)
+    checked_number("level", found.level, min(LEVELS), max(LEVELS))
+    checked_mode(found.mode)
     return found
 
 

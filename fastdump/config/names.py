@@ -8,13 +8,17 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from fastdump.model import CONSISTENCIES, DEFAULT_MAX_LOCK_SECONDS, DEFAULT_RETRY_SECONDS
+from fastdump.model import (
+    CONSISTENCIES,
+    DEFAULT_LATEST_ONLY,
+    DEFAULT_LEVEL,
+    DEFAULT_MAX_LOCK_SECONDS,
+    DEFAULT_RETRY_SECONDS,
+)
 
 __all__ = [
     "CONNECTION_OPTIONS",
     "DEFAULT_FOLDER",
-    "DEFAULT_LATEST_ONLY",
-    "DEFAULT_LEVEL",
     "DEFAULT_MAX_BACKUPS",
     "OPTIONS",
     "SOURCE",
@@ -25,8 +29,6 @@ __all__ = [
 ]
 
 DEFAULT_FOLDER = "/backups"
-DEFAULT_LATEST_ONLY = ("Stats",)
-DEFAULT_LEVEL = 1
 DEFAULT_MAX_BACKUPS = 14
 
 _MAX_DEFAULT_WORKERS = 4

@@ -77,7 +77,7 @@ def backup(
         destination: where the backup goes.
         how: how the server is read.
         workers: number of processes.
-        level: of compression, one of `fastdump.codec.gzip.LEVELS`.
+        level: of compression, one of `fastdump.model.LEVELS`.
         max_backups: how many to keep; 0 keeps all.
         resume: go on with what an earlier run left behind, and leave it behind for a later one.
         reporter: hears how it goes.

@@ -5,14 +5,25 @@ from __future__ import annotations
 __all__ = [
     "CONSISTENCIES",
     "DEFAULT_DATABASE",
+    "DEFAULT_LATEST_ONLY",
+    "DEFAULT_LEVEL",
     "DEFAULT_MAX_LOCK_SECONDS",
     "DEFAULT_RETRY_SECONDS",
     "KEEPS_DATABASE",
     "LAYOUTS",
+    "LEVELS",
 ]
 
 DEFAULT_DATABASE = "komodo"
 """What is meant where no database is named."""
+
+DEFAULT_LATEST_ONLY = ("Stats",)
+"""Collections of which only the latest copy is kept: Komodo's measurements, which are large."""
+
+LEVELS = range(4)
+"""Levels of compression: isal's."""
+
+DEFAULT_LEVEL = 1
 
 LAYOUTS = ("komodo", "komodo-json", "mongodump", "archive")
 """How a backup may be written."""

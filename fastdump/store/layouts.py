@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fastdump.errors import BackupDamagedError, UsageError
-from fastdump.model import Encoding
-from fastdump.storage.volume import PRIVATE
+from fastdump.model import Encoding, WriteOptions
 from fastdump.store.archive import STREAM, Archive, ArchivePlace
 from fastdump.store.base import Destination, Form, Source
 from fastdump.store.dated import DatedFolders, OneFolder
@@ -18,53 +17,41 @@ from fastdump.store.writing import MANIFEST
 __all__ = ["destination", "source"]
 
 
-def destination(
-    name: str,
-    folder: Path,
-    latest_only: Sequence[str],
-    *,
-    out: str | None = None,
-    compressed: bool = True,
-    level: int = 1,
-    mode: int = PRIVATE,
-) -> Destination:
-    """Where a backup goes.
+def destination(folder: Path, options: WriteOptions) -> Destination:
+    """Return the place where a backup goes.
 
     Args:
-        name: of the layout, one of `fastdump.model.LAYOUTS`.
         folder: the backups folder.
-        latest_only: collections of which only the latest copy is kept there.
-        out: a folder or file instead, or `-` for standard output.
-        compressed: with gzip, which Komodo's layouts always are.
-        level: of compression, for what is not documents.
-        mode: of the files.
+        options: the form in which it is written, and where, if not in this folder.
 
     Raises:
-        UsageError: these do not fit each other.
+        UsageError: the options contradict each other.
     """
-    if name == "archive":
+    out = None if options.out is None else str(options.out)
+    if options.layout == "archive":
         if out is None:
             raise UsageError(
                 "the archive layout is one file: name it with --out, - is standard output"
             )
-        return ArchivePlace(out, compressed=compressed, level=level, mode=mode)
-    if not compressed and name != "mongodump":
+        return ArchivePlace(out, compressed=options.gzip, level=options.level, mode=options.mode)
+    if not options.gzip and options.layout != "mongodump":
         raise UsageError(
-            f"the {name} layout is always gzip: --no-gzip is for mongodump and archive"
+            f"the {options.layout} layout is always gzip: --no-gzip is for mongodump and archive"
         )
     if out == STREAM:
         raise UsageError(
-            f"the {name} layout is many files: only an archive goes to standard output"
+            f"the {options.layout} layout is many files: only an archive goes to standard output"
         )
     if out is not None:
-        return OneFolder(Path(out), _form(name, (), compressed=compressed), mode)
-    return DatedFolders(folder, _form(name, latest_only, compressed=compressed), mode)
+        return OneFolder(Path(out), _form(replace(options, latest_only=())), options.mode)
+    return DatedFolders(folder, _form(options), options.mode)
 
 
-def _form(name: str, latest_only: Sequence[str], *, compressed: bool) -> Form:
-    if name == "mongodump":
-        return MongodumpForm(compressed=compressed)
-    return KomodoForm(latest_only, Encoding.JSON if name == "komodo-json" else Encoding.BSON)
+def _form(options: WriteOptions) -> Form:
+    if options.layout == "mongodump":
+        return MongodumpForm(compressed=options.gzip)
+    encoding = Encoding.JSON if options.layout == "komodo-json" else Encoding.BSON
+    return KomodoForm(options.latest_only, encoding)
 
 
 def source(folder: Path, name: str | None) -> Source:

@@ -26,6 +26,7 @@ from fastdump.model import (
     Segment,
     ServerInfo,
     StoredCollection,
+    WriteOptions,
 )
 from fastdump.mongo import ejson
 from fastdump.store import layouts
@@ -40,7 +41,7 @@ MakeLayout = Callable[[Path], Layout]
 
 
 def folder_of(name: str, folder: Path, latest_only: list[str]) -> Layout:
-    found = layouts.destination(name, folder, latest_only)
+    found = layouts.destination(folder, WriteOptions(layout=name, latest_only=latest_only))
     assert isinstance(found, DatedFolders)
     return found
 

@@ -47,7 +47,12 @@ def original(
     folder = tmp_path_factory.mktemp(request.param.replace(" ", "-"))
     layout = request.param.removeprefix("plain ")
     gzipped = layout == request.param
-    fastdump.backup(server.uri, db=database, folder=folder, layout=layout, gzip=gzipped)
+    fastdump.backup(
+        server.uri,
+        db=database,
+        folder=folder,
+        writing=fastdump.WriteOptions(layout=layout, gzip=gzipped),
+    )
     assert fastdump.verify(folder).intact
     return folder
 

@@ -67,7 +67,9 @@ def backup(
     target = server.new_database()
     if layout == "archive" or layout == "mongodump":
         rename = [(f"{database}.*", f"{target}.*")]
-        api.restore(server.uri, folder=folder, name=name, rename=rename)
+        api.restore(
+            server.uri, folder=folder, name=name, namespaces=api.NamespaceFilter(rename=rename)
+        )
     else:
         api.restore(server.uri, target_db=target, folder=folder)
     assert differences(state(server.connection, database), state(server.connection, target)) == []

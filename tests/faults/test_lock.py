@@ -266,9 +266,11 @@ def test_several_servers_cannot_be_locked(tmp_path: Path) -> None:
             client["db"]["c"].insert_one({})
         with pytest.raises(UsageError, match="for one server"):
             package.backup(
-                uri, db="db", folder=tmp_path, read_preference="nearest",
+                package.Server(uri, read_preference="nearest"),
+                db="db",
+                folder=tmp_path,
                 reading=ReadOptions(consistency="lock"),
-            )  # fmt: skip
+            )
         report = package.backup(
             uri, db="db", folder=tmp_path, reading=ReadOptions(consistency="lock")
         )

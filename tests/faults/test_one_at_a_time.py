@@ -134,9 +134,12 @@ def test_a_backup_that_cannot_begin_leaves_nothing_locked(
     server: Server, database: str, tmp_path: Path, layout: str
 ) -> None:
     """And no file, and no descriptor: a journal or a head that cannot be written ends it."""
-    how: dict[str, Any] = {"layout": layout, "folder": tmp_path, "resume": layout == "komodo"}
-    if layout == "archive":
-        how["out"] = tmp_path / "archive"
+    out = tmp_path / "archive" if layout == "archive" else None
+    how: dict[str, Any] = {
+        "writing": fastdump.WriteOptions(layout=layout, out=out),
+        "folder": tmp_path,
+        "resume": layout == "komodo",
+    }
     for _turn in range(2):
         with limited(64), pytest.raises(StorageError, match="File too large"):
             fastdump.backup(server.uri, db=database, **how)
@@ -264,7 +267,15 @@ def test_an_archive_is_locked_too(server: Server, database: str, tmp_path: Path)
     lock = Lock(tmp_path / ".it.lock", tmp_path / "it", Volume(tmp_path))
     for layout in ("archive", "mongodump"):
         with pytest.raises(FastdumpError, match="another backup"):
-            fastdump.backup(server.uri, db=database, layout=layout, out=tmp_path / "it")
+            fastdump.backup(
+                server.uri,
+                db=database,
+                writing=fastdump.WriteOptions(layout=layout, out=tmp_path / "it"),
+            )
     lock.release()
-    fastdump.backup(server.uri, db=database, layout="archive", out=tmp_path / "it")
+    fastdump.backup(
+        server.uri,
+        db=database,
+        writing=fastdump.WriteOptions(layout="archive", out=tmp_path / "it"),
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["it"]

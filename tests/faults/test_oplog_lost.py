@@ -55,9 +55,12 @@ def test_from_secondaries(members: list[Mortal], tmp_path: Path) -> None:
     with bank.customers(uri, "bank"):
         for _round in range(3):
             fastdump.backup(
-                uri, db="bank", folder=tmp_path, workers=2, read_preference="secondary",
+                fastdump.Server(uri, read_preference="secondary"),
+                db="bank",
+                folder=tmp_path,
+                workers=2,
                 reading=reading,
-            )  # fmt: skip
+            )
             assert balances(uri, tmp_path)
 
 

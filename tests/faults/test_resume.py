@@ -247,7 +247,9 @@ def test_the_losses_of_the_first_part_are_said(
 
 def test_only_in_the_backups_folder(server: Server, tmp_path: Path) -> None:
     with pytest.raises(FastdumpError, match="dated backups"):
-        fastdump.backup(server.uri, db="x", out=tmp_path / "x", resume=True)
+        fastdump.backup(
+            server.uri, db="x", resume=True, writing=fastdump.WriteOptions(out=tmp_path / "x")
+        )
 
 
 def test_what_hurts_without_a_first_run(

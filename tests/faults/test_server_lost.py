@@ -26,7 +26,7 @@ from fastdump.engine.backup import backup
 from fastdump.engine.choosing import Filters
 from fastdump.engine.restore import plan_restore, restore
 from fastdump.errors import ServerError
-from fastdump.model import Connection, LoadOptions, ReadOptions, Selection
+from fastdump.model import Connection, LoadOptions, ReadOptions, Selection, WriteOptions
 from fastdump.progress import Silent
 from fastdump.store.dated import DatedFolders
 from fastdump.store.layouts import destination
@@ -65,11 +65,11 @@ def patient(uri: str, seconds: float = 60) -> Connection:
 
 
 def back_up(connection: Connection, folder: Path, rate: float, layout: str = "komodo") -> Any:
-    out = str(folder / "archive") if layout == "archive" else None
+    out = folder / "archive" if layout == "archive" else None
     return backup(
         connection,
         Selection("db"),
-        destination(layout, folder, ["Stats"], out=out),
+        destination(folder, WriteOptions(layout=layout, out=out)),
         workers=2,
         level=1,
         max_backups=0,

@@ -202,7 +202,11 @@ def test_in_an_archive_it_is_the_end(
         changing(short_history, monkeypatch, database),
         pytest.raises(ServerError, match=r"c was dropped .* archive"),
     ):
-        package.backup(short_history.uri, db=database, layout="archive", out=tmp_path / "archive")
+        package.backup(
+            short_history.uri,
+            db=database,
+            writing=package.WriteOptions(layout="archive", out=tmp_path / "archive"),
+        )
     assert not (tmp_path / "archive").exists()
 
 
@@ -341,9 +345,12 @@ def test_from_secondaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         with bank.customers(members[0].uri, "bank"):
             for number in range(3):
                 report = package.backup(
-                    uri, db="bank", folder=tmp_path, workers=2, read_preference="secondary",
+                    package.Server(uri, read_preference="secondary"),
+                    db="bank",
+                    folder=tmp_path,
+                    workers=2,
                     reading=ReadOptions(consistency="snapshot", max_rate=10),
-                )  # fmt: skip
+                )
                 assert report.consistency.mode == "snapshot"
                 target = f"restored{number}"
                 assert package.restore(members[0].uri, target_db=target, folder=tmp_path).complete

@@ -47,12 +47,12 @@ def test_wrong_arguments(tmp_path: Path) -> None:
     with pytest.raises(fastdump.UsageError, match="must be"):
         fastdump.backup("mongodb://h", folder=tmp_path, workers=0)
     with pytest.raises(fastdump.UsageError, match="must be"):
-        fastdump.backup("mongodb://h", folder=tmp_path, level=4)
+        fastdump.backup("mongodb://h", folder=tmp_path, writing=fastdump.WriteOptions(level=4))
     for wrong in (
         {"max_backups": -1},
         {"workers": 257},
-        {"mode": 0o1777},
-        {"mode": 0o400},
+        {"writing": fastdump.WriteOptions(mode=0o1777)},
+        {"writing": fastdump.WriteOptions(mode=0o400)},
         {"reading": fastdump.ReadOptions(max_rate=0)},
         {"reading": fastdump.ReadOptions(max_rate=-1)},
         {"reading": fastdump.ReadOptions(max_lock_seconds=-1)},

@@ -50,7 +50,11 @@ def test_files_that_mongodump_wrote(server: Server, filled: str, form: str, work
     target = server.new_database()
     unknown = [f"*.{name}" for name in lacking()]
     report = fastdump.restore(
-        server.uri, target_db=target, name=DATA / form, workers=workers, exclude=unknown
+        server.uri,
+        target_db=target,
+        name=DATA / form,
+        workers=workers,
+        namespaces=fastdump.NamespaceFilter(exclude=unknown),
     )
     held = 322 - sum({"clustered": 40, "series": 1}[name] for name in lacking())
     assert (report.complete, report.inserted) == (True, held)
@@ -74,7 +78,10 @@ def test_what_hurts(
     monkeypatch.setattr(planner, "MIN_CHUNK_BYTES", 50_000)
     file, target = tmp_path / "it.archive", server.new_database()
     backup = fastdump.backup(
-        server.uri, db=hurt, layout="archive", out=file, gzip=gzipped, workers=workers
+        server.uri,
+        db=hurt,
+        workers=workers,
+        writing=fastdump.WriteOptions(layout="archive", out=file, gzip=gzipped),
     )
     assert (backup.workers, backup.path) == (workers, file)
     assert file.stat().st_mode & 0o077 == 0
@@ -173,7 +180,12 @@ def test_what_is_intact_is_restored(
     file, target = tmp_path / "damaged", server.new_database()
     file.write_bytes(damage((DATA / "dumped.archive").read_bytes()))
     unknown = [f"*.{name}" for name in lacking()]
-    report = fastdump.restore(server.uri, target_db=target, name=file, exclude=unknown)
+    report = fastdump.restore(
+        server.uri,
+        target_db=target,
+        name=file,
+        namespaces=fastdump.NamespaceFilter(exclude=unknown),
+    )
     assert not report.complete
     assert report.inserted > 100
     assert len(report.failures) == 1
@@ -223,7 +235,10 @@ def test_a_failed_backup_leaves_the_last_archive(server: Server, tmp_path: Path)
         )
     with pytest.raises(ServerError):
         fastdump.backup(
-            server.uri, db=database, layout="archive", out=file, views_as_collections=True
+            server.uri,
+            db=database,
+            writing=fastdump.WriteOptions(layout="archive", out=file),
+            collections=fastdump.CollectionFilter(views_as_collections=True),
         )
     assert file.read_bytes() == b"the last good one"
     assert [path.name for path in tmp_path.iterdir()] == ["it.archive"]
@@ -236,11 +251,17 @@ def test_options_that_do_not_fit(server: Server, tmp_path: Path) -> None:
         ("mongodump", "-", "only an archive"),
     ):
         with pytest.raises(UsageError, match=said):
-            fastdump.backup(server.uri, folder=tmp_path, layout=layout, out=out)
+            fastdump.backup(
+                server.uri, folder=tmp_path, writing=fastdump.WriteOptions(layout=layout, out=out)
+            )
     with pytest.raises(UsageError, match="always gzip"):
-        fastdump.backup(server.uri, folder=tmp_path, gzip=False)
+        fastdump.backup(server.uri, folder=tmp_path, writing=fastdump.WriteOptions(gzip=False))
     with pytest.raises(BackupNotFoundError, match="matches nothing"):
-        fastdump.restore(server.uri, name=DATA / "dumped.archive", include=["nowhere.*"])
+        fastdump.restore(
+            server.uri,
+            name=DATA / "dumped.archive",
+            namespaces=fastdump.NamespaceFilter(include=["nowhere.*"]),
+        )
 
 
 @pytest.mark.skipif(not shutil.which("mongorestore"), reason="mongorestore is not on PATH")
@@ -249,7 +270,11 @@ def test_by_mongorestore_itself(
     server: Server, filled: str, tmp_path: Path, *, gzipped: bool
 ) -> None:
     file, target = tmp_path / "it.archive", server.new_database()
-    fastdump.backup(server.uri, db=filled, layout="archive", out=file, gzip=gzipped)
+    fastdump.backup(
+        server.uri,
+        db=filled,
+        writing=fastdump.WriteOptions(layout="archive", out=file, gzip=gzipped),
+    )
     subprocess.run(
         ["mongorestore", "--quiet", "--uri", server.uri, f"--archive={file}",
          *(["--gzip"] if gzipped else []), "--nsFrom", f"{filled}.*", "--nsTo", f"{target}.*"],
@@ -275,6 +300,8 @@ def test_documents_that_hold_more_than_a_block(server: Server, tmp_path: Path) -
     big = [{"_id": n, "p": bson.Binary(b"x" * 15_000_000)} for n in range(3)]
     insert(server.connection, database, "c", big)
     file = tmp_path / "it.archive"
-    fastdump.backup(server.uri, db=database, layout="archive", out=file)
+    fastdump.backup(
+        server.uri, db=database, writing=fastdump.WriteOptions(layout="archive", out=file)
+    )
     assert fastdump.restore(server.uri, target_db=target, name=file).complete
     assert differences(state(server.connection, database), state(server.connection, target)) == []

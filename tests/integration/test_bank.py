@@ -122,9 +122,14 @@ def test_copies_balance(replica_set: Server, server: Server, consistency: str) -
         for _round in range(ROUNDS):
             target = server.new_database()
             report = fastdump.copy(
-                replica_set.uri, server.uri, db=name, target_db=target, workers=2,
-                exclude=["made*"], reading=reading,
-            )  # fmt: skip
+                replica_set.uri,
+                server.uri,
+                db=name,
+                target_db=target,
+                workers=2,
+                reading=reading,
+                collections=fastdump.CollectionFilter(exclude=["made*"]),
+            )
             assert report.complete
             assert report.consistency.moment is not None
             with server.client() as client:
@@ -143,7 +148,11 @@ def test_replayed_it_balances(
         for number in range(ROUNDS):
             out = tmp_path / f"{number}"
             report = fastdump.backup(
-                replica_set.uri, db=name, out=out, layout=layout, workers=2, reading=reading
+                replica_set.uri,
+                db=name,
+                workers=2,
+                reading=reading,
+                writing=fastdump.WriteOptions(out=out, layout=layout),
             )
             assert report.consistency.mode == "oplog"
             inconsistent += bool(restored(server, out, out))

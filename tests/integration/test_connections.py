@@ -230,7 +230,7 @@ def test_who_is_read(
     assert set(chosen) == ({None} if used == {0} else addresses)
     before = [reads(one) for one in set_of_three]
     report = api.backup(
-        connection.uri, db="db", folder=tmp_path, workers=3, read_preference=preference
+        api.Server(connection.uri, read_preference=preference), db="db", folder=tmp_path, workers=3
     )
     assert report.documents == 5000
     assert api.verify(tmp_path).intact

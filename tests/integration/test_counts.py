@@ -85,9 +85,13 @@ def test_documents_that_are_doubled(
     fool(proxy, *ignored)
     with pytest.raises(IncompleteError, match=rf"{database}\.c: .* there are {DOCUMENTS:,}\."):
         fastdump.backup(
-            proxy.uri, db=database, layout=layout, folder=tmp_path,
-            out=tmp_path / "a" if layout == "archive" else None,
-        )  # fmt: skip
+            proxy.uri,
+            db=database,
+            folder=tmp_path,
+            writing=fastdump.WriteOptions(
+                layout=layout, out=tmp_path / "a" if layout == "archive" else None
+            ),
+        )
     assert fastdump.list_backups(tmp_path) == []
     assert not (tmp_path / "a").exists()
 

@@ -121,10 +121,14 @@ def there_and_back(
     if layout == "copy":
         report = fastdump.copy(server.uri, server.uri, db=database, target_db=restored)
     elif layout == "archive":
-        fastdump.backup(server.uri, db=database, out=str(place), layout=layout)
+        fastdump.backup(
+            server.uri, db=database, writing=fastdump.WriteOptions(out=str(place), layout=layout)
+        )
         report = fastdump.restore(server.uri, name=place, target_db=restored)
     else:
-        fastdump.backup(server.uri, db=database, folder=place, layout=layout)
+        fastdump.backup(
+            server.uri, db=database, folder=place, writing=fastdump.WriteOptions(layout=layout)
+        )
         report = fastdump.restore(server.uri, folder=place, target_db=restored)
     try:
         assert report.complete, report.failures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,8 +49,10 @@ def refuse_admin(proxy: WireProxy, *commands: str) -> None:
         proxy.around(name, answer)
 
 
-def backed_up(uri: str, folder: Path, **more: object) -> fastdump.BackupReport:
-    return fastdump.backup(uri, layout="archive", out=folder / "a", **more)  # type: ignore[arg-type]
+def backed_up(uri: str, folder: Path, **more: Any) -> fastdump.BackupReport:
+    return fastdump.backup(
+        uri, **more, writing=fastdump.WriteOptions(layout="archive", out=folder / "a")
+    )
 
 
 @pytest.mark.parametrize("commands", [("listCollections",), ("find",), ("listCollections", "find")])

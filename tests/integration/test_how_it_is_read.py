@@ -13,7 +13,7 @@ import fastdump
 from benchmarks.shapes import insert, mixed_ids
 from fastdump.demo.compare import differences, state
 from fastdump.engine import planner
-from fastdump.model import ReadOptions
+from fastdump.model import CollectionFilter, ReadOptions
 from fastdump.mongo.client import open_database
 from tests.conftest import Server
 from tests.proxy import Document, Forward, WireProxy, refusal, without
@@ -117,7 +117,12 @@ def test_a_mongos_that_loses_cursors(
     insert(server.connection, database, "c", documents)
     with WireProxy(server.uri) as proxy:
         shards = Shards(proxy, 20)
-        report = fastdump.backup(proxy.uri, db=database, folder=tmp_path, query=query)
+        report = fastdump.backup(
+            proxy.uri,
+            db=database,
+            folder=tmp_path,
+            collections=fastdump.CollectionFilter(query=query),
+        )
     assert report.documents == SIZE
     assert shards.lost == report.interruptions
     assert shards.lost > 10
@@ -147,9 +152,9 @@ def test_a_server_that_limits_every_query(any_server: Server, tmp_path: Path) ->
             proxy.around(name, limited)
         options: list[dict[str, Any]] = [
             {},
-            {"collections": ["c"], "query": '{"n": {"$lt": 50}}'},
-            {"collections": ["c"], "query": '{"p": {"$gt": "x"}}'},
-            {"views_as_collections": True},
+            {"collections": CollectionFilter(include=["c"], query='{"n": {"$lt": 50}}')},
+            {"collections": CollectionFilter(include=["c"], query='{"p": {"$gt": "x"}}')},
+            {"collections": CollectionFilter(views_as_collections=True)},
         ]
         counts = [
             fastdump.backup(proxy.uri, db=database, folder=tmp_path / str(n), **one).documents
@@ -181,8 +186,8 @@ def test_a_server_that_scans_nothing_unasked(
         return refusal(291, "maxEstimatedScanBytes")
 
     options: list[dict[str, Any]] = [
-        {"collections": ["c"], "query": '{"n": {"$lt": 50}}'},
-        {"views_as_collections": True},
+        {"collections": CollectionFilter(include=["c"], query='{"n": {"$lt": 50}}')},
+        {"collections": CollectionFilter(views_as_collections=True)},
         {"reading": ReadOptions(consistency="lock")},
     ]
     for size in (100_000_000, 200_000):  # whole, and cut

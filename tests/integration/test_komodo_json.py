@@ -263,7 +263,11 @@ def test_our_own_json_comes_back_exactly(
         client[database].create_collection("View", viewOn="Types", pipeline=[])
         client[database].create_collection("Empty")
     report = fastdump.backup(
-        server.uri, db=database, folder=tmp_path, workers=workers, layout="komodo-json"
+        server.uri,
+        db=database,
+        folder=tmp_path,
+        workers=workers,
+        writing=fastdump.WriteOptions(layout="komodo-json"),
     )
     assert report.workers == workers
     assert fastdump.verify(tmp_path, workers=workers).problems == ()
@@ -297,7 +301,12 @@ def test_what_is_written_is_what_komodo_writes(server: Server, tmp_path: Path) -
         "list": [True, {"x": 1}],
     }
     insert(server.connection, database, "c", [document])
-    report = fastdump.backup(server.uri, db=database, folder=tmp_path, layout="komodo-json")
+    report = fastdump.backup(
+        server.uri,
+        db=database,
+        folder=tmp_path,
+        writing=fastdump.WriteOptions(layout="komodo-json"),
+    )
     content = (report.path / "c.gz").read_bytes()
     # Komodo's reader sees the first member only: there must be no other.
     inflate = zlib.decompressobj(wbits=31)

@@ -148,7 +148,9 @@ def test_the_same_uuid(any_server: Server, tmp_path: Path, layout: str) -> None:
             return {found["name"]: found["info"]["uuid"] for found in listed}
 
         before = uuids()
-        fastdump.backup(any_server.uri, db=database, layout=layout, out=out)
+        fastdump.backup(
+            any_server.uri, db=database, writing=fastdump.WriteOptions(layout=layout, out=out)
+        )
         client.drop_database(database)
         options = LoadOptions(drop=True, preserve_uuid=True)
         report = fastdump.restore(any_server.uri, target_db=database, name=out, options=options)
@@ -229,13 +231,19 @@ def test_namespaces_are_chosen_and_renamed(server: Server, tmp_path: Path) -> No
     database, other = server.new_database(), server.new_database()
     for name in ("users", "orders", "logs"):
         insert(server.connection, database, name, [{"_id": name}])
-    fastdump.backup(server.uri, db=database, layout="mongodump", out=tmp_path / "dump")
+    fastdump.backup(
+        server.uri,
+        db=database,
+        writing=fastdump.WriteOptions(layout="mongodump", out=tmp_path / "dump"),
+    )
     report = fastdump.restore(
         server.uri,
         name=tmp_path / "dump",
-        include=[f"{database}.*"],
-        exclude=["*.logs"],
-        rename=[(f"{database}.$name$", f"{other}.old.$name$")],
+        namespaces=fastdump.NamespaceFilter(
+            include=[f"{database}.*"],
+            exclude=["*.logs"],
+            rename=[(f"{database}.$name$", f"{other}.old.$name$")],
+        ),
     )
     assert {str(found.namespace) for found in report.collections} == {
         f"{other}.old.users", f"{other}.old.orders"
@@ -246,12 +254,21 @@ def test_namespaces_are_chosen_and_renamed(server: Server, tmp_path: Path) -> No
         fastdump.restore(
             server.uri,
             name=tmp_path / "dump",
-            rename=[(f"{database}.users", "x.one"), (f"{database}.orders", "x.one")],
+            namespaces=fastdump.NamespaceFilter(
+                rename=[(f"{database}.users", "x.one"), (f"{database}.orders", "x.one")]
+            ),
         )
-    for wrong in ({"include": ["nothing.*"]}, {"rename": [("nothing.*", "x.*")]}):
+    for wrong in (
+        fastdump.NamespaceFilter(include=["nothing.*"]),
+        fastdump.NamespaceFilter(rename=[("nothing.*", "x.*")]),
+    ):
         with pytest.raises(FastdumpError, match="matches nothing"):
-            fastdump.restore(server.uri, name=tmp_path / "dump", **wrong)
-    noted = fastdump.restore(server.uri, name=tmp_path / "dump", exclude=["nothing.*"])
+            fastdump.restore(server.uri, name=tmp_path / "dump", namespaces=wrong)
+    noted = fastdump.restore(
+        server.uri,
+        name=tmp_path / "dump",
+        namespaces=fastdump.NamespaceFilter(exclude=["nothing.*"]),
+    )
     assert noted.notes == ("--ns-exclude nothing.* matches nothing",)
 
 
@@ -261,9 +278,16 @@ def test_the_database_of_a_dump_is_its_target(server: Server, tmp_path: Path) ->
     insert(server.connection, database, "c", [{"_id": 1}])
     for layout in ("mongodump", "archive"):
         out = tmp_path / layout
-        fastdump.backup(server.uri, db=database, layout=layout, out=out)
+        fastdump.backup(
+            server.uri, db=database, writing=fastdump.WriteOptions(layout=layout, out=out)
+        )
         assert fastdump.restore(server.uri, name=out).databases == (database,)
-    fastdump.backup(server.uri, db=database, folder=tmp_path / "dated", layout="mongodump")
+    fastdump.backup(
+        server.uri,
+        db=database,
+        folder=tmp_path / "dated",
+        writing=fastdump.WriteOptions(layout="mongodump"),
+    )
     assert fastdump.restore(server.uri, folder=tmp_path / "dated").databases == (database,)
 
 
@@ -271,7 +295,10 @@ def test_plain_files_are_listed_verified_and_restored(server: Server, tmp_path: 
     database, target = server.new_database(), server.new_database()
     insert(server.connection, database, "c", ({"_id": n, "p": "x" * 100} for n in range(2000)))
     report = fastdump.backup(
-        server.uri, db=database, folder=tmp_path, layout="mongodump", gzip=False
+        server.uri,
+        db=database,
+        folder=tmp_path,
+        writing=fastdump.WriteOptions(layout="mongodump", gzip=False),
     )
     file = report.path / database / "c.bson"
     assert file.stat().st_size == report.raw_bytes == report.file_bytes
@@ -292,8 +319,10 @@ def test_out_is_never_overwritten(server: Server, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there/file").write_text("mine")
     with pytest.raises(FastdumpError, match="something in it"):
-        fastdump.backup(server.uri, db=database, out=tmp_path / "there")
+        fastdump.backup(
+            server.uri, db=database, writing=fastdump.WriteOptions(out=tmp_path / "there")
+        )
     assert (tmp_path / "there/file").read_text() == "mine"
     (tmp_path / "empty").mkdir()
-    fastdump.backup(server.uri, db=database, out=tmp_path / "empty")
+    fastdump.backup(server.uri, db=database, writing=fastdump.WriteOptions(out=tmp_path / "empty"))
     assert fastdump.verify(name=tmp_path / "empty").intact

@@ -124,7 +124,11 @@ def test_files_that_mongodump_wrote(
 
     def restore() -> fastdump.RestoreReport:
         return fastdump.restore(
-            server.uri, target_db=target, name=folder, workers=workers, exclude=unknown
+            server.uri,
+            target_db=target,
+            name=folder,
+            workers=workers,
+            namespaces=fastdump.NamespaceFilter(exclude=unknown),
         )
 
     report = restore()
@@ -278,7 +282,9 @@ def described(folder: Path) -> dict[str, Any]:
 def test_what_we_write_is_what_mongodump_writes(
     server: Server, filled: str, tmp_path: Path
 ) -> None:
-    report = fastdump.backup(server.uri, db=filled, folder=tmp_path, layout="mongodump")
+    report = fastdump.backup(
+        server.uri, db=filled, folder=tmp_path, writing=fastdump.WriteOptions(layout="mongodump")
+    )
     ours, theirs = report.path / filled, copied("gzip", tmp_path / "theirs")
     assert sorted(path.name for path in ours.iterdir()) == sorted(
         path.name for path in theirs.iterdir()
@@ -314,7 +320,9 @@ def test_our_own_dump_is_listed_verified_and_restored(
 @pytest.mark.skipif(not shutil.which("mongorestore"), reason="mongorestore is not on PATH")
 def test_by_mongorestore_itself(server: Server, filled: str, tmp_path: Path) -> None:
     target = server.new_database()
-    report = fastdump.backup(server.uri, db=filled, folder=tmp_path, layout="mongodump")
+    report = fastdump.backup(
+        server.uri, db=filled, folder=tmp_path, writing=fastdump.WriteOptions(layout="mongodump")
+    )
     renamed = ["--nsFrom", f"{filled}.*", "--nsTo", f"{target}.*"]
     subprocess.run(
         ["mongorestore", "--quiet", "--gzip", "--uri", server.uri, *renamed, str(report.path)],

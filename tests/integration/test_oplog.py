@@ -166,7 +166,12 @@ def test_as_it_was_at_the_end(
     happen = before_the_catalog if early else during
     happen(monkeypatch, replica_set, database, work)
     out = tmp_path / "out"
-    backup = package.backup(replica_set.uri, db=database, out=out, layout=layout, reading=OPLOG)
+    backup = package.backup(
+        replica_set.uri,
+        db=database,
+        reading=OPLOG,
+        writing=package.WriteOptions(out=out, layout=layout),
+    )
     # What comes later is not in it.
     expected = plain(replica_set, database)
     target = server.new_database()
@@ -243,7 +248,11 @@ def test_of_others_nothing_is_kept(
 
     during(monkeypatch, replica_set, database, work)
     report = package.backup(
-        replica_set.uri, db=database, folder=tmp_path, exclude=["unwanted*"], reading=OPLOG
+        replica_set.uri,
+        db=database,
+        folder=tmp_path,
+        reading=OPLOG,
+        collections=package.CollectionFilter(exclude=["unwanted*"]),
     )
     assert report.oplog is not None
     assert report.oplog.documents
@@ -274,13 +283,22 @@ def test_what_is_restored_is_replayed(
 
     during(monkeypatch, replica_set, database, work)
     package.backup(
-        replica_set.uri, db=database, out=tmp_path / "out", layout="mongodump", reading=OPLOG
+        replica_set.uri,
+        db=database,
+        reading=OPLOG,
+        writing=package.WriteOptions(out=tmp_path / "out", layout="mongodump"),
     )
     target = server.new_database()
     report = package.restore(
-        server.uri, name=tmp_path / "out", include=[f"{database}.*"], exclude=["*.a"],
-        rename=[(f"{database}.*", f"{target}.new_*")], options=REPLAY,
-    )  # fmt: skip
+        server.uri,
+        name=tmp_path / "out",
+        options=REPLAY,
+        namespaces=package.NamespaceFilter(
+            include=[f"{database}.*"],
+            exclude=["*.a"],
+            rename=[(f"{database}.*", f"{target}.new_*")],
+        ),
+    )
     assert report.complete
     found, expected = plain(server, target), plain(replica_set, database)
     assert sorted(found) == ["new_made", "new_z"]
@@ -348,12 +366,19 @@ def test_not_everything_can_have_one(
         package.backup(server.uri, db=alone, folder=tmp_path, reading=OPLOG)
     with pytest.raises(UsageError, match="whole collections"):
         package.backup(
-            replica_set.uri, db=database, folder=tmp_path, collections=["a"], query='{"x": 1}',
+            replica_set.uri,
+            db=database,
+            folder=tmp_path,
             reading=OPLOG,
-        )  # fmt: skip
+            collections=package.CollectionFilter(include=["a"], query='{"x": 1}'),
+        )
     with pytest.raises(UsageError, match="knows no oplog"):
         package.backup(
-            replica_set.uri, db=database, folder=tmp_path, layout="komodo-json", reading=OPLOG
+            replica_set.uri,
+            db=database,
+            folder=tmp_path,
+            reading=OPLOG,
+            writing=package.WriteOptions(layout="komodo-json"),
         )
     assert list(tmp_path.glob("*")) == []
 
@@ -486,7 +511,11 @@ def test_mongorestore_replays_it(
 
         during(monkeypatch, source, "db", work)
         out = tmp_path / "out"
-        package.backup(source.uri, out=out, layout=layout, gzip=compressed, reading=OPLOG)
+        package.backup(
+            source.uri,
+            reading=OPLOG,
+            writing=package.WriteOptions(out=out, layout=layout, gzip=compressed),
+        )
         where = [f"--archive={out}"] if layout == "archive" else [f"--dir={out}"]
         done = subprocess.run(
             ["mongorestore", "--uri", target.uri, "--oplogReplay", *where,

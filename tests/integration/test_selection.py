@@ -55,7 +55,10 @@ def test_which_collections(
     kept: list[str],
 ) -> None:
     report = fastdump.backup(
-        server.uri, db=database, folder=tmp_path, collections=collections, exclude=exclude
+        server.uri,
+        db=database,
+        folder=tmp_path,
+        collections=fastdump.CollectionFilter(include=collections, exclude=exclude),
     )
     assert names(report) == kept
     target = server.new_database()
@@ -64,8 +67,7 @@ def test_which_collections(
         server.uri,
         db=database,
         target_db=target,
-        collections=collections,
-        exclude=exclude,
+        collections=fastdump.CollectionFilter(include=collections, exclude=exclude),
     )
     assert [found.name for found in copied.collections] == kept
 
@@ -116,7 +118,13 @@ def test_a_filter(
     with server.client() as client:
         client[name]["c"].create_index("indexed")
     text = json_util.dumps(query)
-    report = fastdump.backup(server.uri, db=name, folder=tmp_path, query=text, workers=workers)
+    report = fastdump.backup(
+        server.uri,
+        db=name,
+        folder=tmp_path,
+        workers=workers,
+        collections=fastdump.CollectionFilter(query=text),
+    )
     assert report.workers > 0
     assert fastdump.restore(server.uri, target_db=target, folder=tmp_path).complete
     with server.client() as client:
@@ -158,7 +166,12 @@ def test_views_as_collections(server: Server, database: str, tmp_path: Path) -> 
         open_database(client, database).command(
             {"create": "odd", "viewOn": "Stack", "pipeline": [{"$match": {"n": 3}}]}
         )
-    report = fastdump.backup(server.uri, db=database, folder=tmp_path, views_as_collections=True)
+    report = fastdump.backup(
+        server.uri,
+        db=database,
+        folder=tmp_path,
+        collections=fastdump.CollectionFilter(views_as_collections=True),
+    )
     assert (names(report), report.documents) == (["odd"], 10)
     target = server.new_database()
     fastdump.restore(server.uri, target_db=target, folder=tmp_path)
@@ -179,7 +192,12 @@ def test_users_and_roles_of_one_database(server: Server, tmp_path: Path, layout:
         found.command("createUser", "ada", pwd="x", roles=["reader"])
         before = open_database(client, "admin")["system.users"].find_one({"user": "ada"})
         try:
-            fastdump.backup(server.uri, db=database, layout=layout, out=out, users_and_roles=True)
+            fastdump.backup(
+                server.uri,
+                db=database,
+                writing=fastdump.WriteOptions(layout=layout, out=out),
+                collections=fastdump.CollectionFilter(users_and_roles=True),
+            )
             found.command("dropAllUsersFromDatabase")
             found.command("dropAllRolesFromDatabase")
             report = fastdump.restore(
@@ -212,14 +230,16 @@ def test_users_and_roles_of_all(server: Server, tmp_path: Path) -> None:
         found.command("createUser", "bob", pwd="x", roles=["read"])
         try:
             fastdump.backup(
-                server.uri, layout="archive", out=tmp_path / "all", users_and_roles=True
+                server.uri,
+                writing=fastdump.WriteOptions(layout="archive", out=tmp_path / "all"),
+                collections=fastdump.CollectionFilter(users_and_roles=True),
             )
             found.command("dropUser", "bob")
             fastdump.restore(
                 server.uri,
                 name=tmp_path / "all",
-                include=["admin.system.*"],
                 options=LoadOptions(users_and_roles=True),
+                namespaces=fastdump.NamespaceFilter(include=["admin.system.*"]),
             )
             assert [user["user"] for user in found.command("usersInfo")["users"]] == ["bob"]
         finally:
@@ -230,7 +250,9 @@ def test_a_preference_for_a_standalone_changes_nothing(
     server: Server, database: str, tmp_path: Path
 ) -> None:
     report = fastdump.backup(
-        server.uri, db=database, folder=tmp_path, read_preference="secondaryPreferred"
+        fastdump.Server(server.uri, read_preference="secondaryPreferred"),
+        db=database,
+        folder=tmp_path,
     )
     assert report.documents == 300
 
@@ -243,7 +265,12 @@ def test_a_filter_and_a_time_series(server: Server, tmp_path: Path) -> None:
             {"create": "series", "timeseries": {"timeField": "at"}}
         )
     with pytest.raises(UsageError, match="is a timeseries"):
-        fastdump.backup(server.uri, db=database, folder=tmp_path, query="{}")
+        fastdump.backup(
+            server.uri,
+            db=database,
+            folder=tmp_path,
+            collections=fastdump.CollectionFilter(query="{}"),
+        )
 
 
 def test_timestamps_are_no_reason_to_lose_a_filter() -> None:

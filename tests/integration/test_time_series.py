@@ -146,7 +146,12 @@ LAYOUTS = ["komodo", "komodo-json", "mongodump", "archive"]
 def backed_up(server: Server, database: str, folder: Path, layout: str = "komodo") -> Path | None:
     """The archive, where it is one."""
     out = folder / "archive" if layout == "archive" else None
-    fastdump.backup(server.uri, db=database, folder=folder, layout=layout, out=out)
+    fastdump.backup(
+        server.uri,
+        db=database,
+        folder=folder,
+        writing=fastdump.WriteOptions(layout=layout, out=out),
+    )
     return out
 
 

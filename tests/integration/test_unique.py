@@ -51,9 +51,12 @@ def test_found_in_every_layout(
     out = tmp_path / "out" if layout == "archive" else None
     for collections, views in (("v", True), ("c", False)):
         package.backup(
-            server.uri, db=database, layout=layout, folder=tmp_path, out=out, gzip=compressed,
-            collections=[collections], views_as_collections=views,
-        )  # fmt: skip
+            server.uri,
+            db=database,
+            folder=tmp_path,
+            writing=package.WriteOptions(layout=layout, out=out, gzip=compressed),
+            collections=package.CollectionFilter(include=[collections], views_as_collections=views),
+        )
         report = package.verify(tmp_path, name=out, unique=True, workers=2)
         assert report.intact is not views
         if views:
@@ -94,7 +97,10 @@ def test_on_the_command_line(fastdump: Run, server: Server, database: str, tmp_p
 
 def test_an_archive_on_standard_input(server: Server, database: str, tmp_path: Path) -> None:
     package.backup(
-        server.uri, db=database, layout="archive", out=tmp_path / "a", views_as_collections=True
+        server.uri,
+        db=database,
+        writing=package.WriteOptions(layout="archive", out=tmp_path / "a"),
+        collections=package.CollectionFilter(views_as_collections=True),
     )
     with (tmp_path / "a").open("rb") as archive:
         done = subprocess.run(

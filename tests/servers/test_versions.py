@@ -96,10 +96,16 @@ def test_there_and_back(
     if layout == "copy":
         report = fastdump.copy(old_server.uri, target.uri, db=filled, target_db=restored)
     elif layout == "archive":
-        fastdump.backup(old_server.uri, db=filled, out=tmp_path / "a", layout=layout)
+        fastdump.backup(
+            old_server.uri,
+            db=filled,
+            writing=fastdump.WriteOptions(out=tmp_path / "a", layout=layout),
+        )
         report = fastdump.restore(target.uri, name=tmp_path / "a", target_db=restored)
     else:
-        fastdump.backup(old_server.uri, db=filled, folder=tmp_path, layout=layout)
+        fastdump.backup(
+            old_server.uri, db=filled, folder=tmp_path, writing=fastdump.WriteOptions(layout=layout)
+        )
         report = fastdump.restore(target.uri, folder=tmp_path, target_db=restored)
     assert report.complete, report.failures
     before, after = state(old_server.connection, filled), state(target.connection, restored)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fastdump.codec import gzip
 from fastdump.codec.bson import Batch
 from fastdump.errors import FormatError
+from fastdump.model import LEVELS
 
 payloads = st.one_of(
     st.binary(max_size=5000),
@@ -22,7 +23,7 @@ def packed(data: bytes, documents: int = 0, level: int = 1) -> bytes:
     return gzip.pack(Batch(data, documents), level)
 
 
-@given(payloads, st.sampled_from(gzip.LEVELS))
+@given(payloads, st.sampled_from(LEVELS))
 def test_a_member_is_gzip_and_comes_back(data: bytes, level: int) -> None:
     member = packed(data, min(7, len(data)), level)
     assert oracle.decompress(member) == data

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from fastdump.model import WriteOptions
 from fastdump.store.dated import DatedFolders
 from fastdump.store.layouts import destination
 from tests.conformance.test_layouts import TAKEN, contents, make_backup
 
 
 def komodo(folder: Path, latest_only: Sequence[str] = ("Stats",)) -> DatedFolders:
-    layout = destination("komodo", folder, latest_only)
+    layout = destination(folder, WriteOptions(latest_only=latest_only))
     assert isinstance(layout, DatedFolders)
     return layout
 

@@ -1,0 +1,81 @@
+"""Values in which the Python API takes what belongs together, instead of many arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fastdump.model.names import (
+    DEFAULT_LATEST_ONLY,
+    DEFAULT_LEVEL,
+    DEFAULT_RETRY_SECONDS,
+    LAYOUTS,
+)
+
+__all__ = ["CollectionFilter", "NamespaceFilter", "Server", "WriteOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server, where its URI alone does not say everything."""
+
+    uri: str = field(repr=False)
+    """As `mongodb://host:port/database`."""
+    username: str | None = None
+    """The user, if the URI names none."""
+    password: str | None = field(default=None, repr=False)
+    """The password of that user."""
+    read_preference: str | None = None
+    """A mode, or a JSON object with mode, tagSets and maxStalenessSeconds; by default that of the
+    URI."""
+    retry_seconds: float = DEFAULT_RETRY_SECONDS
+    """How long to try again when the server goes away, in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionFilter:
+    """Which collections of a database are read, and which of their documents."""
+
+    include: Sequence[str] = ()
+    """Patterns of the names of collections that are wanted; none means all."""
+    exclude: Sequence[str] = ()
+    """Patterns of the names of collections that are not wanted."""
+    query: str | None = None
+    """A filter for the documents of the only collection, in Extended JSON."""
+    views_as_collections: bool = False
+    """Read only views, as collections with the documents that they show."""
+    users_and_roles: bool = False
+    """Read the users and roles of the database too, or those of all databases."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceFilter:
+    """Which collections of a backup are restored, as `database.collection`, and their new names."""
+
+    include: Sequence[str] = ()
+    """Patterns of the namespaces that are wanted; none means all."""
+    exclude: Sequence[str] = ()
+    """Patterns of the namespaces that are not wanted."""
+    rename: Sequence[tuple[str, str]] = ()
+    """Pairs of patterns: from, to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteOptions:
+    """The form in which a backup is written, and where."""
+
+    layout: str = LAYOUTS[0]
+    """`komodo`; `komodo-json`, which Komodo's own restore reads; `mongodump` or `archive`, which
+    mongorestore reads."""
+    out: str | Path | None = None
+    """Where this one backup goes, instead of a dated folder in the backups folder; an archive's
+    file, or `-` for standard output. Nothing is pruned then."""
+    gzip: bool = True
+    """Whether to compress. The layouts `komodo` and `komodo-json` always do."""
+    level: int = DEFAULT_LEVEL
+    """Level of compression, 0 to 3."""
+    mode: int = 0o600
+    """Permissions of the files."""
+    latest_only: Sequence[str] = DEFAULT_LATEST_ONLY
+    """Names of the collections of which only the latest copy is kept."""
