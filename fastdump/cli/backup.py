@@ -80,7 +80,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
     from fastdump.engine.backup import backup
-    from fastdump.engine.reading import Reading
+    from fastdump.engine.reading import ReadContext, Reading
     from fastdump.mongo.client import connect, members
     from fastdump.store.layouts import destination
 
@@ -95,7 +95,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if options.dry_run:
         readers = members(connection)
         with connect(readers[0]) as client:
-            _show_plan(*Reading(client, readers, selection, workers, Silent()).plan())
+            _show_plan(*Reading(ReadContext(client, readers, selection, workers, Silent())).plan())
         return 0
     if sys.stdin.isatty() and not options.yes:
         _ask(connection, database, settings)

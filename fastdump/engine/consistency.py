@@ -7,11 +7,11 @@ from typing import TypeVar
 
 from fastdump.engine.lock import LockedReading, release_stale
 from fastdump.engine.oplog import OplogReading
-from fastdump.engine.reading import Reading
+from fastdump.engine.reading import ReadContext, Reading
 from fastdump.engine.snapshot import SnapshotReading
 from fastdump.errors import SnapshotUnavailableError, UsageError
 from fastdump.model import Connection, ReadOptions, Selection
-from fastdump.mongo.client import Client, connect, open_database, translated
+from fastdump.mongo.client import connect, open_database, translated
 from fastdump.mongo.retry import retrying
 from fastdump.mongo.snapshot import why_unavailable
 from fastdump.progress import Reporter
@@ -47,64 +47,50 @@ def read_consistently(
         UsageError: it does not offer what is wanted.
     """
     with connect(readers[0]) as client:
-        _prepare(client, readers, selection, reporter)
-        arguments = (client, readers, selection, workers, reporter)
+        context = ReadContext(client, readers, selection, workers, reporter)
+        _prepare(context)
         try:
-            with _chosen(how, *arguments) as reading:
+            with _chosen(how, context) as reading:
                 return work(reading)
         except SnapshotUnavailableError as error:
             if how.consistency != "auto" or not repeats:
                 raise
-            plain = _without(str(error), *arguments)
+            plain = _without(str(error), context)
         with plain:
             return work(plain)
 
 
-def _prepare(
-    client: Client, readers: Sequence[Connection], selection: Selection, reporter: Reporter
-) -> None:
-    if selection.database is not None:
-        open_database(client, selection.database)  # a name that none can have needs no server
-    release_stale(client, readers[0], reporter)
-    for connection in readers[1:]:
-        with connect(connection) as other:
-            release_stale(other, connection, reporter)
+def _prepare(context: ReadContext) -> None:
+    first, *others = context.readers
+    if context.selection.database is not None:
+        open_database(context.client, context.selection.database)  # a bad name needs no server
+    release_stale(context.client, first, context.reporter)
+    for connection in others:
+        with connect(connection) as client:
+            release_stale(client, connection, context.reporter)
 
 
-def _chosen(
-    how: ReadOptions,
-    client: Client,
-    readers: Sequence[Connection],
-    selection: Selection,
-    workers: int,
-    reporter: Reporter,
-) -> Reading:
-    arguments = (client, readers, selection, workers, reporter)
+def _chosen(how: ReadOptions, context: ReadContext) -> Reading:
     if how.consistency in ("auto", "snapshot"):
-        with translated(readers[0]):
-            reason = retrying(readers[0])(why_unavailable, client, selection.database)
+        first = context.readers[0]
+        with translated(first):
+            database = context.selection.database
+            reason = retrying(first)(why_unavailable, context.client, database)
         if reason is None:
-            return SnapshotReading(*arguments, how)
+            return SnapshotReading(context, how)
         if how.consistency == "snapshot":
-            raise UsageError(f"{readers[0].shown} cannot be read as it was at one moment: {reason}")
-        return _without(reason, *arguments)
+            raise UsageError(f"{first.shown} cannot be read as it was at one moment: {reason}")
+        return _without(reason, context)
     if how.consistency == "oplog":
-        return OplogReading(*arguments)
+        return OplogReading(context)
     if how.consistency == "lock":
-        return LockedReading(*arguments, how)
-    return Reading(*arguments)
+        return LockedReading(context, how)
+    return Reading(context)
 
 
-def _without(
-    reason: str,
-    client: Client,
-    readers: Sequence[Connection],
-    selection: Selection,
-    workers: int,
-    reporter: Reporter,
-) -> Reading:
+def _without(reason: str, context: ReadContext) -> Reading:
     """Return a reading of different moments that says why it is not of one."""
-    reading = Reading(client, readers, selection, workers, reporter)
+    reading = Reading(context)
     reading.notes.append(
         "this is not of one moment: writes that happened meanwhile may or may not be in it "
         f"({reason})"

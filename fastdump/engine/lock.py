@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection as Some
-from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
 
 from fastdump.engine.guard import Guard
-from fastdump.engine.reading import Reading
+from fastdump.engine.reading import ReadContext, Reading
 from fastdump.errors import FastdumpError, UsageError
 from fastdump.model import (
     Catalog,
@@ -19,7 +18,6 @@ from fastdump.model import (
     Consistency,
     Namespace,
     ReadOptions,
-    Selection,
 )
 from fastdump.mongo import fsync_lock
 from fastdump.mongo.catalog import read_catalog
@@ -36,34 +34,22 @@ class LockedReading(Reading):
     """Everything is of the moment at which the server was locked.
 
     Args:
-        client: the server.
-        readers: how it is reached.
-        selection: what of it.
-        workers: how many processes share the work.
-        reporter: hears what the user should know at once.
+        context: the server, the part of it that is read, and who reads it.
         how: for how long others may be kept from writing.
     """
 
     mode = "lock"
     can_resume = False
 
-    def __init__(
-        self,
-        client: Client,
-        readers: Sequence[Connection],
-        selection: Selection,
-        workers: int,
-        reporter: Reporter,
-        how: ReadOptions,
-    ) -> None:
-        super().__init__(client, readers, selection, workers, reporter)
-        if len(readers) > 1:
+    def __init__(self, context: ReadContext, how: ReadOptions) -> None:
+        super().__init__(context)
+        if len(self.readers) > 1:
             raise UsageError(
                 "--consistency lock is for one server, and these are several: use snapshot"
             )
-        with translated(readers[0]):
-            fsync_lock.refuse_mongos(client, readers[0])
-        found = read_catalog(client, readers[0], selection).collections
+        with translated(self.readers[0]):
+            fsync_lock.refuse_mongos(self.client, self.readers[0])
+        found = read_catalog(self.client, self.readers[0], self.selection).collections
         some = next((one.data for one in found if one.has_data), None)
         if some is None:
             raise UsageError("there are only views to read, for which no lock is needed")

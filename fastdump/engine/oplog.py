@@ -6,14 +6,14 @@ A restore that replays those makes one moment of it: that of the last.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from collections.abc import Collection as Some
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
 from fastdump.codec.bson import Batch
-from fastdump.engine.reading import Reading
+from fastdump.engine.reading import ReadContext, Reading
 from fastdump.errors import UsageError
 from fastdump.model import (
     NO_OPTIONS,
@@ -23,15 +23,12 @@ from fastdump.model import (
     ClusterTime,
     Collection,
     CollectionKind,
-    Connection,
     Consistency,
     Namespace,
-    Selection,
 )
 from fastdump.mongo import oplog
 from fastdump.mongo.catalog import is_selected
-from fastdump.mongo.client import Client, connect, translated
-from fastdump.progress import Reporter
+from fastdump.mongo.client import connect, translated
 
 __all__ = ["OPLOG_COLLECTION", "OplogReading"]
 
@@ -45,26 +42,15 @@ class OplogReading(Reading):
     """Documents of different moments, and the oplog from before the first to after the last.
 
     Args:
-        client: the first of the readers.
-        readers: the members of a replica set that share the reading; the first follows the oplog.
-        selection: what of it.
-        workers: how many processes share the work.
-        reporter: hears what the user should know at once.
+        context: the server, the part of it that is read, and who reads it.
     """
 
     mode = "oplog"
     keeps_oplog = True
 
-    def __init__(
-        self,
-        client: Client,
-        readers: Sequence[Connection],
-        selection: Selection,
-        workers: int,
-        reporter: Reporter,
-    ) -> None:
-        super().__init__(client, readers, selection, workers, reporter)
-        if selection.query is not None or selection.views_as_collections:
+    def __init__(self, context: ReadContext) -> None:
+        super().__init__(context)
+        if self.selection.query is not None or self.selection.views_as_collections:
             raise UsageError(
                 "--consistency oplog is for whole collections: an oplog does not say which "
                 "documents a filter or a view would show"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from collections.abc import Collection as Some
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
 
@@ -30,9 +31,25 @@ from fastdump.mongo.counts import count_all, count_writes
 from fastdump.mongo.retry import retrying
 from fastdump.progress import Reporter
 
-__all__ = ["Reading"]
+__all__ = ["ReadContext", "Reading"]
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadContext:
+    """A server, the part of it that is read, and who reads it."""
+
+    client: Client
+    """A connection to the first of the readers."""
+    readers: Sequence[Connection]
+    """The server, or the members of a replica set that share the reading."""
+    selection: Selection
+    """The part that is read."""
+    workers: int
+    """How many processes share the work."""
+    reporter: Reporter
+    """Is told at once what the user should know."""
 
 
 class Reading(AbstractContextManager["Reading"]):
@@ -41,11 +58,7 @@ class Reading(AbstractContextManager["Reading"]):
     Here nothing: a write that happens meanwhile may or may not be seen.
 
     Args:
-        client: the first of the readers.
-        readers: the server, or the members of a replica set that share the reading.
-        selection: what of it.
-        workers: how many processes share the work.
-        reporter: hears what the user should know at once.
+        context: the server, the part of it that is read, and who reads it.
     """
 
     mode = "none"
@@ -54,19 +67,12 @@ class Reading(AbstractContextManager["Reading"]):
     keeps_oplog = False
     """Whether the operations that happen meanwhile must be kept beside the documents."""
 
-    def __init__(
-        self,
-        client: Client,
-        readers: Sequence[Connection],
-        selection: Selection,
-        workers: int,
-        reporter: Reporter,
-    ) -> None:
-        self.client = client
-        self.readers = readers
-        self.selection = selection
-        self.workers = workers
-        self.reporter = reporter
+    def __init__(self, context: ReadContext) -> None:
+        self.client = context.client
+        self.readers = context.readers
+        self.selection = context.selection
+        self.workers = context.workers
+        self.reporter = context.reporter
         self.at: ClusterTime | None = None
         """From when on the server's history is needed."""
         self.clock: bytes | None = None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from collections.abc import Collection as Some
 from dataclasses import replace
 from types import TracebackType
 from typing import TypeVar
 
-from fastdump.engine.reading import Reading
+from fastdump.engine.reading import ReadContext, Reading
 from fastdump.errors import (
     CollectionChangedError,
     FastdumpError,
@@ -27,13 +27,11 @@ from fastdump.model import (
     Consistency,
     Namespace,
     ReadOptions,
-    Selection,
 )
 from fastdump.mongo import snapshot
 from fastdump.mongo.catalog import read_definitions
 from fastdump.mongo.client import Client, connect, translated
 from fastdump.mongo.retry import retrying
-from fastdump.progress import Reporter
 
 __all__ = ["SnapshotReading"]
 
@@ -64,26 +62,14 @@ class SnapshotReading(Reading):
     """All documents are read as they were at one moment, which is taken when the plan is made.
 
     Args:
-        client: the first of the readers.
-        readers: the members of a replica set that share the reading, or mongos.
-        selection: what of it.
-        workers: how many processes share the work.
-        reporter: hears what the user should know at once.
+        context: the server, the part of it that is read, and who reads it.
         how: whether the server's history may be raised, and how fast it is read.
     """
 
     mode = "snapshot"
 
-    def __init__(
-        self,
-        client: Client,
-        readers: Sequence[Connection],
-        selection: Selection,
-        workers: int,
-        reporter: Reporter,
-        how: ReadOptions,
-    ) -> None:
-        super().__init__(client, readers, selection, workers, reporter)
+    def __init__(self, context: ReadContext, how: ReadOptions) -> None:
+        super().__init__(context)
         self._how = how
         self._total = 0
         self._began = 0.0

@@ -17,7 +17,7 @@ from benchmarks.shapes import HURTFUL_NAMES, hurtful, insert
 from fastdump.demo.compare import CollectionState, differences, state
 from fastdump.demo.komodo import INDEXES, generate
 from fastdump.engine import planner
-from fastdump.engine.reading import Reading
+from fastdump.engine.reading import ReadContext, Reading
 from fastdump.model import LoadOptions, Selection
 from fastdump.mongo.client import open_database
 from fastdump.progress import Silent
@@ -111,7 +111,7 @@ def test_what_hurts(any_server: Server, hurt: str, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("small_chunks")
 def test_what_hurts_in_many_chunks(any_server: Server, hurt: str, tmp_path: Path) -> None:
     _catalog, chunks = Reading(
-        any_server.client(), [any_server.connection], Selection(hurt), 2, Silent()
+        ReadContext(any_server.client(), [any_server.connection], Selection(hurt), 2, Silent())
     ).plan()
     cut = {chunk.namespace.collection for chunk in chunks if chunk.number}
     assert cut >= {"mixed", "documents as ids", "uuids", "random ids"}
