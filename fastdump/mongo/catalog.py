@@ -25,6 +25,7 @@ from fastdump.model import (
     Namespace,
     Selection,
 )
+from fastdump.mongo.bucket_access import access_to
 from fastdump.mongo.client import (
     NAMESPACE_NOT_FOUND,
     RAW,
@@ -317,7 +318,7 @@ def _describe(database: Database[Document], entry: Document, *, sizes: bool) -> 
     if entry.get("is_view"):
         # Counting it would run it.
         return replace(collection, read_from=collection.namespace)
-    documents, raw_bytes = _sizes(database, collection.data.collection) if sizes else (0, 0)
+    documents, raw_bytes = _sizes(database.client, collection.data) if sizes else (0, 0)
     indexes = list_indexes(database, entry["name"])
     return replace(collection, indexes=indexes, documents=documents, raw_bytes=raw_bytes)
 
@@ -328,11 +329,10 @@ def _authorization(client: Client, name: str | None, *, sizes: bool) -> Iterator
     Raises:
         PyMongoError: the user has no right to read them.
     """
-    admin = open_database(client, "admin")
     for source in _AUTHORIZATION:
         found = Collection("admin", source, CollectionKind.COLLECTION, NO_OPTIONS, (), 0, 0)
         if name in (None, "admin"):
-            documents, raw_bytes = _sizes(admin, source) if sizes else (0, 0)
+            documents, raw_bytes = _sizes(client, found.namespace) if sizes else (0, 0)
             yield replace(found, documents=documents, raw_bytes=raw_bytes)
             continue
         of_database = None if source == "system.version" else bson.encode({"db": name})
@@ -349,15 +349,20 @@ def _uuid(value: object) -> str | None:
     return value.hex() if isinstance(value, bytes) else None
 
 
-def _sizes(database: Database[Document], name: str) -> tuple[int, int]:
+def _sizes(client: Client, namespace: Namespace) -> tuple[int, int]:
+    database, source = open_database(client, namespace.database), access_to(client, namespace)
     try:
-        stats = database.command({"collStats": name})
+        # It takes no rawData: of a time series it tells the size, but does not count the buckets.
+        stats = database.command({"collStats": source.collection})
     except OperationFailure as error:
         if passes(error):
             raise
         # Without the right, or on a server that lacks the command: the count alone is enough.
-        return int(database.command({"count": name})["n"]), 0
-    return int(stats.get("count", 0)), int(stats.get("size", 0))
+        stats = {}
+    documents = None if source.fields else stats.get("count")
+    if documents is None:
+        documents = database.command(source.command("count"))["n"]
+    return int(documents), int(stats.get("size", 0))
 
 
 def list_collections(database: Database[Document]) -> Iterator[Document]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pymongo.errors import OperationFailure
 
 from fastdump.model import ClusterTime, Namespace
+from fastdump.mongo.bucket_access import access_to
 from fastdump.mongo.client import Client, Document, open_database
 from fastdump.mongo.cursor import NO_LIMIT
 from fastdump.mongo.retry import passes
@@ -32,7 +33,7 @@ def count_all(
         PyMongoError: the server does not answer.
     """
     command = {
-        "aggregate": namespace.collection,
+        **access_to(client, namespace).command("aggregate"),
         "pipeline": [{"$group": {"_id": None, "n": {"$sum": 1}}}],
         "cursor": {},
         **NO_LIMIT,
@@ -61,7 +62,7 @@ def count_writes(client: Client, namespaces: Iterable[Namespace]) -> dict[Namesp
 
 def _writes(client: Client, namespace: Namespace) -> int:
     command = {
-        "aggregate": namespace.collection,
+        **access_to(client, namespace).command("aggregate"),
         "pipeline": [{"$collStats": {"latencyStats": {}}}],
         "cursor": {},
     }
