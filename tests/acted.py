@@ -159,6 +159,8 @@ class HiddenBuckets:
 
     def _answer(self, verb: str, command: Document, forward: Forward) -> Document:
         name = command[verb]
+        if command["$db"] == "local":
+            return _with_own_names(forward(command))
         if not command.get("rawData"):
             return self._pass(verb, command, forward)
         self.raw[verb] += 1
@@ -173,6 +175,8 @@ class HiddenBuckets:
 
     def _get_more(self, command: Document, forward: Forward) -> Document:
         name = command["collection"]
+        if command["$db"] == "local":
+            return _with_own_names(forward(command))
         refused = self._refused("getMore", name, command)
         if refused is not None or command["getMore"] not in self._cursors:
             return refused or forward(command)
@@ -198,6 +202,28 @@ class HiddenBuckets:
             "data in raw format.",
             name="CommandNotSupportedOnLegacyTimeseriesBucketsNamespace",
         )
+
+
+def _with_own_names(reply: Document) -> Document:
+    """What an oplog says of buckets, as of a server where they have no name of their own."""
+    cursor = dict(reply.get("cursor", {}))
+    for batch in cursor.keys() & {"firstBatch", "nextBatch"}:
+        entries = [_with_own_name(dict(entry)) for entry in cursor[batch]]
+        cursor[batch] = [one for one in entries if "system.views" not in one.get("ns", "")]
+    return {**reply, "cursor": cursor} if cursor else reply
+
+
+def _with_own_name(entry: Document) -> Document:
+    entry["ns"] = entry.get("ns", "").replace(BUCKETS, "")
+    if entry.get("op") == "c":
+        operation = dict(entry["o"])
+        verb, name = next(iter(operation.items()))
+        if verb == "applyOps":
+            operation[verb] = [_with_own_name(dict(one)) for one in name]
+        elif isinstance(name, str):
+            operation[verb] = name.removeprefix(BUCKETS)
+        entry["o"] = operation
+    return entry
 
 
 class Mongos:

@@ -59,14 +59,14 @@ def access_to(client: Client, namespace: Namespace) -> Access:
 
 
 def _are_hidden(database: Database[Document], buckets: str) -> bool:
-    """Return whether there is a time series whose buckets cannot be named."""
+    """Return whether the buckets of a time series, which may be gone, cannot be named."""
     series = buckets.removeprefix(BUCKETS)
     wanted = {"name": {"$in": [series, buckets]}}
     reply = database.command({"listCollections": 1, "filter": wanted, "nameOnly": True})
     kinds = {entry["name"]: entry.get("type") for entry in reply["cursor"]["firstBatch"]}
-    if kinds.get(series) != CollectionKind.TIMESERIES:
-        return False
-    return buckets not in kinds or _is_forbidden(database, buckets)
+    if kinds.get(series, CollectionKind.TIMESERIES) != CollectionKind.TIMESERIES:
+        return False  # what another collection stores are no buckets
+    return (series in kinds and buckets not in kinds) or _is_forbidden(database, buckets)
 
 
 def _is_forbidden(database: Database[Document], buckets: str) -> bool:

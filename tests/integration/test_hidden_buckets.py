@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pymongo.database import Database
 
 import fastdump
 from benchmarks.shapes import insert
@@ -14,8 +16,11 @@ from fastdump.model import LoadOptions, Namespace
 from fastdump.mongo.bucket_access import access_to
 from tests.acted import HiddenBuckets, refuse_mixed_buckets
 from tests.conftest import Run, Server
+from tests.integration.test_oplog import OPLOG, REPLAY, during
 from tests.integration.test_time_series import (
+    BEGIN,
     LAYOUTS,
+    Document,
     allow_mixed,
     backed_up,
     measured,
@@ -184,8 +189,46 @@ def test_mixed_schema_is_allowed_on_a_hidden_series(
     assert measurements(any_server, target) == measurements(any_server, database)
 
 
+def changed_meanwhile(found: Database[Document]) -> None:
+    """Measurements and an index are added, a series is made, another is made anew, one goes."""
+    found["s"].insert_many(
+        {"_id": n, "at": BEGIN + timedelta(seconds=n), "m": n % 4, "v": n} for n in range(300, 320)
+    )
+    found["s"].create_index({"m": 1, "v": 1}, name="later")
+    found.command({"collMod": "s", "expireAfterSeconds": 10**9})
+    found["gone"].drop()
+    for name in ("made", "anew"):
+        found[name].drop()
+        found.create_collection(name, timeseries={"timeField": "at", "metaField": "m"})
+        found[name].insert_one({"at": BEGIN, "m": name})
+
+
+def test_an_oplog_of_hidden_series(
+    replica_set: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server calls buckets like their series there; and to such a server none can be replayed.
+
+    What `applyOps` does to buckets that are hidden was never seen.
+    """
+    database, target, other = (replica_set.new_database() for _place in range(3))
+    measured(replica_set, database, range(300))
+    for name in ("anew", "gone"):
+        measured(replica_set, database, range(10), name)
+    during(monkeypatch, replica_set, database, changed_meanwhile)
+    with WireProxy(replica_set.uri) as proxy:
+        HiddenBuckets(proxy)
+        fastdump.backup(proxy.uri, db=database, folder=tmp_path, reading=OPLOG)
+        restored = fastdump.restore(
+            replica_set.uri, target_db=target, folder=tmp_path, options=REPLAY
+        )
+        assert restored.complete, restored.failures
+        assert same(replica_set, database, target)
+        with pytest.raises(fastdump.ServerError, match=f"time series {other}.* hides its buckets"):
+            fastdump.restore(proxy.uri, target_db=other, folder=tmp_path, options=REPLAY)
+
+
 def test_only_a_series_is_reached_by_its_own_name(proxy: WireProxy, any_server: Server) -> None:
-    """Not what is called alike: a view, a collection, or nothing."""
+    """Not what is called alike: a view or a collection. One that is gone may not be named."""
     database = any_server.new_database()
     measured(any_server, database, range(3))
     with any_server.client() as client:
@@ -203,7 +246,10 @@ def test_only_a_series_is_reached_by_its_own_name(proxy: WireProxy, any_server: 
         (name, False) for name in [*names, *buckets]
     ]
     HiddenBuckets(proxy)
-    assert found("system.buckets.s") == ("s", True)
-    assert [found(name) for name in [*names, *buckets[1:]]] == [
-        (name, False) for name in [*names, *buckets[1:]]
+    assert [found(name) for name in names] == [(name, False) for name in names]
+    assert [found(name) for name in buckets] == [
+        ("s", True),
+        ("system.buckets.view", False),
+        ("system.buckets.plain", False),
+        ("none", True),
     ]
