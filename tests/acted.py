@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import bson
+from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
 from tests.conftest import Server
 from tests.proxy import Document, Forward, WireProxy, refusal, without
 
+BUCKETS = "system.buckets."
+_TAKE_RAW_DATA = (
+    "aggregate", "count", "createIndexes", "delete", "distinct", "find", "insert", "listIndexes",
+    "update",
+)  # fmt: skip
+"""Source: the drivers' ticket DRIVERS-3064; those that fastdump might need."""
 OF_A_SET = ("setName", "setVersion", "hosts", "primary", "me", "electionId", "isreplicaset")
 
 
@@ -100,6 +109,121 @@ def refuse_mixed_buckets(proxy: WireProxy) -> None:
     proxy.around("collMod", modify)
     proxy.around("insert", insert)
     proxy.around("update", update)
+
+
+class HiddenBuckets:
+    """Acts out MongoDB 9.0, where the buckets of a time series have no name of their own.
+
+    `listCollections` shows none, each command that names them is refused, and `rawData: true` with
+    the name of the series means them. Sources: the server's system_buckets_metrics.cpp for the
+    refusal, its explain.cpp for what it says of a command that takes no `rawData`.
+
+    Args:
+        proxy: stands before the server.
+        listed: whether buckets are listed all the same, as those that an older server has made.
+    """
+
+    def __init__(self, proxy: WireProxy, *, listed: bool = False) -> None:
+        self._listed = listed
+        self._cursors = set[int]()
+        self.raw = Counter[str]()
+        """How often each command asked for buckets with `rawData`."""
+        self.refused = Counter[str]()
+        """How often each command named them."""
+        proxy.around("listCollections", self._list)
+        for name in _TAKE_RAW_DATA:
+            proxy.around(name, partial(self._answer, name))
+        for name in ("collStats", "collMod", "create", "drop", "killCursors"):
+            proxy.around(name, partial(self._pass, name))
+        proxy.around("getMore", self._get_more)
+
+    def _list(self, command: Document, forward: Forward) -> Document:
+        conditions = command.get("filter", {})
+        every = forward({**without(command, "nameOnly"), "filter": without(conditions, "name")})
+        held = {one["name"]: one for one in every["cursor"]["firstBatch"]}
+        found = []
+        for name, one in held.items():
+            buckets = held.get(BUCKETS + name)
+            if buckets is not None:
+                found.append({**one, "info": buckets["info"]})
+            elif self._listed or not name.startswith(BUCKETS):
+                found.append(one)
+        wanted = conditions.get("name")
+        if wanted is not None:
+            names = wanted["$in"] if isinstance(wanted, Mapping) else [wanted]
+            found = [one for one in found if one["name"] in names]
+        if command.get("nameOnly"):
+            found = [{"name": one["name"], "type": one["type"]} for one in found]
+        cursor = {"id": Int64(0), "ns": f"{command['$db']}.$cmd.listCollections"}
+        return {"cursor": {**cursor, "firstBatch": found}, "ok": 1.0}
+
+    def _answer(self, verb: str, command: Document, forward: Forward) -> Document:
+        name = command[verb]
+        if command["$db"] == "local":
+            return _with_own_names(forward(command))
+        if not command.get("rawData"):
+            return self._pass(verb, command, forward)
+        self.raw[verb] += 1
+        reply = forward({**without(command, "rawData"), verb: f"{BUCKETS}{name}"})
+        if "cursor" not in reply:
+            return reply
+        self._cursors.add(reply["cursor"]["id"])
+        return self._renamed(reply, command, name)
+
+    def _pass(self, verb: str, command: Document, forward: Forward) -> Document:
+        return self._refused(verb, command[verb], command) or forward(command)
+
+    def _get_more(self, command: Document, forward: Forward) -> Document:
+        name = command["collection"]
+        if command["$db"] == "local":
+            return _with_own_names(forward(command))
+        refused = self._refused("getMore", name, command)
+        if refused is not None or command["getMore"] not in self._cursors:
+            return refused or forward(command)
+        self.raw["getMore"] += 1
+        reply = forward({**command, "collection": f"{BUCKETS}{name}"})
+        return self._renamed(reply, command, name) if "cursor" in reply else reply
+
+    @staticmethod
+    def _renamed(reply: Document, command: Document, name: str) -> Document:
+        return {**reply, "cursor": {**reply["cursor"], "ns": f"{command['$db']}.{name}"}}
+
+    def _refused(self, verb: str, name: object, command: Document) -> Document | None:
+        if "rawData" in command:
+            return refusal(72, "Command does not support the rawData option")
+        if not str(name).startswith(BUCKETS):
+            return None
+        self.refused[verb] += 1
+        return refusal(
+            491,
+            f"Command {verb} on namespace {command['$db']}.{name} is not supported. Direct access "
+            "to timeseries buckets namespaces is not allowed anymore. Please target the main "
+            "timeseries namespace instead. Use the rawData API to directly read timeseries buckets "
+            "data in raw format.",
+            name="CommandNotSupportedOnLegacyTimeseriesBucketsNamespace",
+        )
+
+
+def _with_own_names(reply: Document) -> Document:
+    """What an oplog says of buckets, as of a server where they have no name of their own."""
+    cursor = dict(reply.get("cursor", {}))
+    for batch in cursor.keys() & {"firstBatch", "nextBatch"}:
+        entries = [_with_own_name(dict(entry)) for entry in cursor[batch]]
+        cursor[batch] = [one for one in entries if "system.views" not in one.get("ns", "")]
+    return {**reply, "cursor": cursor} if cursor else reply
+
+
+def _with_own_name(entry: Document) -> Document:
+    entry["ns"] = entry.get("ns", "").replace(BUCKETS, "")
+    if entry.get("op") == "c":
+        operation = dict(entry["o"])
+        verb, name = next(iter(operation.items()))
+        if verb == "applyOps":
+            operation[verb] = [_with_own_name(dict(one)) for one in name]
+        elif isinstance(name, str):
+            operation[verb] = name.removeprefix(BUCKETS)
+        entry["o"] = operation
+    return entry
 
 
 class Mongos:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastdump.model import Bson, Connection
+from fastdump.mongo.bucket_access import Access
 from fastdump.mongo.catalog import list_collections, list_indexes, options_of
 from fastdump.mongo.client import connect, open_database
 
@@ -33,7 +34,7 @@ def state(connection: Connection, database: str) -> dict[str, CollectionState]:
             if name.startswith("system."):
                 continue
             data = f"system.buckets.{name}" if kind == "timeseries" else name
-            indexes = list_indexes(source, name) if kind != "view" else ()
+            indexes = list_indexes(source, Access(name)) if kind != "view" else ()
             found[name] = CollectionState(
                 kind,
                 options_of(entry),

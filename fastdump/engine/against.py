@@ -23,6 +23,7 @@ from fastdump.model import (
     StoredCollection,
 )
 from fastdump.mongo import ejson, schema
+from fastdump.mongo.bucket_access import Access, access_to
 from fastdump.mongo.client import connect, open_database, server_info, translated
 from fastdump.mongo.held import read_held
 from fastdump.mongo.load import MAX_RUN_DOCUMENTS, shown_id
@@ -164,11 +165,14 @@ class _Worker(ServerWorker):
     def compare(self, segment: Segment) -> _Compared:
         """Compare every document of a segment with what the database has under its `_id`."""
         counts, examples = Counter[str](), list[str]()
+        with translated(self.connection):
+            again = retrying(self.connection, self._interrupted)
+            source = again(access_to, self.client, segment.target)
         for run in self._runs(segment):
             for start, end, found in split(run, _RUN_BYTES, MAX_RUN_DOCUMENTS):
                 part = run[start:end]
                 spans = [(begin - start, stop - start) for begin, stop in found]
-                held = self._held(segment.target, part, spans)
+                held = self._held(segment.target.database, source, part, spans)
                 ids = {id_element(document, (0, len(document))) for document in held}
                 for span in spans:
                     verdict = "same"
@@ -187,8 +191,9 @@ class _Worker(ServerWorker):
             return (ejson.decode(lines).batch.data for lines in read_lines(segment))
         return (batch.data for batch in read_batches(segment))
 
-    def _held(self, namespace: Namespace, run: bytes, spans: list[tuple[int, int]]) -> set[bytes]:
+    def _held(
+        self, database: str, source: Access, run: bytes, spans: list[tuple[int, int]]
+    ) -> set[bytes]:
         with translated(self.connection):
-            database = open_database(self.client, namespace.database)
             again = retrying(self.connection, self._interrupted)
-            return again(read_held, database, namespace.collection, run, spans)
+            return again(read_held, open_database(self.client, database), source, run, spans)

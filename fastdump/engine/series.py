@@ -28,6 +28,7 @@ from fastdump.model import (
 )
 from fastdump.model.server import data_namespace
 from fastdump.mongo import ejson
+from fastdump.mongo.bucket_access import access_to
 from fastdump.mongo.client import Client, open_database
 from fastdump.mongo.held import read_held
 from fastdump.mongo.retry import retrying
@@ -64,11 +65,12 @@ def check_series(
         )
     is_empty = True
     database = open_database(client, definition.data.database)
+    source = retrying(connection)(access_to, client, definition.data)
     for run, count in found:
         if count:
             is_empty = False
             again = retrying(connection)
-            if again(read_held, database, definition.data.collection, run, spans(run)):
+            if again(read_held, database, source, run, spans(run)):
                 return
     if not is_empty:
         raise UsageError(

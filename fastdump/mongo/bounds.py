@@ -20,7 +20,8 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from fastdump.codec.bson import document
-from fastdump.model import BUCKETS, Bounds, Collection
+from fastdump.model import Bounds, Collection
+from fastdump.mongo.bucket_access import Access, access_to
 from fastdump.mongo.client import RAW, Client, Document, open_database
 from fastdump.mongo.cursor import NO_LIMIT
 from fastdump.mongo.held import ID_VALUE
@@ -80,7 +81,7 @@ class BoundFinder:
             PyMongoError: the server cannot be reached, or cannot tell now.
         """
         database = open_database(self._client, collection.database)
-        source = collection.data.collection
+        source = access_to(self._client, collection.data)
         if collection.query is not None:
             narrow = _is_narrow(database, collection)
             return Bounds() if narrow else self._by_id(database, source, pieces)
@@ -89,7 +90,9 @@ class BoundFinder:
             return Bounds(records=records)
         return self._by_id(database, source, pieces)
 
-    def _records(self, database: Database[Document], source: str, pieces: int) -> tuple[int, ...]:
+    def _records(
+        self, database: Database[Document], source: Access, pieces: int
+    ) -> tuple[int, ...]:
         try:
             return _record_bounds(database, source, pieces)
         except OperationFailure as error:
@@ -99,16 +102,16 @@ class BoundFinder:
             self._knows_records = False
             return ()
 
-    def _by_id(self, database: Database[Document], source: str, pieces: int) -> Bounds:
+    def _by_id(self, database: Database[Document], source: Access, pieces: int) -> Bounds:
         ids = self._ids(database, source, pieces) if self._can_sample else ()
         if not ids:
             return Bounds()
-        is_series = source.startswith(BUCKETS)
-        if is_series not in self._honours_bounds:
-            self._honours_bounds[is_series] = _honours_bounds(database, source, ids[-1])
-        return Bounds(ids=ids) if self._honours_bounds[is_series] else _for_filters(ids)
+        kind = source.has_buckets
+        if kind not in self._honours_bounds:
+            self._honours_bounds[kind] = _honours_bounds(database, source, ids[-1])
+        return Bounds(ids=ids) if self._honours_bounds[kind] else _for_filters(ids)
 
-    def _ids(self, database: Database[Document], source: str, pieces: int) -> tuple[bytes, ...]:
+    def _ids(self, database: Database[Document], source: Access, pieces: int) -> tuple[bytes, ...]:
         try:
             return _id_bounds(database, source, pieces)
         except OperationFailure as error:
@@ -118,7 +121,7 @@ class BoundFinder:
             return ()
 
 
-def _honours_bounds(database: Database[Document], source: str, bound: bytes) -> bool:
+def _honours_bounds(database: Database[Document], source: Access, bound: bytes) -> bool:
     """Ask the server whether it honours `min` and `max`: some ignore them without a word.
 
     It is asked for a document beyond a bound, which it can only find if it did not look at the
@@ -129,7 +132,7 @@ def _honours_bounds(database: Database[Document], source: str, bound: bytes) -> 
         PyMongoError: the server cannot be reached.
     """
     by_id: Document = {"sort": {"_id": 1}, "hint": {"_id": 1}, "projection": {"_id": 1}}
-    first = {"find": source, **by_id, "limit": 1, "singleBatch": True}
+    first = {**source.command("find"), **by_id, "limit": 1, "singleBatch": True}
     try:
         lowest = database.command(first, codec_options=RAW)
     except OperationFailure as error:
@@ -145,10 +148,10 @@ def _honours_bounds(database: Database[Document], source: str, bound: bytes) -> 
     )
 
 
-def _finds(database: Database[Document], source: str, wanted: bytes, beyond: Document) -> bool:
+def _finds(database: Database[Document], source: Access, wanted: bytes, beyond: Document) -> bool:
     """Return whether a document is found although it is beyond a bound, or nothing is said."""
     command = {
-        "find": source,
+        **source.command("find"),
         "filter": RawBSONDocument(comparison_filter(wanted, b"$eq")),
         **beyond,
         "hint": {"_id": 1},
@@ -218,7 +221,7 @@ def after_record(record: int | None) -> Document:
     return scan
 
 
-def _record_bounds(database: Database[Document], source: str, pieces: int) -> tuple[int, ...]:
+def _record_bounds(database: Database[Document], source: Access, pieces: int) -> tuple[int, ...]:
     first, last = (_record_at_end(database, source, direction) for direction in (1, -1))
     if not isinstance(first, int) or not isinstance(last, int):
         return ()  # empty, or clustered, where a record id is the _id itself
@@ -230,10 +233,10 @@ def _record_bounds(database: Database[Document], source: str, pieces: int) -> tu
     return tuple(sorted({record for record in found if record is not None}))
 
 
-def _record_at_end(database: Database[Document], source: str, direction: int) -> object:
+def _record_at_end(database: Database[Document], source: Access, direction: int) -> object:
     reply = database.command(
         {
-            "find": source,
+            **source.command("find"),
             "hint": {"$natural": direction},
             "projection": {"_id": 1},
             "showRecordId": True,
@@ -245,12 +248,11 @@ def _record_at_end(database: Database[Document], source: str, direction: int) ->
     return batch[0]["$recordId"] if batch else None
 
 
-def _existing_record(database: Database[Document], source: str, record: int) -> int | None:
+def _existing_record(database: Database[Document], source: Access, record: int) -> int | None:
     for candidate in range(record, record + _PROBES):
         try:
-            database.command(
-                {"find": source, **after_record(candidate), "limit": 1, "singleBatch": True}
-            )
+            one = {**after_record(candidate), "limit": 1, "singleBatch": True}
+            database.command({**source.command("find"), **one})
         except OperationFailure as error:
             if error.code != KEY_NOT_FOUND:
                 raise
@@ -259,10 +261,10 @@ def _existing_record(database: Database[Document], source: str, record: int) -> 
     return None
 
 
-def _sampled_records(database: Database[Document], source: str, pieces: int) -> Iterator[int]:
+def _sampled_records(database: Database[Document], source: Access, pieces: int) -> Iterator[int]:
     ids = [found["_id"] for found in _sample(database, source, pieces)]
     command = {
-        "find": source,
+        **source.command("find"),
         "filter": {"_id": {"$in": ids}},
         "hint": {"_id": 1},
         "projection": {"_id": 1},
@@ -274,18 +276,18 @@ def _sampled_records(database: Database[Document], source: str, pieces: int) -> 
     return (records[len(records) * piece // pieces] for piece in range(1, pieces) if records)
 
 
-def _id_bounds(database: Database[Document], source: str, pieces: int) -> tuple[bytes, ...]:
+def _id_bounds(database: Database[Document], source: Access, pieces: int) -> tuple[bytes, ...]:
     """`_id`s in the server's order, without MinKey and MaxKey: beyond them there is no range."""
     ids = [bytes(found.raw) for found in _sample(database, source, pieces)]
     picked = (ids[len(ids) * piece // pieces] for piece in range(1, pieces) if ids)
     return tuple(bound for bound in dict.fromkeys(picked) if bound not in _ENDS)
 
 
-def _sample(database: Database[Document], source: str, pieces: int) -> Sequence[RawBSONDocument]:
+def _sample(database: Database[Document], source: Access, pieces: int) -> Sequence[RawBSONDocument]:
     """Some documents `{_id: …}` of the collection, in order."""
     size = pieces * _SAMPLES_PER_BOUND
     command = {
-        "aggregate": source,
+        **source.command("aggregate"),
         "pipeline": [{"$sample": {"size": size}}, {"$project": {"_id": 1}}, {"$sort": {"_id": 1}}],
         "cursor": {"batchSize": size + 1},
         **NO_LIMIT,

@@ -25,6 +25,7 @@ from fastdump.model import (
     Namespace,
     Selection,
 )
+from fastdump.mongo.bucket_access import Access
 from fastdump.mongo.client import (
     NAMESPACE_NOT_FOUND,
     RAW,
@@ -35,6 +36,7 @@ from fastdump.mongo.client import (
     server_info,
     translated,
 )
+from fastdump.mongo.counts import read_sizes
 from fastdump.mongo.retry import passes, retrying
 from fastdump.patterns import Patterns
 
@@ -317,8 +319,8 @@ def _describe(database: Database[Document], entry: Document, *, sizes: bool) -> 
     if entry.get("is_view"):
         # Counting it would run it.
         return replace(collection, read_from=collection.namespace)
-    documents, raw_bytes = _sizes(database, collection.data.collection) if sizes else (0, 0)
-    indexes = list_indexes(database, entry["name"])
+    documents, raw_bytes = read_sizes(database.client, collection.data) if sizes else (0, 0)
+    indexes = list_indexes(database, Access(entry["name"]))
     return replace(collection, indexes=indexes, documents=documents, raw_bytes=raw_bytes)
 
 
@@ -328,11 +330,10 @@ def _authorization(client: Client, name: str | None, *, sizes: bool) -> Iterator
     Raises:
         PyMongoError: the user has no right to read them.
     """
-    admin = open_database(client, "admin")
     for source in _AUTHORIZATION:
         found = Collection("admin", source, CollectionKind.COLLECTION, NO_OPTIONS, (), 0, 0)
         if name in (None, "admin"):
-            documents, raw_bytes = _sizes(admin, source) if sizes else (0, 0)
+            documents, raw_bytes = read_sizes(client, found.namespace) if sizes else (0, 0)
             yield replace(found, documents=documents, raw_bytes=raw_bytes)
             continue
         of_database = None if source == "system.version" else bson.encode({"db": name})
@@ -347,17 +348,6 @@ def _authorization(client: Client, name: str | None, *, sizes: bool) -> Iterator
 
 def _uuid(value: object) -> str | None:
     return value.hex() if isinstance(value, bytes) else None
-
-
-def _sizes(database: Database[Document], name: str) -> tuple[int, int]:
-    try:
-        stats = database.command({"collStats": name})
-    except OperationFailure as error:
-        if passes(error):
-            raise
-        # Without the right, or on a server that lacks the command: the count alone is enough.
-        return int(database.command({"count": name})["n"]), 0
-    return int(stats.get("count", 0)), int(stats.get("size", 0))
 
 
 def list_collections(database: Database[Document]) -> Iterator[Document]:
@@ -376,13 +366,13 @@ def options_of(entry: Document) -> Bson:
     return bytes(options.raw) if isinstance(options, RawBSONDocument) else NO_OPTIONS
 
 
-def list_indexes(database: Database[Document], name: str) -> tuple[Bson, ...]:
+def list_indexes(database: Database[Document], source: Access) -> tuple[Bson, ...]:
     """Return a collection's indexes as the server lists them, without the one on `_id`.
 
     Raises:
         PyMongoError: the server does not answer or refuses.
     """
-    listed = _listing(database, {"listIndexes": name}, name)
+    listed = _listing(database, source.command("listIndexes"), source.collection)
     return further_indexes(bytes(index.raw) for index in listed)
 
 

@@ -1,4 +1,4 @@
-"""How many documents a collection holds, and how often somebody wrote to it."""
+"""How many documents a collection holds, how large they are, and how often somebody wrote to it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from pymongo.errors import OperationFailure
 
 from fastdump.model import ClusterTime, Namespace
+from fastdump.mongo.bucket_access import access_to
 from fastdump.mongo.client import Client, Document, open_database
 from fastdump.mongo.cursor import NO_LIMIT
 from fastdump.mongo.retry import passes
 from fastdump.mongo.snapshot import at_moment
 
-__all__ = ["count_all", "count_writes"]
+__all__ = ["count_all", "count_writes", "read_sizes"]
 
 
 def count_all(
@@ -32,7 +33,7 @@ def count_all(
         PyMongoError: the server does not answer.
     """
     command = {
-        "aggregate": namespace.collection,
+        **access_to(client, namespace).command("aggregate"),
         "pipeline": [{"$group": {"_id": None, "n": {"$sum": 1}}}],
         "cursor": {},
         **NO_LIMIT,
@@ -40,6 +41,27 @@ def count_all(
     }
     found = _found(client, namespace, command)
     return None if found is None else sum(int(one["n"]) for one in found)
+
+
+def read_sizes(client: Client, namespace: Namespace) -> tuple[int, int]:
+    """Return about how many documents a collection has, and their size; 0 where nobody may know.
+
+    Raises:
+        PyMongoError: the server does not answer.
+    """
+    database, source = open_database(client, namespace.database), access_to(client, namespace)
+    try:
+        # It takes no rawData: of a time series it tells the size, but does not count the buckets.
+        stats = database.command({"collStats": source.collection})
+    except OperationFailure as error:
+        if passes(error):
+            raise
+        # Without the right, or on a server that lacks the command: the count alone is enough.
+        stats = {}
+    documents = None if source.fields else stats.get("count")
+    if documents is None:
+        documents = database.command(source.command("count"))["n"]
+    return int(documents), int(stats.get("size", 0))
 
 
 def count_writes(client: Client, namespaces: Iterable[Namespace]) -> dict[Namespace, int]:
@@ -61,7 +83,7 @@ def count_writes(client: Client, namespaces: Iterable[Namespace]) -> dict[Namesp
 
 def _writes(client: Client, namespace: Namespace) -> int:
     command = {
-        "aggregate": namespace.collection,
+        **access_to(client, namespace).command("aggregate"),
         "pipeline": [{"$collStats": {"latencyStats": {}}}],
         "cursor": {},
     }

@@ -19,6 +19,7 @@ from pymongo.errors import PyMongoError
 
 from fastdump.codec.bson import Batch, count_in_array, element, elements
 from fastdump.errors import ServerError
+from fastdump.mongo.bucket_access import Access
 from fastdump.mongo.client import RAW, Document
 
 __all__ = ["BATCH_BYTES", "NO_LIMIT", "Cursor"]
@@ -49,7 +50,7 @@ class Cursor:
     Args:
         database: where to read.
         session: every `getMore` must carry that of its `find`.
-        source: the collection.
+        source: the collection, as `access_to` says that it is reached.
         document_bytes: an estimate of the size of a document, for the size of the first batch.
         moment: the part of a `find` that says when its documents are read, from `at_moment`.
     """
@@ -58,13 +59,15 @@ class Cursor:
         self,
         database: Database[Document],
         session: ClientSession,
-        source: str,
+        source: Access,
         document_bytes: int,
         moment: Document | None = None,
     ) -> None:
         self._database = database
         self._session = session
         self._source = source
+        self._held_as = source.collection
+        """What the server calls the collection of the cursor."""
         self._moment = moment or {}
         self._documents = 1
         self._bytes = max(document_bytes, 1)
@@ -76,14 +79,14 @@ class Cursor:
         """What the query finds; `until` is the record id that a scan should not reach beyond."""
         self.close()
         self.reached = query.get("$_resumeAfter", {}).get("$recordId", 0)
-        command = {"find": self._source, **NO_LIMIT, **query, **self._moment}
+        command = {**self._source.command("find"), **NO_LIMIT, **query, **self._moment}
         while True:
             batch = self._run({**command, "batchSize": self._batch_size(until)})
             if batch.documents:
                 yield batch
             if not self._id:
                 return
-            command = {"getMore": Int64(self._id), "collection": self._source}
+            command = {"getMore": Int64(self._id), "collection": self._held_as}
 
     def close(self) -> None:
         """End the cursor on the server, if it has not ended by itself."""
@@ -92,7 +95,7 @@ class Cursor:
         # Where the connection is gone too, the server ends the cursor with its session.
         with suppress(PyMongoError):
             self._database.command(
-                {"killCursors": self._source, "cursors": [Int64(self._id)]},
+                {"killCursors": self._held_as, "cursors": [Int64(self._id)]},
                 session=self._session,
             )
         self._id = 0
@@ -118,6 +121,9 @@ class Cursor:
         for found in elements(raw, cursor.value):
             if found.name == b"id":
                 self._id = int.from_bytes(raw[found.value : found.end], "little", signed=True)
+            elif found.name == b"ns":
+                name = bytes(raw[found.value + 4 : found.end - 1]).decode()
+                self._held_as = name.split(".", 1)[-1]
             elif found.name in (b"firstBatch", b"nextBatch"):
                 batch = _join(raw[found.value : found.end])
             elif found.name == b"postBatchResumeToken":

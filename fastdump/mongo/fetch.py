@@ -13,6 +13,7 @@ from fastdump.codec.bson import Batch, document, id_element, spans
 from fastdump.errors import ChunkLostError, ServerError
 from fastdump.model import Chunk, Connection
 from fastdump.mongo.bounds import KEY_NOT_FOUND, NO_PLAN, after_record, comparison
+from fastdump.mongo.bucket_access import access_to
 from fastdump.mongo.client import Client, Document, open_database
 from fastdump.mongo.cursor import Cursor
 from fastdump.mongo.retry import retrying
@@ -135,7 +136,7 @@ def _found(client: Client, chunk: Chunk) -> Generator[Found]:
         cursor = Cursor(
             database,
             session,
-            chunk.source.collection,
+            access_to(client, chunk.source),
             chunk.document_bytes,
             COMMITTED if chunk.committed else at_moment(chunk.at, chunk.uuid),
         )

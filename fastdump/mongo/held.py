@@ -13,7 +13,7 @@ from pymongo.database import Database
 
 from fastdump.codec.bson import Span, document, id_element, spans
 from fastdump.errors import ServerError
-from fastdump.model import BUCKETS
+from fastdump.mongo.bucket_access import Access
 from fastdump.mongo.client import Document
 from fastdump.mongo.cursor import Cursor
 
@@ -40,16 +40,16 @@ def identity(run: bytes, span: Span) -> bytes:
 
 
 def read_held(
-    database: Database[Document], collection: str, run: bytes, found: Sequence[Span]
+    database: Database[Document], source: Access, run: bytes, found: Sequence[Span]
 ) -> set[bytes]:
-    """The documents of the collection that have the same `_id`s as those of the run, whole.
+    """Return the documents of a collection that have the same `_id`s as those of the run, whole.
 
     Raises:
         PyMongoError: as the driver does.
         ServerError: a document of the run has no `_id`.
     """
     ids = [identity(run, span) for span in found]
-    if collection.startswith(BUCKETS):
+    if source.has_buckets:
         # Kept by their _ids, with no index to name before MongoDB 5.3; and without a range, some
         # servers look at all of them (6.0.5, not 6.0.27).
         query: Document = {"filter": RawBSONDocument(_any_of(ids, between=True))}
@@ -58,7 +58,7 @@ def read_held(
     size = sum(end - start for start, end in found) // len(found)
     held = set[bytes]()
     with database.client.start_session(causal_consistency=False) as session:
-        for batch in Cursor(database, session, collection, size).batches(query):
+        for batch in Cursor(database, session, source, size).batches(query):
             held.update(batch.data[start:end] for start, end in spans(batch.data))
     return held
 

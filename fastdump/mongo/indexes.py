@@ -16,6 +16,7 @@ from fastdump.codec.extended_json import from_bson
 from fastdump.errors import FormatError
 from fastdump.model import NO_OPTIONS, Bson, Definition, LoadOptions
 from fastdump.mongo import schema
+from fastdump.mongo.bucket_access import Access, access_to
 from fastdump.mongo.catalog import list_indexes
 from fastdump.mongo.client import (
     NAMESPACE_NOT_FOUND,
@@ -120,44 +121,44 @@ def create(client: Client, definition: Definition, how: LoadOptions) -> list[str
         For each index that could not be built, its name and the server's reason.
     """
     database = open_database(client, definition.namespace.database)
-    name = definition.namespace.collection
+    source = access_to(client, definition.namespace)
     options: Document = {"writeConcern": write_concern(client, how.write_concern)}
     if "setName" in client.admin.command("hello"):
         # By default a member that is down holds up the building of indexes until it is back.
         options["commitQuorum"] = "majority"
-    present = [_portable(index, definition, how) for index in _present(database, name) or ()]
+    present = [_portable(index, definition, how) for index in _present(database, source) or ()]
     wanted = [_portable(converted(described(i))[0], definition, how) for i in definition.indexes]
     indexes = [index for index in wanted if not any(_same(index, one) for one in present)]
-    refused = _build_all(database, name, indexes, options)
+    refused = _build_all(database, source, indexes, options)
     built = [index for index in indexes if index["name"] not in refused]
-    said = {**refused, **_different(database, name, built)}
+    said = {**refused, **_different(database, source, built)}
     return [f"{definition.namespace}: index {index}: {why}" for index, why in said.items()]
 
 
 def _build_all(
     database: Database[Document],
-    name: str,
+    source: Access,
     indexes: Sequence[Document],
     options: Mapping[str, object],
 ) -> dict[str, str]:
     """Build indexes; return the names of those that could not be built, with the reasons."""
     refused: dict[str, str] = {}
     try:
-        _build(database, name, indexes, options)
+        _build(database, source, indexes, options)
     except OperationFailure as error:
         if passes(error):
             raise
         if len(indexes) == 1:
-            return _build_without_expiry(database, name, indexes[0], options, error)
+            return _build_without_expiry(database, source, indexes[0], options, error)
         # One of them is at fault: build the others, and learn which.
         for index in indexes:
-            refused |= _build_all(database, name, [index], options)
+            refused |= _build_all(database, source, [index], options)
     return refused
 
 
 def _build_without_expiry(
     database: Database[Document],
-    name: str,
+    source: Access,
     index: Document,
     options: Mapping[str, object],
     error: OperationFailure,
@@ -170,14 +171,14 @@ def _build_without_expiry(
     if index.get("expireAfterSeconds") != _NEVER:
         return {index["name"]: reason(error)}
     kept = {field: index[field] for field in index if field != "expireAfterSeconds"}
-    return _build_all(database, name, [kept], options)
+    return _build_all(database, source, [kept], options)
 
 
 def _different(
-    database: Database[Document], name: str, built: Sequence[Document]
+    database: Database[Document], source: Access, built: Sequence[Document]
 ) -> dict[str, str]:
     """Return the names of indexes that the server made in another way, with what is different."""
-    listed = _present(database, name) if built else []
+    listed = _present(database, source) if built else []
     if listed is None:
         return {}
     present = {index["name"]: bson.encode(index) for index in listed}
@@ -195,10 +196,10 @@ def _same(one: Document, other: Document) -> bool:
     return not differing(bson.encode(one), bson.encode(other))
 
 
-def _present(database: Database[Document], name: str) -> list[Document] | None:
+def _present(database: Database[Document], source: Access) -> list[Document] | None:
     """Return the indexes that there are; None if the user may not know."""
     try:
-        return [described(index) for index in list_indexes(database, name)]
+        return [described(index) for index in list_indexes(database, source)]
     except OperationFailure as error:
         if error.code == NAMESPACE_NOT_FOUND:
             return []  # it could not be created, and nothing was inserted
@@ -209,12 +210,13 @@ def _present(database: Database[Document], name: str) -> list[Document] | None:
 
 def _build(
     database: Database[Document],
-    name: str,
+    source: Access,
     indexes: Sequence[Document],
     options: Mapping[str, object],
 ) -> None:
     if indexes:
-        database.command({"createIndexes": name, "indexes": list(indexes), **options})
+        command = {**source.command("createIndexes"), "indexes": list(indexes)}
+        database.command({**command, **options})
 
 
 def _portable(index: Document, definition: Definition, how: LoadOptions) -> Document:

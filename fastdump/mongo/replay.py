@@ -28,7 +28,9 @@ from fastdump.model import (
     Definition,
     Namespace,
 )
+from fastdump.model.server import data_namespace
 from fastdump.mongo import schema
+from fastdump.mongo.bucket_access import access_to
 from fastdump.mongo.client import (
     NAMESPACE_EXISTS,
     NAMESPACE_NOT_FOUND,
@@ -106,6 +108,8 @@ class Replay:
         self._limit = limit
         self._definitions = {one.namespace: one for one in definitions}
         self._present = {one.data for one in definitions}
+        self._reached = set[Namespace]()
+        """Those to whose documents an operation can be applied, as far as that was asked."""
         self._indexes: dict[Namespace, list[Bson]] = {
             one.namespace: list(one.indexes) for one in definitions
         }
@@ -189,15 +193,35 @@ class Replay:
             target = self._target(source)
             # What is not there now was dropped before the backup began to look, later in the oplog.
             if target in self._present:
+                self._see_that_it_is_reached(target, at)
                 self._add(operation, target)
 
     def _target(self, source: Namespace) -> Namespace | None:
-        """What a collection, or the buckets of one, is called on the target."""
+        """What a collection, or the buckets of one, is called on the target.
+
+        A server that hides the buckets of a time series calls them like the series in its oplog.
+        """
         name = source.collection.removeprefix(BUCKETS)
         target = self._name_of(source._replace(collection=name))
-        if target is None or name == source.collection:
-            return target
-        return target._replace(collection=f"{BUCKETS}{target.collection}")
+        if target is None:
+            return None
+        buckets = _buckets(target)
+        return buckets if name != source.collection or buckets in self._present else target
+
+    def _see_that_it_is_reached(self, target: Namespace, at: ClusterTime) -> None:
+        """See that an operation on documents can be applied.
+
+        Raises:
+            ServerError: it is of buckets, and `applyOps` takes no `rawData`.
+        """
+        if target not in self._reached:
+            if retrying(self._connection)(access_to, self._client, target).fields:
+                raise ServerError(
+                    f"the oplog has changes of the time series {_series(target)} at {at}, and "
+                    f"{self._connection.shown} hides its buckets, so that they cannot be replayed: "
+                    f"end before them with --oplog-limit {at}, or leave it out with --ns-exclude"
+                )
+            self._reached.add(target)
 
     def _add(self, operation: Entry, target: Namespace) -> None:
         document: Document = {"op": operation["op"], "ns": str(target), "o": operation["o"]}
@@ -230,6 +254,8 @@ class Replay:
         target = self._target(Namespace(database, str(command[name])))
         if target is None:
             return
+        if name == "create" and "timeseries" in command:
+            target = _buckets(_series(target))
         if name in self._handlers:
             self._handlers[name](target, command)
         elif name in _PASSED_ON:
@@ -259,6 +285,7 @@ class Replay:
         own = _series(target)
         retrying(self._connection)(schema.drop, self._client, own)
         self._present.discard(target)
+        self._reached.discard(target)
         for name in (own, target):
             self._indexes.pop(name, None)
 
@@ -273,7 +300,9 @@ class Replay:
         others = {name: command[name] for name in command if name not in ("collMod", "index")}
         if others and target in self._present:
             database = open_database(self._client, target.database)
-            changed = {"collMod": target.collection, **others}
+            # It takes no rawData, and does the same with the name of a time series.
+            source = retrying(self._connection)(access_to, self._client, target)
+            changed = {"collMod": source.collection, **others}
             retrying(self._connection)(database.command, changed)
 
     def _add_indexes(self, target: Namespace, command: Mapping[str, Any]) -> None:
@@ -289,9 +318,10 @@ class Replay:
         self._remove_index(target, name)
         database = open_database(self._client, target.database)
         gone: list[str | int] = [_INDEX_NOT_FOUND, NAMESPACE_NOT_FOUND]
+        source = retrying(self._connection)(access_to, self._client, target)
         retrying(self._connection)(
             database.command,
-            {"dropIndexes": target.collection, "index": name},
+            {**source.command("dropIndexes"), "index": name},
             allowable_errors=gone,
         )
 
@@ -312,7 +342,7 @@ class Replay:
             self._command({"applyOps": [{**change, "o": definition, "b": True}]})
         elif operation["op"] == "d":
             retrying(self._connection)(schema.drop, self._client, target)
-            self._present.discard(target._replace(collection=f"{BUCKETS}{target.collection}"))
+            self._present.discard(_buckets(target))
             self._indexes.pop(target, None)
         elif not definition["viewOn"].startswith(BUCKETS):  # those are made with their buckets
             retrying(self._connection)(schema.drop, self._client, target)
@@ -323,6 +353,11 @@ class Replay:
         database = open_database(self._client, target.database)
         command = {"create": target.collection, **options}
         retrying(self._connection)(database.command, command, allowable_errors=[NAMESPACE_EXISTS])
+
+
+def _buckets(series: Namespace) -> Namespace:
+    """What holds the documents of a time series."""
+    return data_namespace(series, CollectionKind.TIMESERIES)
 
 
 def _series(target: Namespace) -> Namespace:

@@ -22,6 +22,7 @@ from fastdump.codec.bson import without
 from fastdump.codec.definitions import has_true, unmet
 from fastdump.errors import FormatError
 from fastdump.model import Bson, CollectionKind, Definition, LoadOptions, Namespace
+from fastdump.mongo.bucket_access import access_to
 from fastdump.mongo.catalog import list_collections, options_of
 from fastdump.mongo.client import (
     NAMESPACE_EXISTS,
@@ -112,7 +113,7 @@ def existing(client: Client, databases: Iterable[str]) -> dict[Namespace, Presen
 def count(client: Client, namespace: Namespace) -> int:
     """About how many documents a collection holds; 0 where there is none."""
     database = open_database(client, namespace.database)
-    return int(database.command({"count": namespace.collection})["n"])
+    return int(database.command(access_to(client, namespace).command("count"))["n"])
 
 
 def is_capped(client: Client, namespace: Namespace) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pymongo.errors import OperationFailure
 
 from fastdump.model import Namespace
+from fastdump.mongo.bucket_access import access_to
 from fastdump.mongo.client import Client, open_database
 from fastdump.mongo.retry import passes
 
@@ -33,10 +34,11 @@ def shard_key(client: Client, namespace: Namespace) -> tuple[bytes, ...]:
 
 
 def _from_config(client: Client, namespace: Namespace) -> list[str]:
+    name = namespace._replace(collection=access_to(client, namespace).collection)
     reply = client["config"].command(
         {
             "find": "collections",
-            "filter": {"_id": str(namespace), "dropped": {"$ne": True}},
+            "filter": {"_id": str(name), "dropped": {"$ne": True}},
             "limit": 1,
             "singleBatch": True,
         }
@@ -47,7 +49,7 @@ def _from_config(client: Client, namespace: Namespace) -> list[str]:
 def _from_indexes(client: Client, namespace: Namespace) -> list[str]:
     try:
         found = open_database(client, namespace.database).command(
-            {"listIndexes": namespace.collection, "cursor": {}}
+            {**access_to(client, namespace).command("listIndexes"), "cursor": {}}
         )
     except OperationFailure as error:
         if passes(error):

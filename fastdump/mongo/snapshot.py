@@ -13,6 +13,7 @@ from pymongo.errors import OperationFailure
 
 from fastdump.errors import SnapshotUnavailableError
 from fastdump.model import ClusterTime, Namespace
+from fastdump.mongo.bucket_access import access_to
 from fastdump.mongo.client import UNAUTHORIZED, Client, Document, open_database, said
 from fastdump.mongo.retry import passes
 
@@ -168,7 +169,7 @@ def ignores_moments(client: Client, namespace: Namespace) -> bool:
 
 def _refused(client: Client, namespace: Namespace, at: ClusterTime) -> OperationFailure | None:
     command = {
-        "find": namespace.collection,
+        **access_to(client, namespace).command("find"),
         "hint": {"$natural": 1},
         "limit": 1,
         "singleBatch": True,

@@ -8,6 +8,7 @@ when the server goes away: what a restore writes can be written twice.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Literal
 
 from bson.raw_bson import RawBSONDocument
@@ -19,6 +20,7 @@ from fastdump.codec.bson import Span
 from fastdump.errors import ServerError
 from fastdump.model import BUCKETS, Connection, LoadOptions, Namespace
 from fastdump.mongo import timestamps
+from fastdump.mongo.bucket_access import Access, access_to
 from fastdump.mongo.client import Client, Document, open_database, write_concern
 from fastdump.mongo.held import read_held
 from fastdump.mongo.retry import PASSING_LABELS, WILL_PASS, passes, retrying
@@ -88,9 +90,9 @@ class Writer:
             PyMongoError: as the driver does.
             ServerError: the server could not confirm the write.
         """
-        command = {**self._command(verb, run), "writeConcern": self._concern}
         for attempt in retrying(self._connection, self._interrupted):
             with attempt:
+                command = {**self._command(verb, run), "writeConcern": self._concern}
                 reply = self._database.command(command)
                 _check_passing(reply)
         if concern := reply.get("writeConcernError"):
@@ -127,8 +129,11 @@ class Writer:
         Raises:
             PyMongoError: as the driver does.
         """
-        again = retrying(self._connection, self._interrupted)
-        return again(read_held, self._database, self.namespace.collection, run, found)
+
+        def attempt() -> set[bytes]:
+            return read_held(self._database, self._access, run, found)
+
+        return retrying(self._connection, self._interrupted)(attempt)
 
     def allow_mixed_schema(self) -> bool:
         """Have a time series take buckets of mixed schema; returns whether the server lets us.
@@ -149,11 +154,15 @@ class Writer:
     def _command(self, verb: Verb, run: bytes) -> Document:
         taken = {} if verb == "delete" else self._of_documents
         return {
-            verb: self.namespace.collection,
+            **self._access.command(verb),
             _FIELDS[verb]: [_Run(run)],
             "ordered": False,
             **taken,
         }
+
+    @cached_property
+    def _access(self) -> Access:
+        return access_to(self._database.client, self.namespace)
 
     def _interrupted(self, _error: Exception) -> None:
         self.interruptions += 1

@@ -120,22 +120,30 @@ def test_a_large_series_is_cut(
     names_index: bool,
 ) -> None:
     """MongoDB 5.0 keeps buckets by their `_id`s without an index that a query could name."""
-    monkeypatch.setattr(planner, "MIN_CHUNK_BYTES", 50_000)
+    monkeypatch.setattr(planner, "MIN_CHUNK_BYTES", 5_000)
     database, target = any_server.new_database(), any_server.new_database()
     measured(any_server, database, range(0, 400 * 3600, 3600))
     insert(
-        any_server.connection, database, "plain", ({"_id": n, "x": "y" * 500} for n in range(900))
+        any_server.connection, database, "plain", ({"_id": n, "x": "y" * 500} for n in range(90))
     )
+    sampled = set[str]()
+
+    def aggregate(command: Document, forward: Forward) -> Document:
+        if "$sample" in command["pipeline"][0]:
+            sampled.add(command["aggregate"])
+        return forward(command)
 
     def find(command: Document, forward: Forward) -> Document:
         if command["find"].startswith("system.buckets.") and "_id" in command.get("hint", {}):
             return refusal(2, "hint provided does not correspond to an existing index")
         return forward(command)
 
+    proxy.around("aggregate", aggregate)
     if not names_index:
         proxy.around("find", find)
     report = fastdump.backup(proxy.uri, db=database, folder=tmp_path)
-    assert report.documents == 400 + 900
+    assert report.documents == 400 + 90
+    assert sampled == {"system.buckets.s"}
     fastdump.restore(proxy.uri, target_db=target, folder=tmp_path)
     assert same(any_server, database, target)
 
