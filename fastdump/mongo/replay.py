@@ -7,7 +7,7 @@ Indexes are built when all is over: on the way there, documents may break the un
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -84,9 +84,11 @@ class Replay:
         client: the server to write to.
         connection: how it is reached.
         name_of: what a collection is called there; None for one that is not wanted.
-        definitions: what was restored, called as there.
+        definitions: what is there, called as there.
         concern: the write concern.
         limit: the entry before which to end.
+        keeps: leave what is there and is made by an operation, since it may hold what no other
+            operation brings back.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Replay:
         name_of: Callable[[Namespace], Namespace | None],
         definitions: Sequence[Definition],
         *,
+        keeps: bool,
         concern: Document,
         limit: ClusterTime | None,
     ) -> None:
@@ -106,6 +109,7 @@ class Replay:
         self._limit = limit
         self._definitions = {one.namespace: one for one in definitions}
         self._present = {one.data for one in definitions}
+        self._kept = self._present.copy() if keeps else set[Namespace]()
         self._indexes: dict[Namespace, list[Bson]] = {
             one.namespace: list(one.indexes) for one in definitions
         }
@@ -125,6 +129,8 @@ class Replay:
         """How many were applied."""
         self.reached: ClusterTime | None = None
         """The last entry that was looked at."""
+        self.missing = Counter[Namespace]()
+        """How many operations were on what was not there, and is not dropped later."""
 
     def apply(self, batch: Batch) -> bool:
         """Apply some entries; returns whether there may be more before the limit.
@@ -190,6 +196,8 @@ class Replay:
             # What is not there now was dropped before the backup began to look, later in the oplog.
             if target in self._present:
                 self._add(operation, target)
+            elif target is not None:
+                self.missing[target] += 1
 
     def _target(self, source: Namespace) -> Namespace | None:
         """What a collection, or the buckets of one, is called on the target."""
@@ -244,6 +252,8 @@ class Replay:
 
     def _create(self, target: Namespace, command: Mapping[str, Any]) -> None:
         if target in self._present:
+            if target in self._kept:
+                return
             # The one that was restored is the one that is made here, or one before it.
             self._drop(target, {})
         own = _series(target)
@@ -254,8 +264,10 @@ class Replay:
         self._indexes[own] = []
 
     def _drop(self, target: Namespace, _command: Mapping[str, Any]) -> None:
+        self.missing.pop(target, None)
         if target not in self._present:
             return
+        self._kept.discard(target)
         own = _series(target)
         retrying(self._connection)(schema.drop, self._client, own)
         self._present.discard(target)
