@@ -6,6 +6,7 @@ import argparse
 import getpass
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from fastdump.config import (
     CONNECTION_OPTIONS,
@@ -213,8 +214,11 @@ def load_options_of(settings: Settings, options: argparse.Namespace) -> LoadOpti
         raise UsageError("--preserve-uuid needs --drop: a collection that is there keeps its UUID")
     replay = getattr(options, "oplog_replay", False)
     limit = settings.parsed("oplog-limit", cluster_time) if replay else None
+    oplog_file = settings.text("oplog-file") if replay else None
     if not replay and getattr(options, "oplog_limit", None):
         raise UsageError("--oplog-limit says where --oplog-replay ends: add that")
+    if not replay and getattr(options, "oplog_file", None):
+        raise UsageError("--oplog-file is what --oplog-replay replays: add that")
     return LoadOptions(
         drop=options.drop,
         indexes=not options.no_indexes,
@@ -229,6 +233,7 @@ def load_options_of(settings: Settings, options: argparse.Namespace) -> LoadOpti
         users_and_roles=getattr(options, "users_and_roles", False),
         oplog_replay=replay,
         oplog_limit=limit,
+        oplog_file=Path(oplog_file) if oplog_file else None,
         write_concern=settings.text("write-concern"),
     )
 

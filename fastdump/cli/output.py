@@ -170,7 +170,8 @@ def shown_database(connection: Connection, *databases: str | None) -> str:
     """Databases and where they are, without any password; None is all."""
     user = f" as {connection.username}" if connection.username else ""
     names = " and ".join(repr(name) for name in databases)
-    what = f"database{'s' * (len(databases) > 1)} {names}" if all(databases) else "all databases"
+    is_named = databases and all(databases)
+    what = f"database{'s' * (len(databases) > 1)} {names}" if is_named else "all databases"
     return f"{what} of {connection.shown}{user}"
 
 

@@ -61,6 +61,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "operation in it (FASTDUMP_OPLOG_LIMIT)",
     )
     parser.add_argument(
+        "--oplog-file",
+        "--oplogFile",
+        metavar="FILE",
+        help="replay this oplog, of a backup that holds none (FASTDUMP_OPLOG_FILE)",
+    )
+    parser.add_argument(
         "--salvage",
         action="store_true",
         help="restore what is intact of a damaged backup, and say what is lost",

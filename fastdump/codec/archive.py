@@ -65,6 +65,7 @@ class Described(NamedTuple):
     metadata: bytes
     """The text of its `.metadata.json`; empty for what has none."""
     kind: str
+    """Its type; empty in archives of mongodump before 4.4, whose metadata alone says what it is."""
     exact: tuple[Bson, ...] = ()
     """Its options, and then its indexes, as BSON, which the text cannot always carry: a field of
     fastdump's own, which other readers skip."""
@@ -304,9 +305,11 @@ class Reader:
         return have >= size
 
     def _described(self, found: bytes) -> Described:
-        database, name, text, kind = (
-            self._string(found, field) for field in (b"db", b"collection", b"metadata", b"type")
+        database, name, text = (
+            self._string(found, field) for field in (b"db", b"collection", b"metadata")
         )
+        # mongodump says it since 4.4 only.
+        kind = self._string(found, b"type") if element(found, b"type") is not None else ""
         return Described(Namespace(database, name), text.encode(), kind, self._exact(found))
 
     def _exact(self, found: bytes) -> tuple[Bson, ...]:

@@ -105,4 +105,6 @@ def checked_loading(options: LoadOptions | None) -> LoadOptions:
         raise UsageError("preserve_uuid needs drop: a collection that is there keeps its UUID")
     if found.oplog_limit is not None and not found.oplog_replay:
         raise UsageError("oplog_limit says where oplog_replay ends, so it needs that")
+    if found.oplog_file is not None and not found.oplog_replay:
+        raise UsageError("oplog_file is what oplog_replay replays, so it needs that")
     return found

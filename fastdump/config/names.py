@@ -202,6 +202,7 @@ OPTIONS: dict[str, tuple[Name, str]] = {
     "ns-from": (_option("ns-from"), ""),
     "ns-to": (_option("ns-to"), ""),
     "oplog-limit": (_option("oplog-limit"), ""),
+    "oplog-file": (_option("oplog-file"), ""),
     "progress": (_option("progress"), "auto"),
     "size": (_option("size"), "200"),
 }

@@ -60,7 +60,8 @@ def choose(
         BackupNotFoundError: a pattern matches nothing.
         UsageError: several databases or collections would become one.
     """
-    _check_patterns(backup, found, filters)
+    if found:  # of an oplog alone, nobody knows what it is of
+        _check_patterns(backup, found, filters)
     names = [str(one.namespace) for one in found]
     notes = [f"--ns-exclude {text} matches nothing" for text in filters.exclude.unused(names)]
     wanted = [one for one in found if _is_wanted(str(one.namespace), filters)]

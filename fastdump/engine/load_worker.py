@@ -52,6 +52,8 @@ class Operations:
     """What a collection is called on the target; None for one that is not wanted."""
     limit: ClusterTime | None = None
     """The entry before which to end."""
+    is_of_another: bool = False
+    """Whether the oplog is not that of the backup, so that the target may hold what it is of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,10 @@ from fastdump.model import (
     Loaded,
     LoadOptions,
     Namespace,
+    Selection,
 )
 from fastdump.mongo import authorization, schema
+from fastdump.mongo.catalog import read_definitions
 from fastdump.mongo.client import Client, connect, server_info, translated, write_concern
 from fastdump.mongo.load import MAX_NAMED
 from fastdump.mongo.replay import Replay
@@ -204,21 +206,38 @@ class Loading(Generic[P]):
         """Replay an oplog, then build the indexes that there were at its end."""
         connection = self._target.connection
         with connect(connection) as client, translated(connection):
+            beside = self._beside(client) if operations.is_of_another else []
             replay = Replay(
                 client,
                 connection,
                 lambda name: self._unblocked(operations.name_of(name)),
-                [one for name, one in self._definitions.items() if name not in self._blocked],
+                [
+                    *(one for name, one in self._definitions.items() if name not in self._blocked),
+                    *beside,
+                ],
+                keeps=operations.is_of_another,
                 concern=write_concern(client, self._target.how.write_concern),
                 limit=operations.limit,
             )
             for batch in operations.batches():
                 if not replay.apply(batch):
                     break
-            definitions = replay.end()
+            # What stands beside has its indexes, unless the oplog has changed them.
+            definitions = [one for one in replay.end() if one not in beside]
         self._operations, self.replayed_to = replay.operations, replay.reached
+        if operations.is_of_another:
+            self.failures += (
+                f"{name}: {count:,} operations of the oplog could not be replayed, since the "
+                "target holds no such collection"
+                for name, count in replay.missing.items()
+            )
         if self._target.how.indexes:
             self._build([one for one in definitions if one.indexes], worker)
+
+    def _beside(self, client: Client) -> list[Definition]:
+        """Return what the target holds that was not restored."""
+        there = retrying(self._target.connection)(read_definitions, client, Selection(None))
+        return [one for one in there if one.namespace not in self._definitions]
 
     def _unblocked(self, name: Namespace | None) -> Namespace | None:
         return None if name in self._blocked else name

@@ -38,6 +38,7 @@ from fastdump.progress import Reporter
 from fastdump.report import RestoreReport
 from fastdump.store.archive import Archive
 from fastdump.store.base import Source
+from fastdump.store.mongodump import oplog_of
 from fastdump.store.reading import check_files, damaged, read_batches, read_lines, segments
 
 __all__ = ["RestorePlan", "plan_restore", "restore"]
@@ -64,6 +65,8 @@ class RestorePlan:
     lost: tuple[str, ...]
     """What is known to be damaged, and is left out."""
     notes: tuple[str, ...]
+    is_of_another: bool
+    """Whether the oplog to replay is not the backup's own."""
     name_of: Callable[[Namespace], Namespace | None]
     """What a collection of the backup's oplog is called on the target; None for an unwanted one."""
 
@@ -107,9 +110,9 @@ def plan_restore(
         UsageError: several collections would become one, or measurements would be mixed into a
             time series.
     """
-    backup = source.find(name)
+    backup = _with_oplog(source.find(name), how)
     found, notes = source.contents(backup)
-    notes += _about_oplog(backup, how)
+    notes += _about_oplog(backup, found, filters, how)
     chosen = choose(backup, found, filters, how)
     collections = list(chosen.collections.values())
     replayed = [backup.oplog] if backup.oplog is not None and how.oplog_replay else []
@@ -140,19 +143,52 @@ def plan_restore(
         held,
         tuple(lost),
         (*notes, *chosen.notes, *differing),
+        how.oplog_replay and (how.oplog_file is not None or not found),
         partial(_name_of, backup, filters, chosen.collections, {one.namespace for one in found}),
     )
 
 
-def _about_oplog(backup: Backup, how: LoadOptions) -> list[str]:
+def _with_oplog(backup: Backup, how: LoadOptions) -> Backup:
+    """Return the backup with the oplog that the user names.
+
+    Raises:
+        BackupNotFoundError: there is no such file.
+        UsageError: the two do not fit.
+    """
+    if how.oplog_file is None:
+        return backup
+    if backup.oplog is not None:
+        raise UsageError(f"{backup.path} holds an oplog itself: leave out --oplog-file")
+    if not backup.databases:
+        raise UsageError(
+            f"{backup.path} does not say of which database it is, so no oplog fits to it"
+        )
+    return replace(backup, oplog=oplog_of(how.oplog_file))
+
+
+def _about_oplog(
+    backup: Backup, found: Sequence[StoredCollection], filters: Filters, how: LoadOptions
+) -> list[str]:
     """What the user should know of the oplog that the backup holds.
 
     Raises:
-        UsageError: it holds none, and one is to be replayed.
+        UsageError: it holds none, and one is to be replayed; or nothing else, and that cannot be.
     """
+    if not found and backup.oplog is not None:
+        if not how.oplog_replay:
+            raise UsageError(
+                f"{backup.path} holds nothing but an oplog: --oplog-replay applies it to what "
+                "the target holds"
+            )
+        if filters.database is not None:
+            raise UsageError(
+                f"{backup.path} holds the oplog of all databases: name no target database; "
+                "--ns-include chooses what is replayed, --ns-from and --ns-to rename it"
+            )
     if how.oplog_replay and backup.oplog is None:
         raise UsageError(
-            f"{backup.path} holds no oplog to replay: one is kept by backup --consistency oplog"
+            f"{backup.path} holds no oplog to replay: backup --consistency oplog keeps one, and "
+            "--oplog-file names one"
         )
     if backup.oplog is None or how.oplog_replay:
         return []
@@ -230,14 +266,21 @@ def restore(plan: RestorePlan, *, workers: int, reporter: Reporter) -> RestoreRe
     with Spool() as spool:
         operations = None
         if plan.how.oplog_replay:
-            batches = partial(_oplog, plan.backup) if plan.archive is None else spool.batches
-            operations = Operations(batches, plan.name_of, plan.how.oplog_limit)
+            oplog = plan.backup.oplog
+            is_file = oplog is not None and oplog.path is not None
+            batches = partial(_oplog, plan.backup) if is_file else spool.batches
+            operations = Operations(batches, plan.name_of, plan.how.oplog_limit, plan.is_of_another)
         target = Target(plan.connection, plan.how, plan.authorization, operations)
         run = _loading(plan, target, reporter, spool)
         run.failures += plan.lost
         documents = sum(segment.documents or 0 for segment in plan.segments)
         run.run("restore", documents, plan.raw_bytes, workers, _Worker(target, workers))
     backup = plan.backup
+    if plan.is_of_another and run.replayed_to is not None:
+        run.notes.append(
+            f"the oplog was replayed up to {run.replayed_to.moment.astimezone():%Y-%m-%d %H:%M:%S}"
+            f" ({run.replayed_to})"
+        )
     return run.report(
         partial(
             RestoreReport,
@@ -268,6 +311,8 @@ def _oplog(backup: Backup) -> Iterator[Batch]:
 def _consistency(plan: RestorePlan, replayed_to: ClusterTime | None) -> Consistency | None:
     """Of which moment is what was restored."""
     found, limit = plan.backup.consistency, plan.how.oplog_limit
+    if plan.is_of_another:
+        return None  # nobody knows whether the oplog fits to the documents
     if plan.backup.oplog is not None:
         # Nobody knows which of the documents are of later than the limit.
         if not plan.how.oplog_replay or limit is not None:

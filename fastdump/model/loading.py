@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fastdump.model.server import ClusterTime, Namespace
 
@@ -40,6 +41,8 @@ class LoadOptions:
     """Replay what happened while the backup was made, so that all of it is of one moment."""
     oplog_limit: ClusterTime | None = None
     """But only what happened before that."""
+    oplog_file: Path | None = None
+    """The oplog to replay, where the backup holds none: `mongodump` of a server's `oplog.rs`."""
     write_concern: str | None = None
     """A number of servers, `majority`, or a name of the server's configuration; None is that of
     the connection string, else majority."""

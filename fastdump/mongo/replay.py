@@ -7,7 +7,7 @@ Indexes are built when all is over: on the way there, documents may break the un
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -86,9 +86,11 @@ class Replay:
         client: the server to write to.
         connection: how it is reached.
         name_of: what a collection is called there; None for one that is not wanted.
-        definitions: what was restored, called as there.
+        definitions: what is there, called as there.
         concern: the write concern.
         limit: the entry before which to end.
+        keeps: leave what is there and is made by an operation, since it may hold what no other
+            operation brings back.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Replay:
         name_of: Callable[[Namespace], Namespace | None],
         definitions: Sequence[Definition],
         *,
+        keeps: bool,
         concern: Document,
         limit: ClusterTime | None,
     ) -> None:
@@ -110,6 +113,7 @@ class Replay:
         self._present = {one.data for one in definitions}
         self._reached = set[Namespace]()
         """Those to whose documents an operation can be applied, as far as that was asked."""
+        self._kept = self._present.copy() if keeps else set[Namespace]()
         self._indexes: dict[Namespace, list[Bson]] = {
             one.namespace: list(one.indexes) for one in definitions
         }
@@ -129,6 +133,8 @@ class Replay:
         """How many were applied."""
         self.reached: ClusterTime | None = None
         """The last entry that was looked at."""
+        self.missing = Counter[Namespace]()
+        """How many operations were on what was not there, and is not dropped later."""
 
     def apply(self, batch: Batch) -> bool:
         """Apply some entries; returns whether there may be more before the limit.
@@ -195,6 +201,8 @@ class Replay:
             if target in self._present:
                 self._see_that_it_is_reached(target, at)
                 self._add(operation, target)
+            elif target is not None:
+                self.missing[target] += 1
 
     def _target(self, source: Namespace) -> Namespace | None:
         """What a collection, or the buckets of one, is called on the target.
@@ -270,6 +278,8 @@ class Replay:
 
     def _create(self, target: Namespace, command: Mapping[str, Any]) -> None:
         if target in self._present:
+            if target in self._kept:
+                return
             # The one that was restored is the one that is made here, or one before it.
             self._drop(target, {})
         own = _series(target)
@@ -280,8 +290,10 @@ class Replay:
         self._indexes[own] = []
 
     def _drop(self, target: Namespace, _command: Mapping[str, Any]) -> None:
+        self.missing.pop(target, None)
         if target not in self._present:
             return
+        self._kept.discard(target)
         own = _series(target)
         retrying(self._connection)(schema.drop, self._client, own)
         self._present.discard(target)

@@ -18,7 +18,7 @@ from urllib.parse import quote_plus, unquote_plus
 
 import msgspec
 
-from fastdump.errors import BackupDamagedError, FormatError
+from fastdump.errors import BackupDamagedError, BackupNotFoundError, FormatError
 from fastdump.model import (
     OPLOG,
     Backup,
@@ -34,7 +34,7 @@ from fastdump.store import metadata
 from fastdump.store.names import OPLOG_FILE
 from fastdump.version import __version__
 
-__all__ = ["MongodumpFolder", "MongodumpForm"]
+__all__ = ["MongodumpFolder", "MongodumpForm", "oplog_of"]
 
 _METADATA = ".metadata.json"
 _DATA = ".bson"
@@ -44,6 +44,7 @@ _CUT = "%24"
 _TOOL = "fastdump"
 _MANIFEST = "manifest.json"
 _BUCKETS = "system.buckets."
+_OPLOG_FILES = (OPLOG_FILE, f"{OPLOG_FILE}.gz")
 _MAX_METADATA_BYTES = 64 * 1024 * 1024
 
 
@@ -102,11 +103,27 @@ def _path(namespace: Namespace) -> str:
     return f"{namespace.database}/{short}"
 
 
+def oplog_of(path: Path) -> StoredCollection:
+    """Return the oplog in that file, plain or gzip.
+
+    Raises:
+        BackupNotFoundError: there is no such file.
+        StorageError: it cannot be read.
+    """
+    with disk(path):
+        if not path.is_file():
+            raise BackupNotFoundError(f"{path}: there is no such file, or it is a folder")
+        size = path.stat().st_size
+    return StoredCollection(
+        OPLOG.collection, CollectionKind.COLLECTION, path, size, database=OPLOG.database
+    )
+
+
 class MongodumpFolder:
     """One or several databases as mongodump wrote them.
 
     Args:
-        path: the folder of a database, or the one with those.
+        path: the folder of a database, or the one with those, or with an oplog alone.
     """
 
     def __init__(self, path: Path) -> None:
@@ -121,7 +138,8 @@ class MongodumpFolder:
         """
         found = cls(path)
         with disk(path):
-            return found if path.is_dir() and found._databases() else None
+            is_it = path.is_dir() and (found._databases() or found._oplog() is not None)
+            return found if is_it else None
 
     def find(self, name: str | None) -> Backup:  # noqa: ARG002 - there is only one
         """All of it as a backup.
@@ -149,14 +167,11 @@ class MongodumpFolder:
             )
 
     def _oplog(self) -> StoredCollection | None:
-        """Beside the folders of databases; of one of these alone, there is none."""
-        path = self._path / OPLOG_FILE
-        if not path.is_file():
+        """Beside the folders of databases; in one of these, such a file is a collection."""
+        if _is_database(self._path):
             return None
-        size = path.stat().st_size
-        return StoredCollection(
-            OPLOG.collection, CollectionKind.COLLECTION, path, size, database=OPLOG.database
-        )
+        paths = (self._path / name for name in _OPLOG_FILES)
+        return next((oplog_of(path) for path in paths if path.is_file()), None)
 
     def contents(self, backup: Backup) -> tuple[list[StoredCollection], list[str]]:
         """What a restore of it brings back, and what the user should know of it."""
@@ -187,15 +202,15 @@ def _is_ours(prelude: Path) -> bool:
 
 
 def _is_database(path: Path) -> bool:
-    return any(_split(file)[1] for file in path.iterdir() if file.is_file())
+    files = (file for file in path.iterdir() if file.is_file())
+    return any(_split(file)[1] for file in files if file.name not in _OPLOG_FILES)
 
 
 def _split(path: Path) -> tuple[str, str]:
     """The stem of a file of mongodump's, and its kind: `.bson`, `.metadata.json`, or none."""
     name = path.name.removesuffix(".gz")
     for kind in (_METADATA, _DATA):
-        # oplog.bson holds no collection, and prelude.json is about the server.
-        if name.endswith(kind) and name != "oplog.bson":
+        if name.endswith(kind):
             return name.removesuffix(kind), kind
     return "", ""
 

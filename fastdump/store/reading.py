@@ -13,10 +13,9 @@ from fastdump.codec import bson, gzip, lines
 from fastdump.codec.bson import Batch
 from fastdump.codec.lines import Lines
 from fastdump.errors import BackupDamagedError, FormatError
-from fastdump.model import Encoding, Member, Segment, StoredCollection
+from fastdump.model import OPLOG, Encoding, Member, Segment, StoredCollection
 from fastdump.report import Problem
 from fastdump.storage.disk_errors import disk
-from fastdump.store.names import OPLOG_FILE
 
 __all__ = [
     "SEGMENT_BYTES",
@@ -76,7 +75,7 @@ def segments(
         descriptor = file.fileno()
         size = os.fstat(descriptor).st_size
         start = os.pread(descriptor, gzip.HEADER_BYTES, 0)
-        if _is_plain(path, start):
+        if _is_plain(collection, path, start):
             cut = _plain_segments(collection, path, descriptor, size, whole=whole, lost=lost)
         elif gzip.has_members(start):
             found = list(_found_members(path, descriptor, size, lost))
@@ -89,10 +88,11 @@ def segments(
     return [replace(segment, ordered=whole) for segment in cut]
 
 
-def _is_plain(path: Path, start: bytes) -> bool:
-    """Whether a file is nothing but documents, by its name; but any oplog is an `oplog.bson`."""
-    is_gzip = start[:3] == gzip.MAGIC[:3]
-    return path.suffix == ".bson" and not (path.name == OPLOG_FILE and is_gzip)
+def _is_plain(collection: StoredCollection, path: Path, start: bytes) -> bool:
+    """Whether a file is nothing but documents, by its name; that of an oplog does not tell."""
+    if collection.namespace == OPLOG:
+        return start[:3] != gzip.MAGIC[:3]
+    return path.suffix == ".bson"
 
 
 def _found_members(
