@@ -28,6 +28,9 @@ _SHOWN = 10
 _CONFIG, _LOCAL = "config", "local"
 """Databases that hold the server's own data, such as its settings and its oplog."""
 
+_LONGEST_DATABASE = 63
+"""In bytes."""
+
 _HOLDS_DATA = is_selected(Selection(None))
 """Whether a collection is the user's, and not the server's own."""
 
@@ -67,7 +70,7 @@ def choose(
     Raises:
         BackupNotFoundError: a pattern matches nothing.
         UsageError: several databases or collections would become one, or a collection would go
-            into the database `local`.
+            into the database `local`, or into one whose name is too long.
     """
     _check_patterns(backup, found, filters)
     names = [str(one.namespace) for one in found]
@@ -140,15 +143,22 @@ def _without_servers_own(
 
 
 def check_database(names: Iterable[str]) -> None:
-    """See that nothing is written into a database that no restore may write.
+    """See that nothing is written into a database that no restore may write, or no server holds.
 
     Raises:
-        UsageError: `local` is among them.
+        UsageError: `local` is among them, or a name that is too long.
     """
+    names = set(names)
     if _LOCAL in names:
         raise UsageError(
             "the database local holds a server's own data and is never written: name another target"
         )
+    for name in names:
+        if len(name.encode()) > _LONGEST_DATABASE:
+            raise UsageError(
+                f"the name {name!r} of a database is too long: a server allows "
+                f"{_LONGEST_DATABASE} bytes"
+            )
 
 
 def _renamed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import bson
@@ -10,9 +11,14 @@ import pytest
 
 import fastdump
 from fastdump.codec import archive
+from fastdump.engine.choosing import Filters
+from fastdump.engine.restore import plan_restore, restore
 from fastdump.errors import UsageError
-from fastdump.model import Namespace
+from fastdump.model import LoadOptions, Namespace
+from fastdump.progress import Silent
+from fastdump.store.layouts import source
 from tests.conftest import Run, Server
+from tests.proxy import WireProxy
 
 DOCUMENT = bson.encode({"_id": 1})
 OWN = "of_fastdumps_tests"
@@ -109,3 +115,106 @@ def test_no_copy_into_local(server: Server, replica_set: Server) -> None:
     with pytest.raises(UsageError, match="never written"):
         fastdump.copy(server.uri, replica_set.uri, db=database, target_db="local")
     assert OWN not in holds(replica_set, "local")
+
+
+LONG = "x" * 230
+"""The name of a collection that fits only into a database with a short name."""
+
+
+@FORMS
+@pytest.mark.parametrize("drop", [False, True])
+def test_a_name_that_is_too_long_is_known_before(
+    server: Server, tmp_path: Path, write: Write, drop: bool
+) -> None:
+    """Its bytes count, not its letters, and the rest is restored."""
+    target = f"{server.new_database()}{'é' * 10}"
+    path = write(tmp_path / "dump", [Namespace("app", LONG), Namespace("app", "short")])
+    plan = plan_restore(
+        server.connection, source(tmp_path, str(path)), str(path),
+        workers=1, how=LoadOptions(drop=drop), filters=Filters(target),
+    )  # fmt: skip
+    (said,) = plan.notes
+    assert f"{target}.{LONG}: the names of database and collection have 288 bytes" in said
+    report = restore(plan, workers=1, reporter=Silent())
+    assert (report.failures, report.inserted) == ((said,), 1)
+    assert holds(server, target) == {"short"}
+
+
+@pytest.mark.needs("time series")
+def test_the_buckets_of_a_time_series_may_have_longer_names(server: Server, tmp_path: Path) -> None:
+    database, name = "s" * 10, "x" * 235
+    with server.client() as client:
+        client[database].create_collection(name, timeseries={"timeField": "at"})
+        client[database][name].insert_one({"at": datetime.now(UTC)})
+    fastdump.backup(server.uri, db=database, folder=tmp_path)
+    report = fastdump.restore(server.uri, target_db="t" * 19, folder=tmp_path)
+    assert (report.complete, report.inserted) == (True, 1)
+    report = fastdump.restore(server.uri, target_db="t" * 20, folder=tmp_path)
+    (said,) = report.failures
+    assert "have 256 bytes" in said
+
+
+def test_a_copy_of_what_has_too_long_a_name(
+    fastdump: Run, server: Server, replica_set: Server
+) -> None:
+    database, target = server.new_database()[:20], f"{server.new_database()}_of_a_copy"
+    with server.client() as client:
+        for name in (LONG, "short"):
+            client[database][name].insert_one({"_id": 1})
+    done = fastdump(
+        "copy", "--uri", server.uri, "--db", database, "--target-uri", replica_set.uri,
+        "--target-db", target, "-y",
+    )  # fmt: skip
+    assert done.code == 1
+    assert "note: " in done.out + done.err
+    assert f"{target}.{LONG}: the names of database and collection" in done.err
+    assert holds(replica_set, target) == {"short"}
+
+
+@pytest.mark.parametrize("name", ["x" * 64, "é" * 32])
+def test_a_database_whose_name_is_too_long(server: Server, tmp_path: Path, name: str) -> None:
+    path = as_folder(tmp_path / "dump", [Namespace("app", "c")])
+    with pytest.raises(UsageError, match="of a database is too long"):
+        fastdump.restore(server.uri, name=path, target_db=name)
+
+
+def test_a_database_whose_name_differs_in_case_only(
+    fastdump: Run, server: Server, replica_set: Server, tmp_path: Path
+) -> None:
+    with server.client() as client:
+        client["Wrong_Case"]["there"].insert_one({"_id": 1})
+    path = as_folder(tmp_path / "dump", [Namespace(one, "c") for one in ("other", "wrong_case")])
+    with replica_set.client() as client:
+        client["other"]["c"].insert_one({"_id": 1})
+    commands = [
+        ("restore", path),
+        ("restore", "--drop", path),
+        ("restore", "--ns-include", "other.*", "--target-db", "wrong_case", path),
+        ("copy", "--uri", replica_set.uri, "--db", "other", "--target-db", "wrong_case"),
+    ]
+    for command in commands:
+        done = fastdump(*command, "--target-uri", server.uri, "-y")
+        assert done.code == 2, done.err
+        assert "cannot be a database 'wrong_case' beside 'Wrong_Case'" in done.err
+        assert done.err.count("\n") == 1
+    assert holds(server, "other") == set()
+    done = fastdump(
+        "restore", path, "--ns-include", "other.*", "--target-db", "Wrong_Case", "--target-uri",
+        server.uri, "-y",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert holds(server, "Wrong_Case") == {"there", "c"}
+
+
+def test_two_databases_of_one_restore(server: Server, tmp_path: Path) -> None:
+    path = as_folder(tmp_path / "dump", [Namespace("a", "c"), Namespace("b", "c")])
+    with pytest.raises(UsageError, match="beside 'twice'"):
+        fastdump.restore(server.uri, name=path, rename=[("a.*", "twice.*"), ("b.*", "Twice.*")])
+
+
+def test_a_server_that_does_not_list_its_databases(server: Server, tmp_path: Path) -> None:
+    target = server.new_database()
+    path = as_folder(tmp_path / "dump", [Namespace("app", "c")])
+    with WireProxy(server.uri) as proxy:
+        proxy.refuse("listDatabases", 13, "not authorized on admin")
+        assert fastdump.restore(proxy.uri, name=path, target_db=target).complete
