@@ -54,6 +54,11 @@ class Patterns:
     def __bool__(self) -> bool:
         return bool(self._known)
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The patterns as they were given."""
+        return tuple(self._known)
+
     def match(self, name: str) -> bool:
         """Whether one of them matches the whole name."""
         return any(known.fullmatch(name) for known in self._known.values())
@@ -97,6 +102,11 @@ class Renaming:
 
     def __bool__(self) -> bool:
         return bool(self._rules)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The patterns of the old names."""
+        return tuple(rule.text for rule in self._rules)
 
     def renamed(self, namespace: Namespace) -> Namespace | None:
         """The new name; None where none of them matches.

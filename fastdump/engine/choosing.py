@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from fastdump.errors import BackupNotFoundError, UsageError
@@ -21,9 +21,15 @@ from fastdump.mongo.authorization import TEMPORARY, Authorization
 from fastdump.mongo.catalog import is_selected, is_servers_own
 from fastdump.patterns import Patterns, Renaming
 
-__all__ = ["Chosen", "Filters", "choose", "target_of"]
+__all__ = ["Chosen", "Filters", "check_database", "choose", "target_of"]
 
 _SHOWN = 10
+
+_CONFIG, _LOCAL = "config", "local"
+"""Databases that hold the server's own data, such as its settings and its oplog."""
+
+_LONGEST_DATABASE = 63
+"""In bytes."""
 
 _HOLDS_DATA = is_selected(Selection(None))
 """Whether a collection is the user's, and not the server's own."""
@@ -38,6 +44,11 @@ class Filters:
     include: Patterns = field(default_factory=lambda: Patterns(()))
     exclude: Patterns = field(default_factory=lambda: Patterns(()))
     renaming: Renaming = field(default_factory=lambda: Renaming((), ()))
+
+    def name_database(self, name: str) -> bool:
+        """Return whether they name that database outright, not by a pattern that may mean any."""
+        patterns = (*self.include.texts, *self.renaming.sources)
+        return self.database == name or any(text.startswith(f"{name}.") for text in patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +69,16 @@ def choose(
 
     Raises:
         BackupNotFoundError: a pattern matches nothing.
-        UsageError: several databases or collections would become one.
+        UsageError: several databases or collections would become one, or a collection would go
+            into the database `local`, or into one whose name is too long.
     """
     if found:  # of an oplog alone, nobody knows what it is of
         _check_patterns(backup, found, filters)
     names = [str(one.namespace) for one in found]
     notes = [f"--ns-exclude {text} matches nothing" for text in filters.exclude.unused(names)]
     wanted = [one for one in found if _is_wanted(str(one.namespace), filters)]
+    wanted, left_out = _without_servers_own(backup, wanted, filters)
+    notes += left_out
     kept: dict[Namespace, StoredCollection] = {}
     authorization: list[StoredCollection] = []
     for one in wanted:
@@ -76,6 +90,7 @@ def choose(
             kept[one.namespace] = one
     renamed = dict(_renamed(backup, kept, filters))
     _check_collisions(renamed)
+    check_database({one.database for one in renamed.values()})
     if authorization and not how.users_and_roles:
         notes.append("the users and roles of the backup are left out: --users-and-roles")
     elif authorization:
@@ -98,6 +113,53 @@ def _check_patterns(backup: Backup, found: Sequence[StoredCollection], filters: 
 def _is_wanted(name: str, filters: Filters) -> bool:
     included = not filters.include or filters.include.match(name)
     return included and not filters.exclude.match(name)
+
+
+def _without_servers_own(
+    backup: Backup, wanted: Sequence[StoredCollection], filters: Filters
+) -> tuple[list[StoredCollection], list[str]]:
+    """Leave out the databases that hold a server's own data, and say so.
+
+    In a layout that holds one database, it was chosen when the backup was made, and goes elsewhere.
+
+    Raises:
+        UsageError: nothing else is wanted.
+    """
+    if backup.layout not in KEEPS_DATABASE:
+        return list(wanted), []
+    left_out = {
+        name
+        for name in {one.database for one in wanted} & {_CONFIG, _LOCAL}
+        if not filters.name_database(name)
+    }
+    notes = [
+        f"the database {name} of {backup.path} holds a server's own data and is left out"
+        + ("; --ns-include 'config.*' restores it" if name == _CONFIG else "")
+        for name in sorted(left_out)
+    ]
+    kept = [one for one in wanted if one.database not in left_out]
+    if notes and not kept:
+        raise UsageError(f"there is nothing to restore: {'; '.join(notes)}")
+    return kept, notes
+
+
+def check_database(names: Iterable[str]) -> None:
+    """See that nothing is written into a database that no restore may write, or no server holds.
+
+    Raises:
+        UsageError: `local` is among them, or a name that is too long.
+    """
+    names = set(names)
+    if _LOCAL in names:
+        raise UsageError(
+            "the database local holds a server's own data and is never written: name another target"
+        )
+    for name in names:
+        if len(name.encode()) > _LONGEST_DATABASE:
+            raise UsageError(
+                f"the name {name!r} of a database is too long: a server allows "
+                f"{_LONGEST_DATABASE} bytes"
+            )
 
 
 def _renamed(

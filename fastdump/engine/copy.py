@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from fastdump.codec.bson import Batch
+from fastdump.engine.choosing import check_database
 from fastdump.engine.consistency import read_consistently
 from fastdump.engine.counting import compare_counts
 from fastdump.engine.load_worker import LoadWorker, Operations, Target
@@ -82,9 +83,10 @@ def plan_copy(
 
     Raises:
         ServerError: a server cannot be reached or refuses.
-        UsageError: there is no such database, or it is its own target, or measurements would be
-            mixed into a time series.
+        UsageError: there is no such database, or it is its own target, or the target is `local`, or
+            measurements would be mixed into a time series.
     """
+    check_database([database])
     readers = members(source)
     source_name = selection.database or DEFAULT_DATABASE
     with connect(readers[0]) as one, connect(connection) as other:

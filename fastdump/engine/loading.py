@@ -31,6 +31,7 @@ from fastdump.mongo.client import Client, connect, server_info, translated, writ
 from fastdump.mongo.load import MAX_NAMED
 from fastdump.mongo.replay import Replay
 from fastdump.mongo.retry import retrying
+from fastdump.mongo.target import check_case, too_long
 from fastdump.progress import Reporter
 from fastdump.report import CollectionReport, LoadReport
 
@@ -53,13 +54,15 @@ def look_at(
 
     Raises:
         ServerError: the target cannot be reached or refuses.
-        UsageError: it holds a time series that measurements would be mixed into.
+        UsageError: it holds a time series that measurements would be mixed into, or a database
+            whose name differs in case only.
     """
-    held, notes = 0, []
+    held, notes = 0, [said for said in map(too_long, definitions) if said]
     with connect(connection) as client:
         server_info(client, connection)
         with translated(connection):
             databases = {found.namespace.database for found in definitions}
+            retrying(connection)(check_case, client, connection, databases)
             present = retrying(connection)(schema.existing, client, databases)
             for definition in definitions:
                 found = present.get(definition.namespace)
@@ -123,11 +126,14 @@ class Loading(Generic[P]):
         self._pieces = pieces
         self._reporter = reporter
         self._loaded: defaultdict[Namespace, list[Loaded]] = defaultdict(list)
-        self.failures: list[str] = []
+        self._unnamable = {
+            name: said for name, one in self._definitions.items() if (said := too_long(one))
+        }
+        self.failures = list(self._unnamable.values())
         """What could not be done, documents aside."""
         self.notes: list[str] = []
         """What the user should know of it."""
-        self._blocked: set[Namespace] = set()
+        self._blocked = set(self._unnamable)
         """Collections that are not filled: they could not be made, or another kind is there."""
         self._created: dict[Namespace, schema.Created] = {}
         self._indexes = 0
@@ -262,7 +268,7 @@ class Loading(Generic[P]):
             if target.authorization is not None:
                 authorization.clear(client)
             if target.how.drop:
-                for name in self._definitions:
+                for name in self._definitions.keys() - self._unnamable:
                     schema.drop(client, name)
 
         self._on_target(clear)
@@ -275,7 +281,9 @@ class Loading(Generic[P]):
 
     def _make(self, client: Client, *, views: bool) -> None:
         wanted = [
-            one for one in self._definitions.values() if (one.kind is CollectionKind.VIEW) is views
+            one
+            for one in self._definitions.values()
+            if (one.kind is CollectionKind.VIEW) is views and one.namespace not in self._unnamable
         ]
         databases = {one.namespace.database for one in wanted}
         present = schema.existing(client, databases)
