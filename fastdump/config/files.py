@@ -153,7 +153,9 @@ def _find(paths: Sequence[str], environment: Mapping[str, str]) -> Iterator[Path
 
 def _in_folder(folder: Path, keywords: Sequence[str]) -> Iterator[Path]:
     try:
-        files = sorted(path for path in folder.iterdir() if path.suffix in _PARSERS)
+        # What begins with ._ is a Mac's, beside a file of that name.
+        found = (path for path in folder.iterdir() if not path.name.startswith("._"))
+        files = sorted(path for path in found if path.suffix in _PARSERS)
     except OSError:
         return  # Komodo skips a folder that it may not read too
     for keyword in keywords or names(_KEYWORDS):

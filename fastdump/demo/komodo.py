@@ -17,9 +17,11 @@ import bson
 from bson import Int64, ObjectId
 
 from fastdump.codec.bson import Batch
+from fastdump.engine.processes import processes
 from fastdump.model import Connection, LoadOptions, Namespace
 from fastdump.mongo.client import Client, connect, open_database
 from fastdump.mongo.load import Loader
+from fastdump.progress import Silent
 
 __all__ = ["INDEXES", "document_bytes", "documents", "generate", "sizes"]
 
@@ -253,10 +255,15 @@ def generate(
     for name, count in counts.items():
         step = max(1, _BLOCK_BYTES // document_bytes(name))
         blocks += [(name, first, min(step, count - first), seed) for first in range(0, count, step)]
-    context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(workers, context, _connect, (connection, database)) as executor:
-        for _done in executor.map(_insert, *zip(*blocks, strict=True), chunksize=4):
-            pass
+    if processes(workers, Silent()):
+        context = multiprocessing.get_context("forkserver")
+        with ProcessPoolExecutor(workers, context, _connect, (connection, database)) as executor:
+            for _done in executor.map(_insert, *zip(*blocks, strict=True), chunksize=4):
+                pass
+    else:
+        _connect(connection, database)
+        for block in blocks:
+            _insert(*block)
     with connect(connection) as client:
         for name, indexes in INDEXES.items():
             named = [

@@ -11,6 +11,7 @@ from fastdump.codec.bson import id_element, split
 from fastdump.engine import planner
 from fastdump.engine.choosing import Filters, choose
 from fastdump.engine.pool import WorkerPool
+from fastdump.engine.processes import processes
 from fastdump.engine.worker import ServerWorker
 from fastdump.errors import UsageError
 from fastdump.model import (
@@ -115,7 +116,8 @@ def _deep(
 ) -> dict[Namespace, _Compared]:
     cut = [segment for found in collections for segment in segments(found, workers)]
     raw_bytes = sum(segment.raw_bytes for segment in cut)
-    size = min(workers, len(cut)) if planner.use_processes(raw_bytes) else 0
+    wanted = min(workers, len(cut)) if planner.use_processes(raw_bytes) else 0
+    size = processes(wanted, reporter)
     results = defaultdict[Namespace, list[_Compared]](list)
     reporter.start("compare", sum(segment.documents or 0 for segment in cut), raw_bytes)
     try:

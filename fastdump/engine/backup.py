@@ -19,6 +19,7 @@ from fastdump.engine.counting import compare_counts, overlapping
 from fastdump.engine.oplog import OPLOG_COLLECTION
 from fastdump.engine.packing import describe_losses, packer
 from fastdump.engine.pool import WorkerPool
+from fastdump.engine.processes import processes
 from fastdump.engine.prune import prune
 from fastdump.engine.reading import Reading
 from fastdump.engine.worker import ServerWorker, ahead
@@ -274,14 +275,16 @@ class _Writing:
         self, reading: Reading, writer: BackupWriter, catalog: Catalog, chunks: Sequence[Chunk]
     ) -> _Fetched:
         """Have every chunk written."""
-        sharing = max(1, min(self.workers, len(chunks)))
-        fetched = _Fetched(sharing if planner.use_processes(catalog.raw_bytes) else 0)
+        wanted = max(1, min(self.workers, len(chunks)))
+        if not planner.use_processes(catalog.raw_bytes):
+            wanted = 0
+        fetched = _Fetched(processes(wanted, self.reporter))
         worker = _Worker(
             reading,
             writer,
             self.level,
             fetch_ahead=self.workers < len(os.sched_getaffinity(0)),
-            max_rate=self.how.max_rate and self.how.max_rate * 1e6 / sharing,
+            max_rate=self.how.max_rate and self.how.max_rate * 1e6 / max(1, fetched.workers),
         )
 
         def tick(documents: int, raw_bytes: int) -> None:

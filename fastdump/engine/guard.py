@@ -12,8 +12,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection as Pipe
 
-from fastdump.engine.pool import warm_up, without_main_module
-from fastdump.errors import FastdumpError, ServerError
+from fastdump.engine.processes import warm_up, without_main_module
+from fastdump.errors import FastdumpError, ServerError, StorageError
 from fastdump.model import Connection, Namespace
 from fastdump.mongo.fsync_lock import HeldLock
 
@@ -34,12 +34,21 @@ class Guard:
         connection: the server.
         namespace: a collection that exists there.
         max_seconds: for how long at most; None is as long as it takes.
+
+    Raises:
+        StorageError: no process can be started.
     """
 
     def __init__(
         self, connection: Connection, namespace: Namespace, max_seconds: float | None
     ) -> None:
-        warm_up()
+        try:
+            warm_up()
+        except OSError as error:
+            raise StorageError(
+                "--consistency lock takes a second process, for which no folder for temporary "
+                "files can be written: name one with TMPDIR"
+            ) from error
         self._connection = connection
         self._max_seconds = max_seconds
         self._pipe, its_pipe = multiprocessing.Pipe()

@@ -14,6 +14,7 @@ from fastdump.codec.definitions import differing, has_true
 from fastdump.engine import planner
 from fastdump.engine.load_worker import IndexJob, LoadWorker, Operations, Piece, Target
 from fastdump.engine.pool import WorkerPool
+from fastdump.engine.processes import processes
 from fastdump.engine.series import Documents, check_series
 from fastdump.model import (
     ClusterTime,
@@ -160,7 +161,7 @@ class Loading(Generic[P]):
             ServerError: the target cannot be reached or refuses.
         """
         if planner.use_processes(raw_bytes):
-            self._workers = min(workers, len(self._pieces))
+            self._workers = processes(min(workers, len(self._pieces)), self._reporter)
         clock = time.monotonic()
         self._reporter.start(task, documents, raw_bytes)
         try:

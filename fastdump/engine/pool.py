@@ -18,35 +18,22 @@ from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, MutableSequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from multiprocessing.sharedctypes import RawArray
-from types import FrameType, ModuleType, TracebackType
+from types import FrameType, TracebackType
 from typing import Generic, NoReturn, Protocol, TypeVar
 
+from fastdump.engine.processes import warm_up, without_main_module
 from fastdump.errors import IncompleteError
 
-__all__ = ["Meter", "Worker", "WorkerPool", "warm_up", "without_main_module"]
+__all__ = ["Meter", "Worker", "WorkerPool"]
 
 _TICK_SECONDS = 0.1
 _MAX_DEATHS = 3
 _START_SECONDS = 5
 _END_SECONDS = 1.5
 """How long an interrupted worker may take to close its cursors."""
-
-# With these, glibc keeps the memory of one batch for the next instead of giving it back to the
-# kernel, which would zero it again: a third of a dump's time otherwise. See docs/performance.md.
-_ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "67108864"}
-
-
-def warm_up() -> None:
-    """Have the forkserver start and load its modules, while the plan is still being made."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fastdump.engine.preload"])
-    # Workers inherit the forkserver's environment.
-    with _environment(_ALLOCATOR):
-        forkserver.ensure_running()
 
 
 class Meter:
@@ -321,30 +308,3 @@ def _follow_parent() -> None:
 def _call(number: int, work: Callable[[W, Job], Result], job: Job) -> Result:
     _cells[2] = number
     return work(_worker, job)  # type: ignore[arg-type]
-
-
-@contextmanager
-def without_main_module() -> Iterator[None]:
-    """Processes started within do not import the main module again, as they otherwise would.
-
-    Workers need nothing of it. It costs 60 ms in each, and would begin the work once more where
-    a program calls fastdump outside of `if __name__ == "__main__"`.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-@contextmanager
-def _environment(settings: dict[str, str]) -> Iterator[None]:
-    """Those variables for processes started within; what the user has set wins."""
-    added = {name: value for name, value in settings.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            del os.environ[name]

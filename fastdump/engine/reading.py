@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from collections.abc import Collection as Some
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
 
 from fastdump.codec.bson import Batch
 from fastdump.engine import planner
-from fastdump.engine.pool import warm_up
+from fastdump.engine.processes import warm_up
 from fastdump.model import (
     Bounds,
     Catalog,
@@ -101,7 +101,8 @@ class Reading(AbstractContextManager["Reading"]):
         with translated(self.readers[0]):
             catalog = read_catalog(self.client, self.readers[0], self.selection)
             if planner.use_processes(catalog.raw_bytes):
-                warm_up()
+                with suppress(OSError):  # it is said later
+                    warm_up()
             records = len(self.readers) == 1 and has_own_records(self.client)
             finder = BoundFinder(self.client, records=records)
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
+from typing import IO
 
 from fastdump.codec.bson import Batch, reframe
+from fastdump.store.scratch import scratch
 
 __all__ = ["Spool"]
 
@@ -16,10 +18,13 @@ _READ_BYTES = 1024 * 1024
 
 
 class Spool(AbstractContextManager["Spool"]):
-    """Documents in a file that has no name, in the folder for temporary files."""
+    """Documents in a file that has no name, in the folder for temporary files.
+
+    The file is made when it is needed, so that the folder is too.
+    """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - this object is its context
+        self._file: IO[bytes] | None = None
 
     def __exit__(
         self,
@@ -28,13 +33,28 @@ class Spool(AbstractContextManager["Spool"]):
         trace: TracebackType | None,
     ) -> None:
         """Give the space back."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def keep(self, batch: Batch) -> None:
-        """Append some."""
-        self._file.write(batch.data)
+        """Append some.
+
+        Raises:
+            StorageError: the folder for temporary files cannot be written.
+        """
+        with scratch():
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - this object is its context
+            self._file.write(batch.data)
 
     def batches(self) -> Iterator[Batch]:
-        """All of them, when no more are appended."""
-        self._file.seek(0)
-        yield from reframe(iter(partial(self._file.read, _READ_BYTES), b""))
+        """All of them, when no more are appended.
+
+        Raises:
+            StorageError: the folder for temporary files refuses.
+        """
+        if self._file is None:
+            return
+        with scratch():
+            self._file.seek(0)
+            yield from reframe(iter(partial(self._file.read, _READ_BYTES), b""))

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from blake3 import blake3
@@ -20,6 +19,7 @@ from fastdump.codec.archive import Block as ArchiveBlock
 from fastdump.codec.archive import End
 from fastdump.engine import planner
 from fastdump.engine.pool import WorkerPool
+from fastdump.engine.processes import processes
 from fastdump.engine.unique import (
     Block,
     Key,
@@ -39,6 +39,7 @@ from fastdump.report import CollectionReport, Problem, VerifyReport
 from fastdump.store.archive import STREAM, Archive
 from fastdump.store.base import Source
 from fastdump.store.reading import check_files, segments
+from fastdump.store.scratch import scratch_folder
 
 __all__ = ["verify"]
 
@@ -82,8 +83,8 @@ def verify(
     problems = check_files(collections)
     missing = {problem.path for problem in problems}
     there = [found for found in collections if found.path not in missing]
-    with TemporaryDirectory(prefix="fastdump-keys-") if unique else nullcontext() as folder:
-        keys = None if folder is None else Keys(Path(folder), _with_ids(there))
+    with scratch_folder("fastdump-keys-") if unique else nullcontext() as folder:
+        keys = None if folder is None else Keys(folder, _with_ids(there))
         run = _Verification(backup.path, there, workers, keys, reporter)
         if isinstance(source, Archive):
             run.read_archive(source, backup)
@@ -128,7 +129,8 @@ class _Verification:
         """Read every segment of every file."""
         cut = [segment for found in self._collections for segment in self._segments(found)]
         raw_bytes = sum(segment.raw_bytes for segment in cut)
-        size = min(self._workers, len(cut)) if planner.use_processes(raw_bytes) else 0
+        wanted = min(self._workers, len(cut)) if planner.use_processes(raw_bytes) else 0
+        size = processes(wanted, self._reporter)
         left = Counter(segment.namespace for segment in cut)
         blocks: list[Block] = []
 

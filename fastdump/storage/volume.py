@@ -13,6 +13,8 @@ import os
 import stat
 from pathlib import Path
 
+from fastdump.storage.litter import entries_below
+
 __all__ = ["PRIVATE", "Volume", "private"]
 
 PRIVATE = 0o600
@@ -94,12 +96,12 @@ class Volume:
             os.close(descriptor)
 
     def set_mode(self, path: Path) -> None:
-        """Give a folder and all that is in it, or a file, the permissions that are wanted.
+        """Give a folder and what of it is ours, or a file, the permissions that are wanted.
 
         Raises:
             OSError: the disk fails.
         """
-        for inner in (path, *path.rglob("*")):
+        for inner in (path, *(entries_below(path) if path.is_dir() else ())):
             may_enter = (self._mode & 0o444) >> 2 if inner.is_dir() else 0
             self._set_mode(inner, self._mode | may_enter)
 

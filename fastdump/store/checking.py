@@ -12,6 +12,7 @@ from fastdump.errors import FormatError
 from fastdump.model import Backup, StoredCollection
 from fastdump.report import Problem
 from fastdump.storage.disk_errors import disk
+from fastdump.storage.litter import entries, entries_below
 from fastdump.store import manifest
 from fastdump.store.writing import MANIFEST
 
@@ -33,8 +34,9 @@ def check_folder(backup: Backup, collections: list[StoredCollection]) -> list[Pr
         own = {found.path for found in kept if found.path is not None}
         problems = list(_check_own(backup, own))
         # All that are there: in a damaged one, the database may be another.
-        for path in sorted(backup.path.parent.glob(f"?*.{MANIFEST}")):
-            problems += _check_manifest(path)
+        for path in entries(backup.path.parent):
+            if path.name.endswith(f".{MANIFEST}"):
+                problems += _check_manifest(path)
         for found in collections:
             if found.latest_only and found.path is not None:
                 problems += _check_latest(found.path)
@@ -65,7 +67,7 @@ def _check_own(backup: Backup, own: set[Path]) -> Iterator[Problem]:
     for name, digest in others.items():
         yield from _check_other(backup.path / name, digest)
     known = {path, *own, *(backup.path / name for name in others)}
-    for file in sorted(backup.path.rglob("*")):
+    for file in entries_below(backup.path):
         if file not in known and not file.is_dir():
             yield Problem(file, "is no part of the backup")
 

@@ -32,6 +32,7 @@ from fastdump.model import (
 )
 from fastdump.report import Problem
 from fastdump.storage.disk_errors import disk
+from fastdump.storage.litter import about_litter, entries
 from fastdump.storage.locking import PRUNING, Lock
 from fastdump.storage.volume import PRIVATE, Volume
 from fastdump.store import manifest
@@ -95,7 +96,9 @@ class DatedFolders:
 
         What is known to be of another database, whose backups are in the same folder, is left out.
         """
-        notes = [*self._notes]
+        with disk(backup.path):
+            inner = [path for path in entries(backup.path) if path.is_dir()]
+            notes = [*self._notes, *about_litter(backup.path, *inner)]
         if not backup.has_manifest:
             notes.append(
                 f"{backup.path}: without a readable {MANIFEST} only documents can be restored, "
@@ -282,9 +285,8 @@ def _read_manifest(
 
 def _bare_files(folder: Path) -> list[StoredCollection]:
     """What the files alone say: without manifest, or in a folder that Komodo wrote."""
-    return [
-        _bare(path, latest_only=False) for path in sorted(folder.glob("*.gz")) if path.is_file()
-    ]
+    found = [path for path in entries(folder) if path.suffix == ".gz" and path.is_file()]
+    return [_bare(path, latest_only=False) for path in found]
 
 
 def _bare(path: Path, *, latest_only: bool) -> StoredCollection:
@@ -298,9 +300,10 @@ def _bare(path: Path, *, latest_only: bool) -> StoredCollection:
 def _latest(folder: Path) -> list[StoredCollection]:
     """The collections beside the dated folders, of which there is only the latest copy."""
     found = []
-    stems = {path.name.removesuffix(".gz") for path in folder.glob("*.gz")}
+    names = [path.name for path in entries(folder)]
+    stems = {name.removesuffix(".gz") for name in names if name.endswith(".gz")}
     # Also those of which only the description is left: then the file is missing.
-    stems |= {path.name.removesuffix(f".{MANIFEST}") for path in folder.glob(f"?*.{MANIFEST}")}
+    stems |= {name.removesuffix(f".{MANIFEST}") for name in names if name.endswith(f".{MANIFEST}")}
     for stem in sorted(stems):
         path = folder / f"{stem}.gz"
         size = path.stat().st_size if path.exists() else -1
@@ -345,8 +348,10 @@ class OneFolder:
         """
         path = self._path.absolute()
         with disk(path):
-            if path.exists() and any(path.iterdir()):
-                raise StorageError(f"{path}: there is something in it; name another with --out")
+            if found := next(path.iterdir(), None) if path.exists() else None:
+                raise StorageError(
+                    f"{path}: there is something in it ({found.name}); name another with --out"
+                )
             self.volume.make_folder(path.parent)
             lock = Lock(path.with_name(f".{path.name}.lock"), path, self.volume)
             try:

@@ -30,6 +30,7 @@ from fastdump.model import (
 )
 from fastdump.report import Problem
 from fastdump.storage.disk_errors import disk
+from fastdump.storage.litter import about_litter, entries
 from fastdump.store import metadata
 from fastdump.store.names import OPLOG_FILE
 from fastdump.version import __version__
@@ -175,7 +176,10 @@ class MongodumpFolder:
 
     def contents(self, backup: Backup) -> tuple[list[StoredCollection], list[str]]:
         """What a restore of it brings back, and what the user should know of it."""
-        return list(backup.collections), []
+        with disk(self._path):
+            inner = [path for path in self._databases() if path != self._path]
+            notes = about_litter(self._path, *inner)
+        return list(backup.collections), notes
 
     def problems(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
         """Whether it is one of ours that lost its manifest; mongodump's makes no promises."""
@@ -189,8 +193,7 @@ class MongodumpFolder:
     def _databases(self) -> list[Path]:
         if _is_database(self._path):
             return [self._path]
-        inner = sorted(path for path in self._path.iterdir() if path.is_dir())
-        return [path for path in inner if _is_database(path)]
+        return [path for path in entries(self._path) if path.is_dir() and _is_database(path)]
 
 
 def _is_ours(prelude: Path) -> bool:
@@ -202,7 +205,7 @@ def _is_ours(prelude: Path) -> bool:
 
 
 def _is_database(path: Path) -> bool:
-    files = (file for file in path.iterdir() if file.is_file())
+    files = (file for file in entries(path) if file.is_file())
     return any(_split(file)[1] for file in files if file.name not in _OPLOG_FILES)
 
 
@@ -217,7 +220,7 @@ def _split(path: Path) -> tuple[str, str]:
 
 def _collections(database: Path) -> Iterator[StoredCollection]:
     files: dict[str, dict[str, Path]] = {}
-    for path in sorted(database.iterdir()):
+    for path in entries(database):
         stem, kind = _split(path)
         if kind and path.is_file():
             files.setdefault(stem, {})[kind] = path

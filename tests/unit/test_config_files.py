@@ -214,3 +214,9 @@ def test_what_is_in_force_is_shown_without_passwords(tmp_path: Path) -> None:
     named = {one.name: one for one in Settings({}, with_database).shown()}
     assert named["source db name"][1:] == ("shop", "KOMODO_DATABASE_URI")
     assert named["target db name"][1:] == ("komodo", "default")
+
+
+def test_what_a_mac_leaves_beside_a_file_is_no_configuration(tmp_path: Path) -> None:
+    (tmp_path / "komodo.cli.toml").write_text('backups_folder = "/ours"\n')
+    (tmp_path / "._komodo.cli.toml").write_bytes(b"\x00\x05\x16\x07")
+    assert str(settings(tmp_path).folder) == "/ours"
