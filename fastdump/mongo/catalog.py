@@ -42,6 +42,7 @@ from fastdump.patterns import Patterns
 
 __all__ = [
     "filter_of",
+    "is_of_server",
     "is_selected",
     "is_servers_own",
     "list_collections",
@@ -185,7 +186,12 @@ def _databases(client: Client) -> list[str]:
         raise ServerError(
             f"the server does not list its databases: {said(error)}; name one with --db"
         ) from None
-    return [name for name in names if name not in _SERVERS_OWN and not name.startswith(_INTERNAL)]
+    return [name for name in names if not is_of_server(name)]
+
+
+def is_of_server(database: str) -> bool:
+    """Return whether a database holds the server's own affairs, not the user's data."""
+    return database in _SERVERS_OWN or database.startswith(_INTERNAL)
 
 
 def is_servers_own(name: str) -> bool:
@@ -203,7 +209,7 @@ def is_selected(selection: Selection) -> Callable[[Namespace], bool]:
     def wanted(namespace: Namespace) -> bool:
         database, name = namespace
         if selection.database is None:
-            is_of_it = database not in _SERVERS_OWN and not database.startswith(_INTERNAL)
+            is_of_it = not is_of_server(database)
         else:
             is_of_it = database == selection.database
         name = name.removeprefix(BUCKETS)

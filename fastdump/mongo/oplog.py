@@ -6,9 +6,10 @@ Sources: the server's oplog_entry.idl for the fields of an entry, and what mongo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import bson
+from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from bson.timestamp import Timestamp
 from pymongo import CursorType
@@ -16,18 +17,23 @@ from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from fastdump.errors import ServerError
+from fastdump.errors import FormatError, ServerError
 from fastdump.model import ClusterTime, Connection, Namespace
 from fastdump.mongo.client import RAW, Client
 from fastdump.mongo.retry import retrying
 
 __all__ = [
+    "NOISE",
+    "OPERATIONS",
     "VIEWS",
     "Entry",
     "Follower",
+    "command_of",
     "decoded",
+    "field",
     "kept",
     "last_committed",
+    "namespace_of",
     "reaches",
     "start_of_oplog",
     "timestamp",
@@ -42,8 +48,10 @@ _AWAIT_MS = 200
 VIEWS = "system.views"
 """Where a server keeps the definitions of a database's views."""
 _ENDS = frozenset({"commitTransaction", "abortTransaction"})
-_OPERATIONS = frozenset({"i", "u", "d", "c"})
-"""All others are of no meaning to another server."""
+OPERATIONS = frozenset({"i", "u", "d", "c"})
+"""All others have no meaning for another server."""
+NOISE = frozenset({"n", "cd", "ci", "cu", "km", "xd", "xi"})
+"""Kinds of operations that are known to have none: a server's pulse and notes to itself."""
 _IRREPEATABLE = frozenset(
     {"importCollection", "renameCollection", "upgradeDowngradeViewlessTimeseries"}
 )
@@ -197,11 +205,11 @@ def kept(entry: RawBSONDocument, wanted: Wanted) -> bytes | None:
     Raises:
         ServerError: it cannot be replayed.
     """
-    if entry["op"] not in _OPERATIONS:
+    if entry["op"] not in OPERATIONS:
         return None
     if not _is_of_transaction(entry):
         return bytes(entry.raw) if _is_wanted(entry, wanted) else None
-    if next(iter(entry["o"])) in _ENDS:
+    if command_of(entry) in _ENDS:
         return bytes(entry.raw)
     operations = entry["o"]["applyOps"]
     inner = [operation for operation in operations if _is_wanted(operation, wanted)]
@@ -221,7 +229,7 @@ def _begins_before(entry: Entry, first: Timestamp) -> bool:
 
 
 def _is_of_transaction(entry: Entry) -> bool:
-    return entry["op"] == "c" and next(iter(entry["o"])) in ("applyOps", *_ENDS)
+    return command_of(entry) in ("applyOps", *_ENDS)
 
 
 def _is_of_several(entry: Entry) -> bool:
@@ -232,18 +240,19 @@ def _is_of_several(entry: Entry) -> bool:
 
 
 def _is_wanted(operation: Entry, wanted: Wanted) -> bool:
-    namespace = Namespace(*operation["ns"].split(".", 1))
-    if operation["op"] != "c":
+    if operation["op"] not in OPERATIONS:
+        return False  # also within a transaction
+    namespace = namespace_of(operation["ns"])
+    name, command = command_of(operation), operation["o"]
+    if not name:
         if namespace.collection == VIEWS:
             identity = operation["o2" if operation["op"] == "u" else "o"]["_id"]
-            return wanted(Namespace(*str(identity).split(".", 1)))
+            return wanted(namespace_of(str(identity)))
         return wanted(namespace)
-    command = operation["o"]
-    name = next(iter(command))
     target = command[name]
     names = [namespace._replace(collection=target)] if isinstance(target, str) else []
     if name == "renameCollection":
-        names = [Namespace(*command[end].split(".", 1)) for end in (name, "to")]
+        names = [namespace_of(command[end]) for end in (name, "to")]
     found = any(wanted(one) for one in names)
     if found and name in _IRREPEATABLE:
         told = " to ".join(map(str, names))
@@ -254,6 +263,61 @@ def _is_wanted(operation: Entry, wanted: Wanted) -> bool:
     return found
 
 
+T = TypeVar("T")
+
+
 def decoded(raw: bytes) -> Entry:
-    """An entry, whose documents stay bytes."""
-    return cast("Entry", RawBSONDocument(raw))
+    """Return an entry, whose documents stay bytes.
+
+    Raises:
+        FormatError: it is no document.
+    """
+    try:
+        return cast("Entry", RawBSONDocument(raw, RAW))
+    except BSONError as error:
+        raise FormatError(f"it is not valid BSON: {error}") from None
+
+
+def field(document: object, name: str, kind: type[T]) -> T:
+    """Return a field of an entry that may come from anywhere.
+
+    Raises:
+        FormatError: there is none of that name and type.
+    """
+    try:
+        found = document.get(name) if isinstance(document, Mapping) else None
+    except BSONError as error:
+        raise FormatError(f"it is not valid BSON: {error}") from None
+    if not isinstance(found, kind):
+        raise FormatError(f"it has no field {name} as it should")
+    return found
+
+
+def namespace_of(text: str) -> Namespace:
+    """Return the namespace of that name.
+
+    Raises:
+        FormatError: no collection can be called so.
+    """
+    database, _dot, collection = text.partition(".")
+    if not database or not collection:
+        raise FormatError(f"{text!r} is not the name of a collection")
+    return Namespace(database, collection)
+
+
+def command_of(operation: Entry) -> str:
+    """Return the name of the command that an operation is; "" for any other operation.
+
+    Raises:
+        FormatError: it should be one, and is malformed.
+    """
+    if operation["op"] != "c":
+        return ""
+    command = field(operation, "o", RawBSONDocument)
+    try:
+        name = next(iter(command), "")
+    except BSONError as error:
+        raise FormatError(f"its command is not valid BSON: {error}") from None
+    if not name:
+        raise FormatError("its command is empty")
+    return str(name)

@@ -7,16 +7,18 @@ Indexes are built when all is over: on the way there, documents may break the un
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import bson
+from bson.raw_bson import RawBSONDocument
+from bson.timestamp import Timestamp
 from pymongo.errors import OperationFailure
 
-from fastdump.codec.bson import Batch, spans
-from fastdump.errors import ServerError
+from fastdump.codec.bson import Batch, spans, without
+from fastdump.errors import BackupDamagedError, FormatError, ServerError
 from fastdump.model import (
     BUCKETS,
     NO_OPTIONS,
@@ -31,6 +33,7 @@ from fastdump.model import (
 from fastdump.model.server import data_namespace
 from fastdump.mongo import schema
 from fastdump.mongo.bucket_access import access_to
+from fastdump.mongo.catalog import is_of_server
 from fastdump.mongo.client import (
     NAMESPACE_EXISTS,
     NAMESPACE_NOT_FOUND,
@@ -38,7 +41,17 @@ from fastdump.mongo.client import (
     Document,
     open_database,
 )
-from fastdump.mongo.oplog import VIEWS, Entry, decoded, timestamp
+from fastdump.mongo.oplog import (
+    NOISE,
+    OPERATIONS,
+    VIEWS,
+    Entry,
+    command_of,
+    decoded,
+    field,
+    namespace_of,
+    timestamp,
+)
 from fastdump.mongo.retry import retrying
 
 __all__ = ["Replay", "check_rights"]
@@ -54,6 +67,11 @@ _MEANINGLESS = frozenset(
      "startIndexBuild"}
 )  # fmt: skip
 """Of the server's own affairs; or, as the end of a database, said of each collection before."""
+
+_DROPS_INDEXES = ("dropIndexes", "dropIndex", "deleteIndexes", "deleteIndex")
+
+_OLD_INDEXES = "system.indexes"
+"""Where servers up to 4.0 noted that an index was made."""
 
 _OF_A_SERIES = frozenset({"collation", "expireAfterSeconds", "storageEngine", "timeseries"})
 """What `create` takes for a time series; all else is said of its buckets."""
@@ -126,8 +144,7 @@ class Replay:
             "collMod": self._modify,
             "createIndexes": self._add_indexes,
             "commitIndexBuild": self._add_indexes,
-            "dropIndexes": self._drop_indexes,
-            "deleteIndexes": self._drop_indexes,
+            **dict.fromkeys(_DROPS_INDEXES, self._drop_indexes),
         }
         self.operations = 0
         """How many were applied."""
@@ -140,16 +157,23 @@ class Replay:
         """Apply some entries; returns whether there may be more before the limit.
 
         Raises:
+            BackupDamagedError: an entry is not what an oplog holds.
             PyMongoError: the server does not answer, or refuses.
             ServerError: an entry cannot be replayed.
         """
         for start, end in spans(batch.data):
-            entry = decoded(batch.data[start:end])
-            at = timestamp(entry["ts"])
+            entry, at = self._read(batch.data[start:end])
             if self._limit is not None and at >= self._limit:
                 return False
             self.reached = at
-            self._apply_entry(entry, at)
+            try:
+                for operation in self._operations(entry):
+                    self._apply(operation, at)
+            except FormatError as error:
+                raise BackupDamagedError(
+                    f"the entry of the oplog at {at} cannot be replayed: {error}; end before it "
+                    f"with --oplog-limit {at}"
+                ) from None
         return True
 
     def end(self) -> list[Definition]:
@@ -169,33 +193,49 @@ class Replay:
             for name, indexes in self._indexes.items()
         ]
 
-    def _apply_entry(self, entry: Entry, at: ClusterTime) -> None:
-        command = entry["o"]
-        name = next(iter(command), "")
-        if entry["op"] != "c" or name not in ("applyOps", "commitTransaction", "abortTransaction"):
-            self._apply(entry, at)
-            return
+    def _read(self, raw: bytes) -> tuple[Entry, ClusterTime]:
+        try:
+            entry = decoded(raw)
+            return entry, timestamp(field(entry, "ts", Timestamp))
+        except FormatError as error:
+            where = f"after {self.reached}" if self.reached else "at its beginning"
+            raise BackupDamagedError(
+                f"an entry of the oplog, {where}, cannot be replayed: {error}"
+            ) from None
+
+    def _operations(self, entry: Entry) -> Iterable[Entry]:
+        """Return what is to be applied now: an entry, or what it holds, or a whole transaction."""
+        name = _kind(entry) and command_of(entry)
+        if name not in ("applyOps", "commitTransaction", "abortTransaction"):
+            return (entry,)
         if entry.get("txnNumber") is None:
-            for operation in command["applyOps"]:
-                self._apply(operation, at)
-            return
-        key = bson.encode({"lsid": entry["lsid"], "number": entry["txnNumber"]})
-        self._transactions[key] += command["applyOps"] if name == "applyOps" else []
+            return _flat(entry)
+        command = entry["o"]
+        session = field(entry, "lsid", RawBSONDocument)
+        key = bson.encode({"lsid": session, "number": entry["txnNumber"]})
+        self._transactions[key] += field(command, name, list) if name == "applyOps" else []
         if command.get("partialTxn") or command.get("prepare"):
-            return
+            return ()
         operations = self._transactions.pop(key)
-        for operation in operations if name != "abortTransaction" else ():
-            self._apply(operation, at)
+        return operations if name != "abortTransaction" else ()
 
     def _apply(self, operation: Entry, at: ClusterTime) -> None:
-        source = Namespace(*operation["ns"].split(".", 1))
-        if operation["op"] == "c":
+        kind = _kind(operation)
+        if kind in NOISE:
+            return
+        source = namespace_of(field(operation, "ns", str))
+        changes = field(operation, "o", RawBSONDocument)
+        if kind == "c":
             self._flush()
-            self._run(source.database, operation["o"], at)
+            self._run(source.database, operation, at)
         elif source.collection == VIEWS:
             self._flush()
             self._define_view(operation)
-        elif operation["op"] in ("i", "u", "d"):
+        elif source.collection == _OLD_INDEXES:
+            target = self._target(namespace_of(field(changes, "ns", str)))
+            if target is not None:
+                self._add_indexes(target, {"indexes": [changes]})
+        else:
             target = self._target(source)
             # What is not there now was dropped before the backup began to look, later in the oplog.
             if target in self._present:
@@ -254,13 +294,13 @@ class Replay:
         command = {**command, "writeConcern": self._concern}
         retrying(self._connection)(self._client.admin.command, command)
 
-    def _run(self, database: str, command: Mapping[str, Any], at: ClusterTime) -> None:
+    def _run(self, database: str, operation: Entry, at: ClusterTime) -> None:
         """What changes a collection and not its documents."""
-        name = next(iter(command))
+        name, command = command_of(operation), operation["o"]
         if name in _MEANINGLESS:
             return
-        target = self._target(Namespace(database, str(command[name])))
-        if target is None:
+        target = self._target(namespace_of(f"{database}.{field(command, name, str)}"))
+        if target is None or (is_of_server(database) and target not in self._present):
             return
         if name == "create" and "timeseries" in command:
             target = _buckets(_series(target))
@@ -302,7 +342,8 @@ class Replay:
             self._indexes.pop(name, None)
 
     def _modify(self, target: Namespace, command: Mapping[str, Any]) -> None:
-        if (change := command.get("index")) is not None:
+        if "index" in command:
+            change = field(command, "index", RawBSONDocument)
             indexes = self._indexes.get(target, [])
             for place, one in enumerate(indexes):
                 index = schema.fields(one)
@@ -318,15 +359,17 @@ class Replay:
             retrying(self._connection)(database.command, changed)
 
     def _add_indexes(self, target: Namespace, command: Mapping[str, Any]) -> None:
-        found = command.get("indexes")
-        if found is None:
+        if "indexes" in command:
+            found = field(command, "indexes", list)
+        else:
             found = [{name: command[name] for name in command if name != "createIndexes"}]
         for index in found:
-            self._remove_index(target, index["name"])
-            self._indexes.setdefault(target, []).append(bson.encode(index))
+            field(index, "key", RawBSONDocument)
+            self._remove_index(target, field(index, "name", str))
+            self._indexes.setdefault(target, []).append(without(bson.encode(index), b"ns"))
 
     def _drop_indexes(self, target: Namespace, command: Mapping[str, Any]) -> None:
-        name = command["index"]
+        name = field(command, "index", str)
         self._remove_index(target, name)
         database = open_database(self._client, target.database)
         gone: list[str | int] = [_INDEX_NOT_FOUND, NAMESPACE_NOT_FOUND]
@@ -344,8 +387,8 @@ class Replay:
     def _define_view(self, operation: Entry) -> None:
         """An operation on the server's own list of views."""
         is_update = operation["op"] == "u"
-        identity = str(operation["o2" if is_update else "o"]["_id"])
-        target = self._name_of(Namespace(*identity.split(".", 1)))
+        named = field(operation, "o2" if is_update else "o", RawBSONDocument)
+        target = self._name_of(namespace_of(field(named, "_id", str)))
         if target is None:
             return
         definition = operation["o"]
@@ -356,7 +399,9 @@ class Replay:
             retrying(self._connection)(schema.drop, self._client, target)
             self._present.discard(_buckets(target))
             self._indexes.pop(target, None)
-        elif not definition["viewOn"].startswith(BUCKETS):  # those are made with their buckets
+        elif not field(definition, "viewOn", str).startswith(
+            BUCKETS
+        ):  # those are made with their buckets
             retrying(self._connection)(schema.drop, self._client, target)
             self._make(target, {name: definition[name] for name in definition if name != "_id"})
         self.operations += 1
@@ -375,3 +420,26 @@ def _buckets(series: Namespace) -> Namespace:
 def _series(target: Namespace) -> Namespace:
     """A time series, of its buckets; any other collection is itself."""
     return target._replace(collection=target.collection.removeprefix(BUCKETS))
+
+
+def _kind(operation: Entry) -> str:
+    """Return which kind of operation it is.
+
+    Raises:
+        FormatError: it has none, or one that may mean anything.
+    """
+    kind = field(operation, "op", str)
+    if kind not in OPERATIONS and kind not in NOISE:
+        raise FormatError(f"it is an operation of the unknown kind {kind!r}")
+    return kind
+
+
+def _flat(entry: Entry) -> Iterator[Entry]:
+    """Yield the operations that an entry holds, at any depth."""
+    waiting = deque([entry])
+    while waiting:
+        one = waiting.popleft()
+        if _kind(one) == "c" and command_of(one) == "applyOps":
+            waiting.extendleft(reversed(field(one["o"], "applyOps", list)))
+        else:
+            yield one
