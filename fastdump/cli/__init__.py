@@ -83,7 +83,7 @@ def entry_point() -> NoReturn:
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
         sys.stdout.flush()
-    if started := sys.modules.get("fastdump.engine.processes"):
+    if started := sys.modules.get("fastdump.engine.executors.forkserver"):
         started.cool_down()
     os._exit(code)
 

@@ -17,7 +17,7 @@ import bson
 from bson import Int64, ObjectId
 
 from fastdump.codec.bson import Batch
-from fastdump.engine.processes import processes
+from fastdump.engine.executors.forkserver import processes
 from fastdump.model import Connection, LoadOptions, Namespace
 from fastdump.mongo.client import Client, connect, open_database
 from fastdump.mongo.load import Loader

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from fastdump.codec.bson import id_element, split
 from fastdump.engine import planner
 from fastdump.engine.choosing import Filters, choose
-from fastdump.engine.pool import WorkerPool
-from fastdump.engine.processes import processes
+from fastdump.engine.executors import executor
+from fastdump.engine.executors.forkserver import processes
 from fastdump.engine.worker import ServerWorker
 from fastdump.errors import UsageError
 from fastdump.model import (
@@ -121,13 +121,14 @@ def _deep(
     results = defaultdict[Namespace, list[_Compared]](list)
     reporter.start("compare", sum(segment.documents or 0 for segment in cut), raw_bytes)
     try:
-        with WorkerPool[_Worker, Segment, _Compared](
-            _Worker(connection), size, reporter.update
-        ) as pool:
+        with executor(_Worker(connection), size, reporter.update) as pool:
             for segment in cut:
-                pool.submit(_Worker.compare, segment)
-            for segment, result in pool.results():
-                results[segment.namespace].append(result)
+                pool.submit(
+                    _Worker.compare,
+                    segment,
+                    lambda segment, found: results[segment.namespace].append(found),
+                )
+            pool.run()
     finally:
         reporter.stop()
     return {name: _summed(found) for name, found in results.items()}

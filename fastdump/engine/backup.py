@@ -16,10 +16,10 @@ from fastdump.codec.bson import Batch
 from fastdump.engine import planner
 from fastdump.engine.consistency import read_consistently
 from fastdump.engine.counting import compare_counts, overlapping
+from fastdump.engine.executors import executor
+from fastdump.engine.executors.forkserver import processes
 from fastdump.engine.oplog import OPLOG_COLLECTION
 from fastdump.engine.packing import describe_losses, packer
-from fastdump.engine.pool import WorkerPool
-from fastdump.engine.processes import processes
 from fastdump.engine.prune import prune
 from fastdump.engine.reading import Reading
 from fastdump.engine.worker import ServerWorker, ahead
@@ -292,24 +292,27 @@ class _Writing:
             reading.check(documents, raw_bytes)
 
         left = Counter(chunk.namespace for chunk in chunks)
+
+        def take(chunk: Chunk, part: Part | None) -> None:
+            name = chunk.namespace
+            left[name] -= 1
+            if part is None and name not in fetched.gone:
+                fetched.gone.add(name)
+                writer.leave_out(name)
+            elif part is not None and name not in fetched.gone:
+                writer.add(chunk, part)
+                if not left[name]:
+                    self.reporter.finished(writer.report(name))
+
         documents = sum(found.documents for found in catalog.collections)
         self.reporter.start("backup", documents, catalog.raw_bytes)
         try:
-            with WorkerPool[_Worker, Chunk, Part | None](
+            with executor(
                 worker, fetched.workers, tick, repeats=writer.outputs.can_restart
-            ) as pool:
+            ) as workers:
                 for chunk in chunks:
-                    pool.submit(_Worker.fetch, chunk)
-                for chunk, part in pool.results():
-                    name = chunk.namespace
-                    left[name] -= 1
-                    if part is None and name not in fetched.gone:
-                        fetched.gone.add(name)
-                        writer.leave_out(name)
-                    elif part is not None and name not in fetched.gone:
-                        writer.add(chunk, part)
-                        if not left[name]:
-                            self.reporter.finished(writer.report(name))
+                    workers.submit(_Worker.fetch, chunk, take)
+                workers.run()
         finally:
             self.reporter.stop()
         return fetched
@@ -370,12 +373,11 @@ class _Worker(ServerWorker):
 
     def _repeated(self, chunk: Chunk) -> Part:
         for _attempt in range(_RESTARTS if self._outputs.can_restart else 0):
-            before = self.meter.total if self.meter else (0, 0)
             try:
                 return self._fetch(chunk)
             except ChunkLostError:
-                if self.meter is not None:
-                    self.meter.reset(before)
+                if self.progress is not None:
+                    self.progress.begin()
         return self._fetch(chunk)
 
     def _fetch(self, chunk: Chunk) -> Part:

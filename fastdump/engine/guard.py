@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection as Pipe
 
-from fastdump.engine.processes import warm_up, without_main_module
+from fastdump.engine.executors.forkserver import warm_up, without_main_module
 from fastdump.errors import FastdumpError, ServerError, StorageError
 from fastdump.model import Connection, Namespace
 from fastdump.mongo.fsync_lock import HeldLock

@@ -96,17 +96,6 @@ class LoadWorker(ServerWorker, Generic[P]):
         self._how = target.how
         self._senders = 1 if target.how.in_order else senders
 
-    def do(self, job: P | IndexJob) -> Loaded | list[str]:
-        """Load a piece, or build all indexes of a collection.
-
-        Returns:
-            What became of the documents, or what could not be built.
-
-        Raises:
-            ServerError: a server cannot be reached or refuses.
-        """
-        return self.build_indexes(job.definition) if isinstance(job, IndexJob) else self.load(job)
-
     @abstractmethod
     def load(self, piece: P) -> Loaded:
         """Load the documents of a piece.
@@ -115,7 +104,7 @@ class LoadWorker(ServerWorker, Generic[P]):
             ServerError: a server cannot be reached or refuses.
         """
 
-    def build_indexes(self, definition: Definition) -> list[str]:
+    def build(self, job: IndexJob) -> list[str]:
         """Build all indexes of a collection.
 
         Returns:
@@ -125,7 +114,7 @@ class LoadWorker(ServerWorker, Generic[P]):
             ServerError: the server cannot be reached or refuses.
         """
         with translated(self.connection):
-            return retrying(self.connection)(indexes.create, self.client, definition, self._how)
+            return retrying(self.connection)(indexes.create, self.client, job.definition, self._how)
 
     @property
     def senders(self) -> int:

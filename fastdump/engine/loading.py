@@ -12,9 +12,9 @@ from typing import Generic, TypeVar
 
 from fastdump.codec.definitions import differing, has_true
 from fastdump.engine import planner
+from fastdump.engine.executors import executor
+from fastdump.engine.executors.forkserver import processes
 from fastdump.engine.load_worker import IndexJob, LoadWorker, Operations, Piece, Target
-from fastdump.engine.pool import WorkerPool
-from fastdump.engine.processes import processes
 from fastdump.engine.series import Documents, check_series
 from fastdump.model import (
     ClusterTime,
@@ -251,15 +251,10 @@ class Loading(Generic[P]):
 
     def _build(self, definitions: Sequence[Definition], worker: LoadWorker[P]) -> None:
         size = min(self._workers, len(definitions))
-        with WorkerPool[LoadWorker[P], P | IndexJob, Loaded | list[str]](
-            worker, size, lambda *_done: None
-        ) as pool:
+        with executor(worker, size, lambda *_done: None) as workers:
             for definition in definitions:
-                pool.submit(LoadWorker[P].do, IndexJob(definition))
-            for job, failures in pool.results():
-                assert isinstance(job, IndexJob)  # noqa: S101 - none other was submitted
-                assert isinstance(failures, list)  # noqa: S101 - what such a job returns
-                self._built(job.definition, failures)
+                workers.submit(LoadWorker[P].build, IndexJob(definition), self._built)
+            workers.run()
 
     def _create(self) -> None:
         """Make the collections, so that documents arrive in what they were taken from."""
@@ -340,38 +335,40 @@ class Loading(Generic[P]):
         """Load every piece, and build a collection's indexes when its last one is in."""
         pieces = [piece for piece in self._pieces if piece.namespace not in self._blocked]
         left = Counter(piece.namespace for piece in pieces)
-        with WorkerPool[LoadWorker[P], P | IndexJob, Loaded | list[str]](
-            worker, self._workers, self._tick
-        ) as pool:
+        with executor(worker, self._workers, self._tick) as workers:
+
+            def take(piece: P, loaded: Loaded) -> None:
+                self._take(piece, loaded)
+                left[piece.namespace] -= 1
+                if not left[piece.namespace]:
+                    self._reporter.finished(self._collection_report(piece.namespace))
+                    build(self._definitions[piece.namespace], first=True)
+
+            def build(definition: Definition, *, first: bool) -> None:
+                if self._builds_indexes and definition.indexes:
+                    job = IndexJob(definition)
+                    workers.submit(LoadWorker[P].build, job, self._built, first=first)
+
             for piece in pieces:
-                pool.submit(LoadWorker[P].do, piece)
+                workers.submit(LoadWorker[P].load, piece, take)
             for name, definition in self._definitions.items():
-                is_loaded = name in left or name in self._blocked
                 # Without any document, as where its file is lost.
-                if not is_loaded and definition.indexes and self._builds_indexes:
-                    pool.submit(LoadWorker[P].do, IndexJob(definition))
-            for job, result in pool.results():
-                if isinstance(result, Loaded):
-                    self._loaded[job.namespace].append(result)
-                    if result.damage is not None:
-                        self.failures.append(result.damage)
-                    left[job.namespace] -= 1
-                    if left[job.namespace]:
-                        continue
-                    self._reporter.finished(self._collection_report(job.namespace))
-                    definition = self._definitions[job.namespace]
-                    if self._builds_indexes and definition.indexes:
-                        pool.submit_next(LoadWorker[P].do, IndexJob(definition))
-                elif isinstance(job, IndexJob):
-                    self._built(job.definition, result)
+                if name not in left and name not in self._blocked:
+                    build(definition, first=False)
+            workers.run()
+
+    def _take(self, piece: P, loaded: Loaded) -> None:
+        self._loaded[piece.namespace].append(loaded)
+        if loaded.damage is not None:
+            self.failures.append(loaded.damage)
 
     def _tick(self, documents: int, raw_bytes: int) -> None:
         self._reporter.update(documents, raw_bytes)
         if self._check_progress is not None:
             self._check_progress(documents, raw_bytes)
 
-    def _built(self, definition: Definition, failures: list[str]) -> None:
-        self._indexes += len(definition.indexes) - len(failures)
+    def _built(self, job: IndexJob, failures: list[str]) -> None:
+        self._indexes += len(job.definition.indexes) - len(failures)
         self.failures += failures
 
     def _collection_report(self, name: Namespace) -> CollectionReport:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from fastdump.codec.bson import Batch
 from fastdump.engine import planner
-from fastdump.engine.processes import warm_up
+from fastdump.engine.executors.forkserver import warm_up
 from fastdump.model import (
     Bounds,
     Catalog,

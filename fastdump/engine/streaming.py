@@ -11,11 +11,11 @@ from dataclasses import replace
 
 from fastdump.codec.archive import Block, End
 from fastdump.codec.bson import Batch
-from fastdump.engine.load_worker import LoadWorker, Target
+from fastdump.engine.executors import Progress
+from fastdump.engine.load_worker import IndexJob, LoadWorker, Target
 from fastdump.engine.loading import Loading, keeps_order
-from fastdump.engine.pool import Meter
 from fastdump.errors import BackupDamagedError
-from fastdump.model import OPLOG, Definition, Namespace, Segment, StoredCollection
+from fastdump.model import OPLOG, Namespace, Segment, StoredCollection
 from fastdump.mongo.load import Loader, summed
 from fastdump.progress import Reporter
 
@@ -63,7 +63,7 @@ class StreamLoading(Loading[Segment]):
             if found.namespace not in self._blocked
         }
         self._unbuilt = [one for one in self._unbuilt if one.namespace not in self._blocked]
-        worker.meter = Meter([0, 0])
+        worker.progress = self._progress = Progress(lambda *_done: None)
         began = time.monotonic()
         senders = max(worker.senders, 1)
         try:
@@ -72,8 +72,8 @@ class StreamLoading(Loading[Segment]):
                 ThreadPoolExecutor(senders, "fastdump-send") as threads,
             ):
                 building = self._send_all(worker, threads, builders, 2 * senders)
-                for definition, built in building:
-                    self._built(definition, built.result())
+                for job, built in building:
+                    self._built(job, built.result())
         finally:
             worker.close()
         for found in self._collections.values():
@@ -86,17 +86,18 @@ class StreamLoading(Loading[Segment]):
         threads: ThreadPoolExecutor,
         builders: ThreadPoolExecutor,
         waiting: int,
-    ) -> list[tuple[Definition, Future[list[str]]]]:
-        building: list[tuple[Definition, Future[list[str]]]] = []
+    ) -> list[tuple[IndexJob, Future[list[str]]]]:
+        building: list[tuple[IndexJob, Future[list[str]]]] = []
 
         def build(found: StoredCollection) -> None:
             if found in self._unbuilt and self._builds_indexes:
                 self._unbuilt.remove(found)
-                building.append((found, builders.submit(worker.build_indexes, found)))
+                job = IndexJob(found)
+                building.append((job, builders.submit(worker.build, job)))
 
         queue = deque[Future[None]]()
         try:
-            for event in self._read(worker):
+            for event in self._read():
                 if event.namespace == OPLOG and isinstance(event, Block):
                     self._keep(event.batch)
                 found = self._collections.get(event.namespace)
@@ -121,15 +122,15 @@ class StreamLoading(Loading[Segment]):
             build(found)
         return building
 
-    def _read(self, worker: LoadWorker[Segment]) -> Iterator[Block | End]:
+    def _read(self) -> Iterator[Block | End]:
         """The archive, as far as it can be read."""
         ticked = time.monotonic()
         try:
             for event in self._blocks:
                 yield event
-                if time.monotonic() - ticked > _TICK_SECONDS and worker.meter is not None:
+                if time.monotonic() - ticked > _TICK_SECONDS:
                     ticked = time.monotonic()
-                    self._reporter.update(*worker.meter.total)
+                    self._reporter.update(self._progress.documents, self._progress.raw_bytes)
         except BackupDamagedError as error:
             self.failures.append(f"{error}; what came before that was restored")
 

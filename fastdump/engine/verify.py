@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from blake3 import blake3
 
 from fastdump.codec.archive import Block as ArchiveBlock
 from fastdump.codec.archive import End
 from fastdump.engine import planner
-from fastdump.engine.pool import WorkerPool
-from fastdump.engine.processes import processes
+from fastdump.engine.executors import Executor, executor
+from fastdump.engine.executors.forkserver import processes
 from fastdump.engine.unique import (
     Block,
     Key,
@@ -45,8 +45,7 @@ __all__ = ["verify"]
 
 _NAMED = 3
 
-_Pool = WorkerPool[VerifyWorker, Any, Any]
-J = TypeVar("J")
+J = TypeVar("J", bound=Hashable)
 R = TypeVar("R")
 _LookAgain = Callable[[Namespace, frozenset[Key]], Iterable[Sighting]]
 """Reads the documents of a collection again, for those that have one of some keys."""
@@ -136,29 +135,36 @@ class _Verification:
 
         def look_again(name: Namespace, wanted: frozenset[Key]) -> Iterator[Sighting]:
             looks = [Look(segment, wanted) for segment in cut if segment.namespace == name]
-            return (one for _look, found in _each(pool, VerifyWorker.look, looks) for one in found)
+            return (one for found in _each(workers, VerifyWorker.look, looks) for one in found)
+
+        def take(segment: Segment, verified: Verified) -> None:
+            self._found[segment.namespace][segment.number] = verified
+            blocks.extend(verified.keys)
+            left[segment.namespace] -= 1
+            if not left[segment.namespace]:
+                self._compare(segment)
 
         self._reporter.start("verify", sum(segment.documents or 0 for segment in cut), raw_bytes)
         try:
-            with _Pool(VerifyWorker(self._keys), size, self._reporter.update) as pool:
-                for segment, verified in _each(pool, VerifyWorker.verify, cut):
-                    self._found[segment.namespace][segment.number] = verified
-                    blocks += verified.keys
-                    left[segment.namespace] -= 1
-                    if not left[segment.namespace]:
-                        self._compare(segment)
-                self._find_doubles(pool, blocks, look_again)
+            with executor(VerifyWorker(self._keys), size, self._reporter.update) as workers:
+                for segment in cut:
+                    workers.submit(VerifyWorker.verify, segment, take)
+                workers.run()
+                self._find_doubles(workers, blocks, look_again)
         finally:
             self._reporter.stop()
 
     def _find_doubles(
-        self, pool: _Pool, blocks: Sequence[Block], look_again: _LookAgain | None
+        self,
+        workers: Executor[VerifyWorker],
+        blocks: Sequence[Block],
+        look_again: _LookAgain | None,
     ) -> None:
         """See that no two documents of a collection have the same `_id`, if that is wanted."""
         if self._keys is None:
             return
         met = Met(Counter(), {})
-        for _share, found in _each(pool, VerifyWorker.compare, shares(blocks)):
+        for found in _each(workers, VerifyWorker.compare, shares(blocks)):
             met.merge(found)
         for number, wanted in sorted(met.keys.items()):
             name = self._keys.names[number]
@@ -199,8 +205,8 @@ class _Verification:
                 began = time.monotonic()
             if writer is not None:
                 look_again = None if str(archive.path) == STREAM else partial(self._look_in, names)
-                with _Pool(VerifyWorker(self._keys), 0, lambda *_done: None) as pool:
-                    self._find_doubles(pool, writer.end(), look_again)
+                with executor(VerifyWorker(self._keys), 0, lambda *_done: None) as workers:
+                    self._find_doubles(workers, writer.end(), look_again)
         except BackupDamagedError as error:
             message = str(error).removeprefix(f"{archive.path}: ")
             self.problems.append(Problem(archive.path, message))
@@ -262,9 +268,11 @@ class _Verification:
 
 
 def _each(
-    pool: _Pool, work: Callable[[VerifyWorker, J], R], jobs: Iterable[J]
-) -> Iterator[tuple[J, R]]:
-    """Have the workers do that with each of the jobs."""
+    workers: Executor[VerifyWorker], work: Callable[[VerifyWorker, J], R], jobs: Iterable[J]
+) -> list[R]:
+    """Return the results of all jobs, in the order in which they ended."""
+    found: list[R] = []
     for job in jobs:
-        pool.submit(work, job)
-    yield from pool.results()
+        workers.submit(work, job, lambda _job, result: found.append(result))
+    workers.run()
+    return found

@@ -10,7 +10,7 @@ from blake3 import blake3
 
 from fastdump.codec import bson, gzip
 from fastdump.codec.bson import Batch
-from fastdump.engine.pool import Meter
+from fastdump.engine.executors import Progress
 from fastdump.engine.unique import Block, Key, Keys, Met, Share, Sighting, Watch, compare
 from fastdump.errors import BackupDamagedError, FormatError
 from fastdump.model import Encoding, Member, Segment
@@ -55,7 +55,7 @@ class VerifyWorker:
     """
 
     def __init__(self, keys: Keys | None) -> None:
-        self.meter: Meter | None = None
+        self.progress: Progress | None = None
         self._keys = keys
 
     def verify(self, segment: Segment) -> Verified:
@@ -69,8 +69,8 @@ class VerifyWorker:
             documents, raw_bytes = documents + batch.documents, raw_bytes + len(batch.data)
             if writer is not None:
                 writer.add(segment.namespace, batch.data)
-            if self.meter is not None:
-                self.meter.add(batch.documents, len(batch.data))
+            if self.progress is not None:
+                self.progress.add(batch.documents, len(batch.data))
         keys = () if writer is None else writer.end()
         seconds = time.monotonic() - began
         return Verified(documents, raw_bytes, seconds, b"".join(digests), tuple(problems), keys)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from fastdump.codec.bson import Batch
-    from fastdump.engine.pool import Meter
+    from fastdump.engine.executors import Progress
     from fastdump.model import Chunk, Connection
     from fastdump.mongo.client import Client
 
@@ -51,7 +51,7 @@ class ServerWorker:
         self._clients: dict[Connection, Client] = {}
         self.interruptions = 0
         """How often a server went away, and reading went on."""
-        self.meter: Meter | None = None
+        self.progress: Progress | None = None
 
     @property
     def client(self) -> Client:
@@ -83,8 +83,8 @@ class ServerWorker:
 
     def done(self, documents: int, raw_bytes: int) -> None:
         """Let the coordinator know that so much more is done."""
-        if self.meter is not None:
-            self.meter.add(documents, raw_bytes)
+        if self.progress is not None:
+            self.progress.add(documents, raw_bytes)
 
     def close(self) -> None:
         """Close the connections, if there are any."""

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-from fastdump.engine.processes import without_main_module
+from fastdump.engine.executors.forkserver import without_main_module
 from fastdump.model import Chunk, Namespace
 from fastdump.store.archive import ArchivePlace
 from fastdump.store.base import Outputs

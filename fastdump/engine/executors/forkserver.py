@@ -32,7 +32,7 @@ def warm_up() -> None:
     """
     global _is_warm
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fastdump.engine.preload"])
+    context.set_forkserver_preload(["fastdump.engine.executors.forkserver_imports"])
     # Workers inherit the forkserver's environment.
     with _environment(_ALLOCATOR), _temporary_folder():
         forkserver.ensure_running()

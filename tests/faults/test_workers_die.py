@@ -9,7 +9,8 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from fastdump.engine.pool import Meter, WorkerPool
+from fastdump.engine.executors import Progress
+from fastdump.engine.executors.processes import Processes
 from fastdump.errors import IncompleteError
 
 pytestmark = pytest.mark.timeout(60)
@@ -18,11 +19,11 @@ pytestmark = pytest.mark.timeout(60)
 class Idler:
     """Says in which process it is."""
 
-    meter: Meter | None = None
+    progress: Progress | None = None
 
     def pid(self, _job: int) -> int:
-        if self.meter is not None:
-            self.meter.add(1, 10)
+        assert self.progress is not None
+        self.progress.add(1, 10)
         return os.getpid()
 
     def die(self, _job: int) -> int:
@@ -45,28 +46,29 @@ class Stillborn(Idler):
 def test_an_idle_one_dies(waits: bool, repeats: bool) -> None:
     """The next job has not begun, so that no harm is done, not even to an archive."""
     totals = []
-    with WorkerPool[Idler, int, int](
-        Idler(), 1, lambda *total: totals.append(total), repeats=repeats
-    ) as pool:
-        pool.submit(Idler.pid, 0)
-        found: dict[int, int] = {}
-        for job, pid in pool.results():
+    found: dict[int, int] = {}
+    with Processes(Idler(), 1, lambda *total: totals.append(total), repeats=repeats) as workers:
+
+        def take(job: int, pid: int) -> None:
             found[job] = pid
             if job < 5:
                 process = psutil.Process(pid)
                 process.kill()
                 if waits:
                     process.wait(10)
-                pool.submit(Idler.pid, job + 1)
+                workers.submit(Idler.pid, job + 1, take)
+
+        workers.submit(Idler.pid, 0, take)
+        workers.run()
     assert sorted(found) == list(range(6))
     assert len(set(found.values())) == 6
     assert totals[-1] == (6, 60)
 
 
 def run(worker: Idler, work: Callable[[Idler, int], int], *, repeats: bool) -> None:
-    with WorkerPool[Idler, int, int](worker, 1, lambda *_: None, repeats=repeats) as pool:
-        pool.submit(work, 7)
-        list(pool.results())
+    with Processes(worker, 1, lambda *_: None, repeats=repeats) as workers:
+        workers.submit(work, 7, lambda *_: None)
+        workers.run()
 
 
 def test_one_dies_of_its_job() -> None:
