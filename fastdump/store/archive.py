@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sys
 import threading
 from collections import Counter, defaultdict
@@ -48,6 +49,12 @@ __all__ = ["STREAM", "Archive", "ArchivePlace"]
 
 STREAM = "-"
 """What standard input and output are called."""
+
+_NAMES_BUCKETS = "8.2.0"
+_OWN_NAMES = (8, 3)
+"""The first server of which mongodump writes buckets under the name of their time series, and of
+which mongorestore looks for them there: both go by the version in the head.
+Source: mongo-tools, Version.SupportsRawData and CreateDemux."""
 
 
 class _Turns:
@@ -286,12 +293,22 @@ class ArchiveWriter:
 
 
 def _prelude(catalog: Catalog, concurrent: int) -> bytes:
+    version = catalog.server.version
+    has_series = any(one.kind is CollectionKind.TIMESERIES for one in catalog.collections)
+    if has_series and _version(version) >= _OWN_NAMES:
+        version = _NAMES_BUCKETS  # as the blocks do, which are the same for every server
     return archive.prelude(
         concurrent,
-        catalog.server.version,
+        version,
         f"fastdump {__version__}",
         [_described(found) for found in catalog.collections],
     )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """Return the first two numbers of a version; none where it has no such."""
+    found = re.match(r"(\d+)\.(\d+)", text)
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def _described(collection: Collection) -> Described:
@@ -378,13 +395,20 @@ class Archive:
     def blocks(self, backup: Backup) -> Iterator[Block | End]:
         """All documents, and the end of each namespace: what holds the data, not what is described.
 
+        Buckets are called `system.buckets.X`, whatever the archive calls them.
+
         Raises:
             BackupDamagedError: the archive is cut or damaged; what came before was yielded.
             StorageError: it cannot be read.
         """
-        known = [found.data for found in backup.collections]
+        has_own_names = _version(backup.server_version or "") >= _OWN_NAMES
+        names = {
+            found.namespace if has_own_names else found.data: found.data
+            for found in backup.collections
+        }
         with disk(self.path), damaged(self.path):
-            yield from self._reader.blocks(known)
+            for event in self._reader.blocks(names):
+                yield event._replace(namespace=names[event.namespace])
 
     def _collections(self, described: Iterable[Described]) -> Iterator[StoredCollection]:
         for namespace, text, kind, exact in described:

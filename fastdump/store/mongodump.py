@@ -244,7 +244,10 @@ def _collection(
             )
         name = found.collection_name
     kind = CollectionKind.TIMESERIES if buckets else found.kind
-    path = (buckets if kind is CollectionKind.TIMESERIES else files).get(_DATA)
+    path = files.get(_DATA)
+    if kind is CollectionKind.TIMESERIES:
+        # Of MongoDB 8.3 and later, mongodump writes buckets under the name of their series.
+        path = buckets.get(_DATA, path)
     return StoredCollection(
         name=name,
         kind=kind,

@@ -17,6 +17,7 @@ from fastdump.engine.planner import cut
 from fastdump.model import NO_OPTIONS, Bounds, Chunk, Collection, CollectionKind
 from fastdump.mongo import bounds
 from fastdump.mongo.bounds import BoundFinder
+from fastdump.mongo.bucket_access import Access
 from fastdump.mongo.fetch import fetch
 from tests.conftest import Server
 
@@ -115,8 +116,8 @@ def test_a_server_that_knows_no_record_ids_is_asked_once(
 ) -> None:
     asked: list[str] = []
 
-    def refused(_database: object, source: str, _pieces: int) -> tuple[int, ...]:
-        asked.append(source)
+    def refused(_database: object, source: Access, _pieces: int) -> tuple[int, ...]:
+        asked.append(source.collection)
         raise OperationFailure("unknown")
 
     monkeypatch.setattr(bounds, "_record_bounds", refused)

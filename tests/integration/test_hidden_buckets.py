@@ -11,6 +11,8 @@ from pymongo.database import Database
 
 import fastdump
 from benchmarks.shapes import insert
+from fastdump.codec import archive
+from fastdump.codec.archive import Block
 from fastdump.engine import planner
 from fastdump.model import LoadOptions, Namespace
 from fastdump.mongo.bucket_access import access_to
@@ -187,6 +189,75 @@ def test_mixed_schema_is_allowed_on_a_hidden_series(
     assert (report.complete, report.inserted) == (True, 8)
     assert proxy.seen["collMod"] == 1
     assert measurements(any_server, target) == measurements(any_server, database)
+
+
+def renamed(path: Path) -> None:
+    """Make of an archive what mongodump writes of MongoDB 9.0: buckets are called like a series."""
+    reader = archive.Reader(iter([path.read_bytes()]))
+    prelude = reader.prelude()
+    buckets = {
+        one.namespace._replace(collection=f"system.buckets.{one.namespace.collection}")
+        if one.kind == "timeseries"
+        else one.namespace: one.namespace
+        for one in prelude.collections
+    }
+    parts = [archive.prelude(1, "9.0.1", "100.15.0", prelude.collections)]
+    crcs = dict.fromkeys(buckets.values(), 0)
+    for event in reader.blocks(buckets):
+        name = buckets[event.namespace]
+        if isinstance(event, Block):
+            data = event.batch.data
+            crcs[name] = archive.combined([(crcs[name], 0), (archive.crc64(data), len(data))])
+            parts.append(archive.block(name, data))
+        else:
+            parts.append(archive.end(name, crcs[name]))
+    path.write_bytes(b"".join(parts))
+
+
+@pytest.mark.parametrize("hides", [False, True])
+def test_dumps_whose_buckets_are_called_like_their_series(
+    proxy: WireProxy, any_server: Server, tmp_path: Path, *, hides: bool
+) -> None:
+    """So mongodump calls them since MongoDB 8.3, as its source says."""
+    if hides:
+        HiddenBuckets(proxy)
+    database = any_server.new_database()
+    series(any_server, database)
+    file, folder = tmp_path / "it.archive", tmp_path / "folder"
+    fastdump.backup(any_server.uri, db=database, layout="archive", out=file, gzip=False)
+    renamed(file)
+    fastdump.backup(any_server.uri, db=database, layout="mongodump", out=folder)
+    for path in folder.rglob("system.buckets.s.*"):
+        path.rename(path.with_name(path.name.removeprefix("system.buckets.")))
+    for manifest in folder.rglob("*manifest*"):
+        manifest.unlink()
+    for dump in (file, folder):
+        target = any_server.new_database()
+        for inserted in (43, 0):
+            report = fastdump.restore(proxy.uri, target_db=target, name=dump)
+            assert (report.complete, report.inserted) == (True, inserted)
+            assert same(any_server, database, target)
+    assert fastdump.verify(name=file).intact
+
+
+def test_an_archive_of_a_new_server_reads_with_mongorestore(
+    proxy: WireProxy, any_server: Server, tmp_path: Path
+) -> None:
+    """It looks for buckets under the name that servers of the version in the head gave them."""
+    HiddenBuckets(proxy)
+    new = {"version": "9.0.1", "versionArray": [9, 0, 1, 0]}
+    proxy.around("buildinfo", lambda command, forward: {**forward(command), **new})
+    database = any_server.new_database()
+    series(any_server, database)
+    heads = []
+    for excluded in ((), ("s",)):
+        file = tmp_path / f"{len(excluded)}.archive"
+        fastdump.backup(
+            proxy.uri, db=database, layout="archive", out=file, gzip=False, exclude=excluded
+        )
+        prelude = archive.Reader(iter([file.read_bytes()])).prelude()
+        heads.append(prelude.server_version)
+    assert heads == ["8.2.0", "9.0.1"]
 
 
 def changed_meanwhile(found: Database[Document]) -> None:
