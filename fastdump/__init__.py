@@ -189,6 +189,7 @@ def restore(
     target_uri: str,
     *,
     target_db: str | None = None,
+    target_collection: str | None = None,
     folder: str | Path = config.DEFAULT_FOLDER,
     name: str | Path | None = None,
     include: Sequence[str] = (),
@@ -208,6 +209,7 @@ def restore(
         target_uri: the server to write to.
         target_db: the database to write to; by default that of the URI, else the one that
             mongodump dumped, else `komodo`.
+        target_collection: what the only collection is to be called, as that of a single file.
         folder: the backups folder.
         name: which backup, by name or path, also of what mongodump wrote, or `-` for an archive on
             standard input; by default the most recent complete one.
@@ -247,6 +249,7 @@ def restore(
         how=config.checked_loading(options),
         filters=Filters(
             target_db or config.database_of(target_uri),
+            target_collection,
             Patterns(include),
             Patterns(exclude),
             Renaming([old for old, _new in rename], [new for _old, new in rename]),
