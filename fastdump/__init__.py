@@ -154,6 +154,7 @@ def restore(
     target: str | Server,
     *,
     target_db: str | None = None,
+    target_collection: str | None = None,
     folder: str | Path = config.DEFAULT_FOLDER,
     name: str | Path | None = None,
     namespaces: NamespaceFilter | None = None,
@@ -169,6 +170,7 @@ def restore(
         target: the server to write to, as `mongodb://host:port`, or a `Server`.
         target_db: the database to write to; by default that of the URI, else the one that
             mongodump dumped, else `komodo`.
+        target_collection: what the only collection is to be called, as that of a single file.
         folder: the backups folder.
         name: which backup, by name or path, also of what mongodump wrote, or `-` for an archive on
             standard input; by default the most recent complete one.
@@ -205,6 +207,7 @@ def restore(
         how=config.checked_loading(options),
         filters=Filters(
             target_db or config.database_of(where.uri),
+            target_collection,
             Patterns(wanted.include),
             Patterns(wanted.exclude),
             Renaming([old for old, _new in wanted.rename], [new for _old, new in wanted.rename]),

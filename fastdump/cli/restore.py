@@ -80,6 +80,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_namespaces(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("which collections, as database.collection")
+    group.add_argument(
+        "--target-collection",
+        metavar="NAME",
+        help="what the only collection is to be called, as that of a single file "
+        "(FASTDUMP_TARGET_COLLECTION)",
+    )
     for flag, about in {
         "ns-include": "only these; * stands for anything, \\* for itself",
         "ns-exclude": "not these",
@@ -102,7 +108,8 @@ def add_which(parser: argparse.ArgumentParser) -> None:
         "path",
         nargs="?",
         metavar="PATH",
-        help="the folder of a backup anywhere, or an archive, or - for one on standard input",
+        help="the folder of a backup anywhere, or an archive, or - for one on standard input, or "
+        "a .bson file",
     )
 
 
@@ -137,6 +144,7 @@ def _plan(settings: Settings, options: argparse.Namespace, connection: Connectio
     which = chosen_backup(options)
     filters = Filters(
         settings.named_database(TARGET),
+        settings.text("target-collection"),
         Patterns(settings.texts("ns-include")),
         Patterns(settings.texts("ns-exclude")),
         Renaming(settings.texts("ns-from"), settings.texts("ns-to")),

@@ -203,6 +203,7 @@ OPTIONS: dict[str, tuple[Name, str]] = {
     "ns-to": (_option("ns-to"), ""),
     "oplog-limit": (_option("oplog-limit"), ""),
     "oplog-file": (_option("oplog-file"), ""),
+    "target-collection": (_option("target-collection"), ""),
     "progress": (_option("progress"), "auto"),
     "size": (_option("size"), "200"),
 }

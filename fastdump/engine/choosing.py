@@ -41,6 +41,8 @@ class Filters:
 
     database: str | None = None
     """The database that everything goes to; None is that which the backup says."""
+    collection: str | None = None
+    """What the only collection is to be called; None is what the backup says."""
     include: Patterns = field(default_factory=lambda: Patterns(()))
     exclude: Patterns = field(default_factory=lambda: Patterns(()))
     renaming: Renaming = field(default_factory=lambda: Renaming((), ()))
@@ -172,9 +174,15 @@ def _renamed(
             f"{backup.path} holds {len(databases)} databases: name no target database, or choose "
             "one of them with --ns-include, or rename them with --ns-from and --ns-to"
         )
+    if filters.collection is not None and len(kept) != 1:
+        raise UsageError(
+            f"--target-collection names one collection, and there are {len(kept)} to restore: "
+            "choose one with --ns-include, or rename them with --ns-from and --ns-to"
+        )
     for namespace, one in kept.items():
         target = _target(backup, namespace, filters)
-        yield namespace, replace(one, database=target.database, name=target.collection)
+        name = filters.collection or target.collection
+        yield namespace, replace(one, database=target.database, name=name)
 
 
 def _target(backup: Backup, namespace: Namespace, filters: Filters) -> Namespace:

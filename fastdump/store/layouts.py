@@ -11,7 +11,7 @@ from fastdump.store.archive import STREAM, Archive, ArchivePlace
 from fastdump.store.base import Destination, Form, Source
 from fastdump.store.dated import DatedFolders, OneFolder
 from fastdump.store.komodo import KomodoForm
-from fastdump.store.mongodump import MongodumpFolder, MongodumpForm
+from fastdump.store.mongodump import MongodumpFile, MongodumpFolder, MongodumpForm
 from fastdump.store.writing import MANIFEST
 
 __all__ = ["destination", "source"]
@@ -72,9 +72,12 @@ def source(folder: Path, name: str | None) -> Source:
     if name is None or (path / MANIFEST).is_file():
         return DatedFolders(folder)
     if path.is_file():
-        if not Archive.recognised(path):
-            raise BackupDamagedError(
-                f"{path}: this is no archive of mongodump; of other backups, name the folder"
-            )
-        return Archive(str(path))
+        if Archive.recognised(path):
+            return Archive(str(path))
+        if MongodumpFile.recognised(path):
+            return MongodumpFile(path)
+        raise BackupDamagedError(
+            f"{path}: this is no archive of mongodump, and its name does not end with .bson or "
+            ".bson.gz; of other backups, name the folder"
+        )
     return (MongodumpFolder.recognised(path) if path.is_dir() else None) or DatedFolders(folder)

@@ -35,6 +35,9 @@ class Metadata:
     """Every index but the one on `_id`."""
     uuid: str | None = None
     collection_name: str | None = None
+    """The name of the collection; tools of before 4.4 do not write it."""
+    old_name: str | None = None
+    """The same, as servers of before 4.4 have it in each index."""
     type: str = ""
 
     @property
@@ -57,12 +60,14 @@ def read(content: bytes) -> Metadata:
         return Metadata()
     try:
         found = to_bson(content)
-        indexes = _values(found, b"indexes", _ARRAY)
+        indexes = list(_documents(next(_values(found, b"indexes", _ARRAY), NO_OPTIONS)))
+        names = (_string(index, b"ns") for index in indexes)
         return Metadata(
             options=next(_values(found, b"options", _DOCUMENT), NO_OPTIONS),
-            indexes=further_indexes(_documents(next(indexes, NO_OPTIONS))),
+            indexes=further_indexes(indexes),
             uuid=_string(found, b"uuid"),
             collection_name=_string(found, b"collectionName"),
+            old_name=next((name.partition(".")[2] for name in names if name), None),
             type=_string(found, b"type") or "",
         )
     except FormatError as error:

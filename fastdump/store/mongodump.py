@@ -1,8 +1,12 @@
 """mongodump's folders: `<db>/<collection>.bson` and `.metadata.json`, plain or gzip.
 
-Source: MongoDB Database Tools of August 2026, mongodump/prepare.go and mongorestore/filepath.go.
+Sources: MongoDB Database Tools of August 2026, mongodump/prepare.go and mongorestore/filepath.go,
+and their tags r3.2.0, r4.2.0 and 100.0.0.
+
 A file name is the collection's name as `url.QueryEscape` makes it; one that would be longer than
-238 bytes is cut and ends with `%24` and a hash, and only the metadata knows the whole name.
+238 bytes is cut and ends with `%24` and a hash, and only the metadata knows the whole name. Since
+then, metadata have a field with the name. mongodump 4.2 escaped by `url.PathEscape`, which leaves
+a plus alone, and older ones not at all.
 """
 
 from __future__ import annotations
@@ -11,10 +15,11 @@ import base64
 import gzip
 import hashlib
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote_plus, unquote_plus
+from urllib.parse import quote_plus, unquote, unquote_plus
 
 import msgspec
 
@@ -35,10 +40,12 @@ from fastdump.store import metadata
 from fastdump.store.names import OPLOG_FILE
 from fastdump.version import __version__
 
-__all__ = ["MongodumpFolder", "MongodumpForm", "oplog_of"]
+__all__ = ["MongodumpFile", "MongodumpFolder", "MongodumpForm", "oplog_of"]
 
 _METADATA = ".metadata.json"
 _DATA = ".bson"
+_OLD_DATA = ".bin"
+"""What mongorestore takes for the same; nothing of today writes it."""
 _CUT_BYTES = 238
 _KEPT_BYTES = 208
 _CUT = "%24"
@@ -152,20 +159,10 @@ class MongodumpFolder:
         """
         with disk(self._path):
             databases = self._databases()
-            changed = self._path.stat().st_mtime
-            return Backup(
-                name=self._path.name,
-                path=self._path,
-                taken=datetime.fromtimestamp(changed),
-                made=datetime.fromtimestamp(changed, UTC),
-                collections=tuple(
-                    found for database in databases for found in _collections(database)
-                ),
-                has_manifest=True,
-                layout="mongodump",
-                databases=tuple(database.name for database in databases),
-                oplog=self._oplog(),
-            )
+            found = [one for database in databases for one in _collections(database)]
+            _check_names(self._path, found)
+            names = tuple(database.name for database in databases)
+            return _backup(self._path, names, found, self._oplog())
 
     def _oplog(self) -> StoredCollection | None:
         """Beside the folders of databases; in one of these, such a file is a collection."""
@@ -179,7 +176,7 @@ class MongodumpFolder:
         with disk(self._path):
             inner = [path for path in self._databases() if path != self._path]
             notes = about_litter(self._path, *inner)
-        return list(backup.collections), notes
+        return list(backup.collections), [*notes, *_doubtful(backup)]
 
     def problems(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
         """Whether it is one of ours that lost its manifest; mongodump's makes no promises."""
@@ -196,6 +193,103 @@ class MongodumpFolder:
         return [path for path in entries(self._path) if path.is_dir() and _is_database(path)]
 
 
+class MongodumpFile:
+    """The documents of one collection as mongodump wrote them, with their metadata beside them.
+
+    Args:
+        path: the file; its folder is called as the database.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @classmethod
+    def recognised(cls, path: Path) -> bool:
+        """Whether a file holds documents, by its name."""
+        return _split(path)[1] == _DATA
+
+    def find(self, name: str | None) -> Backup:  # noqa: ARG002 - there is only one
+        """The collection as a backup.
+
+        Raises:
+            BackupDamagedError: the metadata cannot be understood, or those of a time series, which
+                cannot be made without, are missing.
+            StorageError: a file cannot be read.
+        """
+        stem, _kind = _split(self._path)
+        series = stem.removeprefix(_BUCKETS)
+        with disk(self._path):
+            files = {_DATA: self._path}
+            beside = _metadata_of(self._path, series)
+            described = {} if beside is None else {_METADATA: beside}
+            if series != stem and not described:
+                raise BackupDamagedError(
+                    f"{self._path}: the buckets of a time series cannot be restored without "
+                    f"{series}{_METADATA} beside them"
+                )
+            database = self._path.absolute().parent
+            if series == stem:
+                found = _collection(database, stem, {**described, **files}, {})
+            else:
+                found = _collection(database, series, described, files)
+            return _backup(self._path, (database.name,), [found], None)
+
+    def contents(self, backup: Backup) -> tuple[list[StoredCollection], list[str]]:
+        """What a restore of it brings back, and what the user should know of it."""
+        return list(backup.collections), list(_doubtful(backup))
+
+    def problems(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
+        """None that anybody could know: what mongodump writes makes no promises."""
+        return []
+
+
+def _backup(
+    path: Path,
+    databases: tuple[str, ...],
+    collections: list[StoredCollection],
+    oplog: StoredCollection | None,
+) -> Backup:
+    changed = path.stat().st_mtime
+    return Backup(
+        name=path.name,
+        path=path,
+        taken=datetime.fromtimestamp(changed),
+        made=datetime.fromtimestamp(changed, UTC),
+        collections=tuple(collections),
+        has_manifest=True,
+        layout="mongodump",
+        databases=databases,
+        oplog=oplog,
+    )
+
+
+def _check_names(path: Path, collections: list[StoredCollection]) -> None:
+    """See that no two files hold the same collection, as escaped and not escaped names may."""
+    counts = Counter(one.namespace for one in collections)
+    for name in (name for name, count in counts.items() if count > 1):
+        files = [str(one.path) for one in collections if one.namespace == name and one.path]
+        raise BackupDamagedError(
+            f"{path}: {' and '.join(files)} hold the same collection {name}: remove one"
+        )
+
+
+def _doubtful(backup: Backup) -> Iterator[str]:
+    """Say of which files nobody knows what collection they hold."""
+    for one in backup.collections:
+        stem = "" if one.path is None else _split(one.path)[0]
+        if one.path is not None and "+" in stem and _metadata_of(one.path, stem) is None:
+            yield (
+                f"{one.path}: no metadata say what the collection is called; {one.name!r} is "
+                "what mongodump means by this name since 4.4"
+            )
+
+
+def _metadata_of(path: Path, stem: str) -> Path | None:
+    """Return the file with the metadata of a collection, which lies beside its documents."""
+    beside = (path.with_name(f"{stem}{_METADATA}{end}") for end in ("", ".gz"))
+    return next((one for one in beside if one.is_file()), None)
+
+
 def _is_ours(prelude: Path) -> bool:
     try:
         with gzip.open(prelude, "rb") if prelude.suffix == ".gz" else prelude.open("rb") as file:
@@ -210,11 +304,13 @@ def _is_database(path: Path) -> bool:
 
 
 def _split(path: Path) -> tuple[str, str]:
-    """The stem of a file of mongodump's, and its kind: `.bson`, `.metadata.json`, or none."""
+    """The stem of a file of mongodump's, and its kind: `.bson`, `.metadata.json`, or empty."""
     name = path.name.removesuffix(".gz")
     for kind in (_METADATA, _DATA):
         if name.endswith(kind):
             return name.removesuffix(kind), kind
+    if path.suffix == _OLD_DATA:
+        return path.stem, _DATA
     return "", ""
 
 
@@ -223,7 +319,9 @@ def _collections(database: Path) -> Iterator[StoredCollection]:
     for path in entries(database):
         stem, kind = _split(path)
         if kind and path.is_file():
-            files.setdefault(stem, {})[kind] = path
+            other = files.setdefault(stem, {}).setdefault(kind, path)
+            if other != path:
+                raise BackupDamagedError(f"{other} and {path} are the same file: remove one")
     for stem, found in files.items():
         bucketed = stem.removeprefix(_BUCKETS)
         if bucketed != stem and _METADATA in files.get(bucketed, {}):
@@ -236,13 +334,11 @@ def _collection(
 ) -> StoredCollection:
     described = files.get(_METADATA)
     found = metadata.Metadata() if described is None else _read(described)
-    name = unquote_plus(stem)
-    if _CUT in stem and len(stem) == _CUT_BYTES:
-        if found.collection_name is None:
-            raise BackupDamagedError(
-                f"{database / stem}: its name was cut, and no metadata has the whole of it"
-            )
-        name = found.collection_name
+    if _CUT in stem and len(stem) == _CUT_BYTES and found.collection_name is None:
+        raise BackupDamagedError(
+            f"{database / stem}: its name was cut, and no metadata has the whole of it"
+        )
+    name = _name(stem, found, is_described=described is not None)
     kind = CollectionKind.TIMESERIES if buckets else found.kind
     path = files.get(_DATA)
     if kind is CollectionKind.TIMESERIES:
@@ -258,6 +354,15 @@ def _collection(
         database=database.name,
         uuid=found.uuid,
     )
+
+
+def _name(stem: str, found: metadata.Metadata, *, is_described: bool) -> str:
+    """Return what a collection is called whose files have that stem."""
+    if found.collection_name is not None and _CUT in stem and len(stem) == _CUT_BYTES:
+        return found.collection_name
+    if found.collection_name is not None or not is_described:
+        return unquote_plus(stem)
+    return stem if found.old_name == stem else unquote(stem)
 
 
 def _read(path: Path) -> metadata.Metadata:

@@ -89,8 +89,8 @@ def segments(
 
 
 def _is_plain(collection: StoredCollection, path: Path, start: bytes) -> bool:
-    """Whether a file is nothing but documents, by its name; that of an oplog does not tell."""
-    if collection.namespace == OPLOG:
+    """Whether a file is nothing but documents, by its name where that tells."""
+    if collection.namespace == OPLOG or path.suffix == ".bin":
         return start[:3] != gzip.MAGIC[:3]
     return path.suffix == ".bson"
 

@@ -224,9 +224,15 @@ def test_dumps_whose_buckets_are_called_like_their_series(
     database = any_server.new_database()
     series(any_server, database)
     file, folder = tmp_path / "it.archive", tmp_path / "folder"
-    fastdump.backup(any_server.uri, db=database, layout="archive", out=file, gzip=False)
+    fastdump.backup(
+        any_server.uri,
+        db=database,
+        writing=fastdump.WriteOptions(layout="archive", out=file, gzip=False),
+    )
     renamed(file)
-    fastdump.backup(any_server.uri, db=database, layout="mongodump", out=folder)
+    fastdump.backup(
+        any_server.uri, db=database, writing=fastdump.WriteOptions(layout="mongodump", out=folder)
+    )
     for path in folder.rglob("system.buckets.s.*"):
         path.rename(path.with_name(path.name.removeprefix("system.buckets.")))
     for manifest in folder.rglob("*manifest*"):
@@ -253,7 +259,10 @@ def test_an_archive_of_a_new_server_reads_with_mongorestore(
     for excluded in ((), ("s",)):
         file = tmp_path / f"{len(excluded)}.archive"
         fastdump.backup(
-            proxy.uri, db=database, layout="archive", out=file, gzip=False, exclude=excluded
+            proxy.uri,
+            db=database,
+            writing=fastdump.WriteOptions(layout="archive", out=file, gzip=False),
+            collections=fastdump.CollectionFilter(exclude=excluded),
         )
         prelude = archive.Reader(iter([file.read_bytes()])).prelude()
         heads.append(prelude.server_version)

@@ -5,6 +5,7 @@ Every byte is made here, in the form that the tool named beside it writes.
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import json
 from collections.abc import Iterable, Sequence
@@ -189,3 +190,136 @@ def test_which_oplog_is_meant(fastdump: Run, server: Server, tmp_path: Path) -> 
     assert (done.code, "leave out --oplog-file" in done.err) == (2, True)
     assert fastdump("restore", *target, "--oplog-replay", tmp_path / "dump").code == 0
     assert held(server, database) == [{"_id": "c"}, {"_id": "z"}]
+
+
+def dumped(folder: Path, name: str, documents: Iterable[Document], metadata: str = "") -> Path:
+    """Write the files of a collection as mongodump does, plain or gzip; returns the first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    end = ".gz" if name.endswith(".gz") else ""
+    stem = name.removesuffix(end).rpartition(".")[0]
+    for path, content in (
+        (folder / name, bson_of(documents)),
+        (folder / f"{stem}.metadata.json{end}", metadata.encode()),
+    ):
+        if content:
+            path.write_bytes(gzip.compress(content) if end else content)
+    return folder / name
+
+
+INDEX = '{"indexes": [{"v": 2, "key": {"x": 1}, "name": "x_1"}], "collectionName": "c"}'
+
+
+@pytest.mark.parametrize("name", ["c.bson", "c.bson.gz", "c.bin"])
+def test_one_file(fastdump: Run, server: Server, tmp_path: Path, name: str) -> None:
+    """The collection is called as the file, the database as its folder, if nobody says more."""
+    database = server.new_database()
+    documents = [{"_id": n, "x": n} for n in range(100)]
+    file = dumped(tmp_path / database, name, documents, INDEX)
+    dumped(tmp_path / database, "other.bson", [{"_id": 1}])
+    target = ("--target-uri", server.uri, "-y", file)
+    assert fastdump("verify", file).code == 0
+    for options, found in (
+        ([], (database, "c")),
+        (["--target-collection", "d"], (database, "d")),
+        (["--target-db", f"{database}2"], (f"{database}2", "c")),
+        (["--ns-from", f"{database}.c", "--ns-to", f"{database}3.e"], (f"{database}3", "e")),
+    ):
+        done = fastdump("restore", *target, *options)
+        assert done.code == 0, done.err
+        assert held(server, *found) == documents
+        with server.client() as client:
+            assert "x_1" in client[found[0]][found[1]].index_information()
+            assert "other" not in client[found[0]].list_collection_names()
+    done = fastdump("restore", "--target-uri", server.uri, "-y", file.parent,
+                    "--target-collection", "d")  # fmt: skip
+    assert (done.code, "names one collection, and there are 2" in done.err) == (2, True)
+
+
+@pytest.mark.needs("time series")
+def test_the_buckets_of_a_time_series_as_one_file(
+    fastdump: Run, server: Server, tmp_path: Path
+) -> None:
+    database, other = server.new_database(), server.new_database()
+    with server.client() as client:
+        client[database].create_collection("s", timeseries={"timeField": "t"})
+        client[database]["s"].insert_one({"t": datetime.datetime(2024, 1, 1), "v": 1})
+    package.backup(
+        server.uri,
+        db=database,
+        writing=package.WriteOptions(layout="mongodump", out=tmp_path / "dump", gzip=False),
+    )
+    file = tmp_path / "dump" / database / "system.buckets.s.bson"
+    assert package.restore(server.uri, target_db=other, name=file).complete
+    with server.client() as client:
+        assert [one["v"] for one in client[other]["s"].find()] == [1]
+    (file.parent / "s.metadata.json").unlink()
+    done = fastdump("restore", "--target-uri", server.uri, "-y", file)
+    assert (done.code, "without s.metadata.json beside" in done.err) == (4, True)
+
+
+def old(name: str) -> str:
+    """Return metadata as mongodump up to 4.2 writes them for a server that is as old."""
+    index = {"v": 1, "key": {"_id": 1}, "name": "_id_", "ns": f"old.{name}"}
+    return json.dumps({"options": {}, "indexes": [index]})
+
+
+def new(name: str) -> str:
+    """Return metadata as mongodump writes them since 4.4."""
+    return json.dumps({"indexes": [], "collectionName": name, "type": "collection"})
+
+
+@pytest.mark.parametrize(
+    ("stem", "metadata", "name"),
+    [
+        ("c++", old("c++"), "c++"),
+        ("50%off", old("50%off"), "50%off"),
+        ("a%20b", old("a%20b"), "a%20b"),
+        ("a%20b+c%25", old("a b+c%"), "a b+c%"),  # mongodump 4.2
+        ("a%20b+c", '{"indexes": []}', "a b+c"),
+        ("c++", new("c  "), "c  "),
+        ("c%2B%2B", new("c++"), "c++"),
+        ("c%2B%2B", "", "c++"),
+    ],
+)
+@pytest.mark.parametrize("alone", [False, True])
+def test_names_of_files_of_every_age(
+    fastdump: Run,
+    server: Server,
+    tmp_path: Path,
+    stem: str,
+    metadata: str,
+    name: str,
+    *,
+    alone: bool,
+) -> None:
+    database = server.new_database()
+    file = dumped(tmp_path / database, f"{stem}.bson", [{"_id": 1}], metadata)
+    path = file if alone else file.parent
+    done = fastdump("restore", "--target-uri", server.uri, "-y", path)
+    assert done.code == 0, done.err
+    with server.client() as client:
+        assert client[database].list_collection_names() == [name]
+
+
+def test_a_name_that_nobody_can_know_is_said(fastdump: Run, server: Server, tmp_path: Path) -> None:
+    file = dumped(tmp_path / server.new_database(), "c++.bson", [{"_id": 1}])
+    for path in (file, file.parent):
+        done = fastdump("restore", "--target-uri", server.uri, "-y", path)
+        assert done.code == 0
+        assert "no metadata say what the collection is called; 'c  ' is" in done.err
+
+
+@pytest.mark.parametrize("other", ["c.bson.gz", "c.bin", "%63.bson"])
+def test_two_files_of_one_collection(
+    fastdump: Run, server: Server, tmp_path: Path, other: str
+) -> None:
+    """Nobody knows which is meant; one of them was restored without a word."""
+    folder = tmp_path / server.new_database()
+    dumped(folder, "c.bson", [{"_id": 1}])
+    dumped(folder, other, [{"_id": 2}])
+    done = fastdump("restore", "--target-uri", server.uri, "-y", folder)
+    assert done.code == 4
+    assert "c.bson" in done.err
+    assert other in done.err
+    with server.client() as client:
+        assert client[folder.name].list_collection_names() == []
