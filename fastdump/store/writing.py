@@ -23,10 +23,12 @@ from fastdump.store.journal import Finished, Journal, Planned
 from fastdump.store.locking import Lock
 from fastdump.store.volume import Volume, private
 
-__all__ = ["MANIFEST", "FolderWriter", "PartFiles"]
+__all__ = ["MANIFEST", "PARTIAL", "FolderWriter", "PartFiles", "new_writer"]
 
 MANIFEST = "manifest.json"
 """What describes a backup, in its folder."""
+PARTIAL = ".partial"
+"""How the name of the hidden folder ends in which a backup is made."""
 _SYNC_THREADS = 16
 
 
@@ -264,3 +266,19 @@ def _joined(form: Form) -> type[JoinedFile]:
     if form.encoding is Encoding.JSON:
         return JoinedLines
     return JoinedMembers if form.compressed else JoinedFile
+
+
+def new_writer(
+    path: Path, partial: Path, catalog: Catalog, form: Form, lock: Lock, volume: Volume
+) -> FolderWriter:
+    """Make the hidden folder of a new backup.
+
+    Raises:
+        OSError: the disk refuses; then the folder is not there.
+    """
+    partial.mkdir(mode=0o700)
+    try:
+        return FolderWriter(path, partial, catalog, form, lock, volume)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
