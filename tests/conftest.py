@@ -215,6 +215,7 @@ def fastdump(tmp_path: Path) -> Run:
             cwd=tmp_path,
             capture_output=True,
             text=True,
+            errors="backslashreplace",
             timeout=COMMAND_SECONDS,
             stdin=subprocess.DEVNULL,
             check=False,

@@ -26,6 +26,7 @@ from fastdump.cli import (
     unlock,
     verify,
 )
+from fastdump.cli.encoding import escape_output, insist_on_utf8
 from fastdump.cli.options import add_everywhere, add_files, settings_of
 from fastdump.config import Settings
 from fastdump.errors import FastdumpError
@@ -74,6 +75,8 @@ def entry_point() -> NoReturn:
     its threads to wake up, half of the time that a small backup takes. By then, everything that
     was opened is closed.
     """
+    insist_on_utf8()
+    escape_output()
     try:
         code = main()
         sys.stdout.flush()

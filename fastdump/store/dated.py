@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from fastdump.errors import BackupNotFoundError, FormatError, StorageError
+from fastdump.errors import BackupNotFoundError, FormatError, UsageError
 from fastdump.model import (
     OPLOG,
     Backup,
@@ -42,14 +41,14 @@ from fastdump.store.checking import check_folder
 from fastdump.store.journal import Finished, Planned, read_journal
 from fastdump.store.names import collection_name, is_cut
 from fastdump.store.removing import remove_folder
-from fastdump.store.writing import MANIFEST, FolderWriter
+from fastdump.store.writing import MANIFEST, PARTIAL, FolderWriter, new_writer
 
-__all__ = ["MANIFEST", "DatedFolders", "OneFolder"]
+__all__ = ["MANIFEST", "DatedFolders"]
 
 _NAME_FORMAT = "%Y-%m-%d_%H-%M-%S"
 _NAME = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}")
 _KOMODO_LATEST_ONLY = "Stats"
-_PARTIAL, _REMOVED = ".partial", ".removed"
+_REMOVED = ".removed"
 
 
 class DatedFolders:
@@ -106,12 +105,13 @@ class DatedFolders:
             )
         own = {collection.namespace for collection in backup.collections}
         known = backup.has_manifest
-        beside = [
-            replace(found, is_of_another=known and found.started != backup.started)
-            for found in DatedFolders(backup.path.parent).latest()
-            if found.namespace not in own
-            and (not known or found.documents is None or found.database in backup.databases)
-        ]
+        beside = []
+        for found in DatedFolders(backup.path.parent).latest():
+            if known and found.documents is not None and found.database not in backup.databases:
+                notes.append(f"{found.path} is of database {found.database!r}, and left out")
+            elif found.namespace not in own:
+                is_of_another = known and found.started != backup.started
+                beside.append(replace(found, is_of_another=is_of_another))
         return [*backup.collections, *beside], notes
 
     def problems(self, backup: Backup) -> list[Problem]:
@@ -132,6 +132,10 @@ class DatedFolders:
 
         A clock that was set back, as at the end of summer time, does not make it older than the
         backups that are there: it would be the next to be pruned.
+
+        Raises:
+            StorageError: the folder cannot be written.
+            UsageError: the latest copy of another database's collection would be replaced.
         """
         assert self._form is not None, "this folder was opened for reading"  # noqa: S101
         taken = taken.replace(microsecond=0)
@@ -139,9 +143,10 @@ class DatedFolders:
             self.volume.make_folder(self.folder)
             lock = Lock(self._lock_path, self.folder, self.volume)
             try:
+                self._keep_others(catalog)
                 path = self._free(taken)
-                partial = path.with_name(f".{path.name}{_PARTIAL}")
-                return _new_writer(path, partial, catalog, self._form, lock, self.volume)
+                partial = path.with_name(f".{path.name}{PARTIAL}")
+                return new_writer(path, partial, catalog, self._form, lock, self.volume)
             except BaseException:
                 lock.release()
                 raise
@@ -158,6 +163,7 @@ class DatedFolders:
 
         Raises:
             StorageError: the folder cannot be written.
+            UsageError: the latest copy of another database's collection would be replaced.
         """
         assert self._form is not None, "this folder was opened for reading"  # noqa: S101
         with disk(self.folder):
@@ -167,8 +173,9 @@ class DatedFolders:
                 for _begun, partial in reversed(self.stale()):
                     found = read_journal(partial)
                     if found is not None and found[0].settings == settings:
-                        path = partial.with_name(partial.name[1:].removesuffix(_PARTIAL))
+                        path = partial.with_name(partial.name[1:].removesuffix(PARTIAL))
                         catalog = found[0].catalog
+                        self._keep_others(catalog)
                         writer = FolderWriter(path, partial, catalog, self._form, lock, self.volume)
                         return writer, *found
             except BaseException:
@@ -177,6 +184,24 @@ class DatedFolders:
             lock.release()
         return None
 
+    def _keep_others(self, catalog: Catalog) -> None:
+        """See that a backup replaces no latest copy of another database's collection."""
+        assert self._form is not None  # noqa: S101 - it is about to be written
+        names = self._form.file_names(catalog)
+        replaced = {
+            names[one.namespace]: one.database
+            for one in catalog.collections
+            if one.has_data and one.name in self._form.latest_only
+        }
+        for found in _latest(self.folder):
+            file = found.path.name if found.path is not None else ""
+            own = replaced.get(file, found.database)
+            if found.documents is not None and own != found.database:
+                raise UsageError(
+                    f"{found.path} is of database {found.database!r}, whose backups need it, and "
+                    f"one of {own!r} would replace it: name another folder for that with -f"
+                )
+
     def _free(self, taken: datetime) -> Path:
         """Where a backup of that time goes."""
         found = [backup.taken for backup in self.backups()]
@@ -184,7 +209,7 @@ class DatedFolders:
         if ahead:
             taken = max(ahead) + timedelta(seconds=1)
         path = self.folder / taken.strftime(_NAME_FORMAT)
-        while path.exists() or path.with_name(f".{path.name}{_PARTIAL}").exists():
+        while path.exists() or path.with_name(f".{path.name}{PARTIAL}").exists():
             taken += timedelta(seconds=1)
             path = self.folder / taken.strftime(_NAME_FORMAT)
         return path
@@ -202,7 +227,7 @@ class DatedFolders:
                 begun = _taken(name)
                 if (
                     entry.name.startswith(".")
-                    and ending in (_PARTIAL, _REMOVED)
+                    and ending in (PARTIAL, _REMOVED)
                     and begun is not None
                     and entry.is_dir(follow_symlinks=False)
                 ):
@@ -322,59 +347,3 @@ def _latest(folder: Path) -> list[StoredCollection]:
         elif stem == _KOMODO_LATEST_ONLY and path.exists():
             found.append(_bare(path, latest_only=True))
     return found
-
-
-class OneFolder:
-    """A folder of the user's choice for one backup, which no pruning ever sees.
-
-    Args:
-        path: the folder; there may be an empty one already.
-        form: how the backup is written.
-        mode: of its files.
-    """
-
-    can_repeat = True
-
-    def __init__(self, path: Path, form: Form, mode: int = PRIVATE) -> None:
-        self._path = path
-        self.volume = Volume(path, mode)
-        self._form = form
-
-    def begin(self, taken: datetime, catalog: Catalog, workers: int) -> FolderWriter:  # noqa: ARG002
-        """Start the backup.
-
-        Raises:
-            StorageError: the folder holds something already, or cannot be written.
-        """
-        path = self._path.absolute()
-        with disk(path):
-            if found := next(path.iterdir(), None) if path.exists() else None:
-                raise StorageError(
-                    f"{path}: there is something in it ({found.name}); name another with --out"
-                )
-            self.volume.make_folder(path.parent)
-            lock = Lock(path.with_name(f".{path.name}.lock"), path, self.volume)
-            try:
-                partial = path.with_name(f".{path.name}{_PARTIAL}")
-                if partial.exists():
-                    shutil.rmtree(partial)
-                return _new_writer(path, partial, catalog, self._form, lock, self.volume)
-            except BaseException:
-                lock.release()
-                raise
-
-
-def _new_writer(
-    path: Path, partial: Path, catalog: Catalog, form: Form, lock: Lock, volume: Volume
-) -> FolderWriter:
-    """Make the hidden folder of a new backup.
-
-    Raises:
-        OSError: the disk refuses; then the folder is not there.
-    """
-    partial.mkdir(mode=0o700)
-    try:
-        return FolderWriter(path, partial, catalog, form, lock, volume)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise

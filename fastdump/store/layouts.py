@@ -9,9 +9,10 @@ from fastdump.errors import BackupDamagedError, UsageError
 from fastdump.model import Encoding, WriteOptions
 from fastdump.store.archive import STREAM, Archive, ArchivePlace
 from fastdump.store.base import Destination, Form, Source
-from fastdump.store.dated import DatedFolders, OneFolder
+from fastdump.store.dated import DatedFolders
 from fastdump.store.komodo import KomodoForm
 from fastdump.store.mongodump import MongodumpFile, MongodumpFolder, MongodumpForm
+from fastdump.store.one_folder import OneFolder
 from fastdump.store.writing import MANIFEST
 
 __all__ = ["destination", "source"]

@@ -24,10 +24,12 @@ from fastdump.store.base import Form
 from fastdump.store.joining import JoinedFile, JoinedLines, JoinedMembers
 from fastdump.store.journal import Finished, Journal, Planned
 
-__all__ = ["MANIFEST", "FolderWriter", "PartFiles"]
+__all__ = ["MANIFEST", "PARTIAL", "FolderWriter", "PartFiles", "new_writer"]
 
 MANIFEST = "manifest.json"
 """What describes a backup, in its folder."""
+PARTIAL = ".partial"
+"""How the name of the hidden folder ends in which a backup is made."""
 _SYNC_THREADS = 16
 
 
@@ -265,3 +267,19 @@ def _joined(form: Form) -> type[JoinedFile]:
     if form.encoding is Encoding.JSON:
         return JoinedLines
     return JoinedMembers if form.compressed else JoinedFile
+
+
+def new_writer(
+    path: Path, partial: Path, catalog: Catalog, form: Form, lock: Lock, volume: Volume
+) -> FolderWriter:
+    """Make the hidden folder of a new backup.
+
+    Raises:
+        OSError: the disk refuses; then the folder is not there.
+    """
+    partial.mkdir(mode=0o700)
+    try:
+        return FolderWriter(path, partial, catalog, form, lock, volume)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise

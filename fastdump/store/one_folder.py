@@ -1,0 +1,56 @@
+"""A folder of the user's choice for one backup."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+from fastdump.errors import StorageError
+from fastdump.model import Catalog
+from fastdump.storage.locking import Lock
+from fastdump.storage.volume import PRIVATE, Volume
+from fastdump.store.base import Form, disk
+from fastdump.store.writing import PARTIAL, FolderWriter, new_writer
+
+__all__ = ["OneFolder"]
+
+
+class OneFolder:
+    """A folder of the user's choice for one backup, which no pruning ever sees.
+
+    Args:
+        path: the folder; there may be an empty one already.
+        form: how the backup is written.
+        mode: of its files.
+    """
+
+    can_repeat = True
+
+    def __init__(self, path: Path, form: Form, mode: int = PRIVATE) -> None:
+        self._path = path
+        self.volume = Volume(path, mode)
+        self._form = form
+
+    def begin(self, taken: datetime, catalog: Catalog, workers: int) -> FolderWriter:  # noqa: ARG002
+        """Start the backup.
+
+        Raises:
+            StorageError: the folder holds something already, or cannot be written.
+        """
+        path = self._path.absolute()
+        with disk(path):
+            if found := next(path.iterdir(), None) if path.exists() else None:
+                raise StorageError(
+                    f"{path}: there is something in it ({found.name}); name another with --out"
+                )
+            self.volume.make_folder(path.parent)
+            lock = Lock(path.with_name(f".{path.name}.lock"), path, self.volume)
+            try:
+                partial = path.with_name(f".{path.name}{PARTIAL}")
+                if partial.exists():
+                    shutil.rmtree(partial)
+                return new_writer(path, partial, catalog, self._form, lock, self.volume)
+            except BaseException:
+                lock.release()
+                raise

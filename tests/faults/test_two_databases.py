@@ -1,0 +1,89 @@
+"""Two databases that are backed up into one folder, where one file has place for one of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.shapes import insert
+from fastdump.demo.compare import differences, state
+from tests.conftest import Run, Server
+from tests.shims import shim
+
+pytestmark = pytest.mark.timeout(120)
+
+FULL_AT_THE_END = """
+    os.open = refusing(
+        os.open, errno.ENOSPC, lambda path, *_, **__: str(path).endswith("/manifest.json")
+    )
+"""
+
+
+def new_database(server: Server, *names: str) -> str:
+    database = server.new_database()
+    for name in names:
+        insert(server.connection, database, name, ({"_id": n, "of": database} for n in range(50)))
+    return database
+
+
+def restored(fastdump: Run, server: Server, database: str, folder: Path, name: str) -> str:
+    """Restore a backup, see that all of it comes back, and return what is said."""
+    target = server.new_database()
+    done = fastdump(
+        "restore", "-f", folder, "-r", name, "--target-uri", server.uri, "--target-db", target, "-y"
+    )
+    assert done.code == 0, done.err
+    assert differences(state(server.connection, database), state(server.connection, target)) == []
+    return done.err
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("layout", ["komodo", "komodo-json"])
+def test_the_second_does_not_replace_what_the_first_needs(
+    fastdump: Run, server: Server, tmp_path: Path, layout: str
+) -> None:
+    first, second = (new_database(server, "Stats", "Server") for _ in range(2))
+    arguments = ("backup", "--uri", server.uri, "-f", tmp_path, "--layout", layout, "--db")
+    for _ in range(2):
+        assert fastdump(*arguments, first).code == 0
+    (_older, name) = sorted(path.name for path in tmp_path.glob("2*"))
+    before = contents(tmp_path)
+    for more in ([], ["--resume"], ["--max-backups", "1"]):
+        done = fastdump(*arguments, second, *more)
+        assert done.code == 2
+        stats = tmp_path / "Stats.gz"
+        assert f"{stats} is of database {first!r}, whose backups need it" in done.err
+        assert "name another folder for that with -f" in done.err
+        assert contents(tmp_path) == before
+        assert not list(tmp_path.glob(".*"))
+    restored(fastdump, server, first, tmp_path, name)
+
+
+def test_also_when_it_goes_on_where_it_ended(fastdump: Run, server: Server, tmp_path: Path) -> None:
+    first, second = (new_database(server, "Stats") for _ in range(2))
+    arguments = ("backup", "--uri", server.uri, "-f", tmp_path / "b", "--resume", "--db")
+    ended = fastdump(*arguments, second, **shim(tmp_path / "shim", FULL_AT_THE_END))
+    assert ended.code == 1
+    assert fastdump(*arguments, first).code == 0
+    before = contents(tmp_path / "b")
+    assert fastdump(*arguments, second).code == 2
+    assert contents(tmp_path / "b") == before
+
+
+def test_two_without_such_a_collection_live_in_one_folder(
+    fastdump: Run, server: Server, tmp_path: Path
+) -> None:
+    databases = [new_database(server, *names) for names in (("Stats", "Server"), ("Server",))]
+    names = {}
+    for database in databases:
+        done = fastdump("backup", "--uri", server.uri, "-f", tmp_path, "--db", database)
+        assert done.code == 0, done.err
+        names[database] = done.out.split("backup ")[1].split(" is complete")[0]
+    for database, name in names.items():
+        said = restored(fastdump, server, database, tmp_path, name)
+        is_left_out = f"is of database {databases[0]!r}, and left out" in said
+        assert is_left_out == (database == databases[1])
