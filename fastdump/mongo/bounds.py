@@ -19,11 +19,11 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from fastdump.codec.bson import document
+from fastdump.codec.bson import document, element
 from fastdump.model import BUCKETS, Bounds, Collection
-from fastdump.mongo.client import RAW, Client, Document, open_database
+from fastdump.mongo.client import Client, Document, open_database
 from fastdump.mongo.cursor import NO_LIMIT
-from fastdump.mongo.held import ID_VALUE
+from fastdump.mongo.held import ID_VALUE, any_of
 from fastdump.mongo.retry import passes
 
 __all__ = [
@@ -51,7 +51,8 @@ _SAMPLES_PER_BOUND = 20
 _NARROW = 4
 """An index that finds less than one document in so many is better than several cursors."""
 
-_NUMBERS = frozenset({0x10, 0x12})
+_INT64 = 0x12
+_NUMBERS = frozenset({0x10, _INT64})
 _IN_FILTERS = _NUMBERS | {0x02, 0x05, 0x07, 0x09}
 """Types of `_id`s of which a filter can be a range: numbers, strings, binary, ObjectIds, dates."""
 
@@ -131,7 +132,7 @@ def _honours_bounds(database: Database[Document], source: str, bound: bytes) -> 
     by_id: Document = {"sort": {"_id": 1}, "hint": {"_id": 1}, "projection": {"_id": 1}}
     first = {"find": source, **by_id, "limit": 1, "singleBatch": True}
     try:
-        lowest = database.command(first, codec_options=RAW)
+        lowest = database.command(first)
     except OperationFailure as error:
         if passes(error):
             raise
@@ -155,7 +156,7 @@ def _finds(database: Database[Document], source: str, wanted: bytes, beyond: Doc
         "singleBatch": True,
     }
     try:
-        reply = database.command(command, codec_options=RAW)
+        reply = database.command(command)
     except OperationFailure as error:
         if passes(error):
             raise
@@ -204,7 +205,7 @@ def _is_narrow(database: Database[Document], collection: Collection) -> bool:
             return False
         raise
     winning = plan.get("queryPlanner", {}).get("winningPlan")
-    if winning is None or "COLLSCAN" in str(winning):
+    if winning is None or b"COLLSCAN" in winning.raw:
         return False  # other servers of the protocol explain in words of their own
     found = database.command({"count": name, "query": wanted, **NO_LIMIT})["n"]
     return bool(found * _NARROW < collection.documents)
@@ -220,7 +221,7 @@ def after_record(record: int | None) -> Document:
 
 def _record_bounds(database: Database[Document], source: str, pieces: int) -> tuple[int, ...]:
     first, last = (_record_at_end(database, source, direction) for direction in (1, -1))
-    if not isinstance(first, int) or not isinstance(last, int):
+    if first is None or last is None:
         return ()  # empty, or clustered, where a record id is the _id itself
     wanted = (first + (last - first) * piece // pieces for piece in range(1, pieces))
     found = [_existing_record(database, source, record) for record in wanted]
@@ -230,7 +231,7 @@ def _record_bounds(database: Database[Document], source: str, pieces: int) -> tu
     return tuple(sorted({record for record in found if record is not None}))
 
 
-def _record_at_end(database: Database[Document], source: str, direction: int) -> object:
+def _record_at_end(database: Database[Document], source: str, direction: int) -> int | None:
     reply = database.command(
         {
             "find": source,
@@ -242,7 +243,19 @@ def _record_at_end(database: Database[Document], source: str, direction: int) ->
         }
     )
     batch = reply["cursor"]["firstBatch"]
-    return batch[0]["$recordId"] if batch else None
+    return _record(batch[0]) if batch else None
+
+
+def _record(found: RawBSONDocument) -> int | None:
+    """Return the record id that was asked for; None if it is no number.
+
+    The `_id` beside it may be one that the driver cannot decode.
+    """
+    raw = bytes(found.raw)
+    record = element(raw, b"$recordId")
+    if record is None or record.kind != _INT64:
+        return None
+    return int.from_bytes(raw[record.value : record.end], "little", signed=True)
 
 
 def _existing_record(database: Database[Document], source: str, record: int) -> int | None:
@@ -260,17 +273,18 @@ def _existing_record(database: Database[Document], source: str, record: int) -> 
 
 
 def _sampled_records(database: Database[Document], source: str, pieces: int) -> Iterator[int]:
-    ids = [found["_id"] for found in _sample(database, source, pieces)]
+    ids = [bytes(found.raw)[4:-1] for found in _sample(database, source, pieces)]
     command = {
         "find": source,
-        "filter": {"_id": {"$in": ids}},
+        "filter": RawBSONDocument(any_of(ids)),
         "hint": {"_id": 1},
         "projection": {"_id": 1},
         "showRecordId": True,
         "batchSize": len(ids) + 1,
     }
-    reply = database.command(command, codec_options=RAW)
-    records = sorted(found["$recordId"] for found in reply["cursor"]["firstBatch"])
+    reply = database.command(command)
+    found = map(_record, reply["cursor"]["firstBatch"])
+    records = sorted(record for record in found if record is not None)
     return (records[len(records) * piece // pieces] for piece in range(1, pieces) if records)
 
 
@@ -290,6 +304,6 @@ def _sample(database: Database[Document], source: str, pieces: int) -> Sequence[
         "cursor": {"batchSize": size + 1},
         **NO_LIMIT,
     }
-    reply = database.command(command, codec_options=RAW)
+    reply = database.command(command)
     batch: Sequence[RawBSONDocument] = reply["cursor"]["firstBatch"]
     return batch
