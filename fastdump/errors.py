@@ -14,6 +14,7 @@ __all__ = [
     "FormatError",
     "IncompleteError",
     "ObjectNotFoundError",
+    "ReplyError",
     "ServerError",
     "SnapshotUnavailableError",
     "StorageError",
@@ -58,6 +59,12 @@ class ServerError(FastdumpError):
     """The server cannot be reached, or it refuses what it was asked."""
 
     exit_code = 3
+
+
+class ReplyError(ServerError, KeyError):
+    """A server's reply lacks a field that it must have; also a KeyError, as for any mapping."""
+
+    __str__ = Exception.__str__
 
 
 class ChunkLostError(ServerError):

@@ -63,6 +63,8 @@ class WireProxy:
         self._arounds: dict[str, Around] = {}
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
+        self.spoiled = (b"", b"")
+        """Bytes of replies that are exchanged for others of the same length."""
         self.seen: Counter[str] = Counter()
         """How often each command came through."""
 
@@ -164,7 +166,7 @@ class WireProxy:
                 client.sendall(_receive(server))
             return
         reply = answer(command, forward) if answer is not None else forward(command)
-        client.sendall(_reply(reply, request, code))
+        client.sendall(_reply(reply, request, code).replace(*self.spoiled))
 
 
 def _receive(source: socket.socket) -> bytes:

@@ -241,7 +241,7 @@ def _legacy_indexes(collections: Iterable[StoredCollection]) -> list[str]:
     """
     notes = []
     for collection in collections:
-        for index in collection.indexes:
+        for index in filter(indexes.is_readable, collection.indexes):
             described = indexes.described(index)
             changed = indexes.converted(described)[1]
             notes += [f"{collection.name}: index {described['name']}: {one}" for one in changed]

@@ -19,12 +19,12 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from fastdump.codec.bson import document
+from fastdump.codec.bson import document, element
 from fastdump.model import Bounds, Collection
 from fastdump.mongo.bucket_access import Access, access_to
-from fastdump.mongo.client import RAW, Client, Document, open_database
+from fastdump.mongo.client import Client, Document, open_database
 from fastdump.mongo.cursor import NO_LIMIT
-from fastdump.mongo.held import ID_VALUE
+from fastdump.mongo.held import ID_VALUE, any_of
 from fastdump.mongo.retry import passes
 
 __all__ = [
@@ -52,7 +52,8 @@ _SAMPLES_PER_BOUND = 20
 _NARROW = 4
 """An index that finds less than one document in so many is better than several cursors."""
 
-_NUMBERS = frozenset({0x10, 0x12})
+_INT64 = 0x12
+_NUMBERS = frozenset({0x10, _INT64})
 _IN_FILTERS = _NUMBERS | {0x02, 0x05, 0x07, 0x09}
 """Types of `_id`s of which a filter can be a range: numbers, strings, binary, ObjectIds, dates."""
 
@@ -134,7 +135,7 @@ def _honours_bounds(database: Database[Document], source: Access, bound: bytes) 
     by_id: Document = {"sort": {"_id": 1}, "hint": {"_id": 1}, "projection": {"_id": 1}}
     first = {**source.command("find"), **by_id, "limit": 1, "singleBatch": True}
     try:
-        lowest = database.command(first, codec_options=RAW)
+        lowest = database.command(first)
     except OperationFailure as error:
         if passes(error):
             raise
@@ -158,7 +159,7 @@ def _finds(database: Database[Document], source: Access, wanted: bytes, beyond: 
         "singleBatch": True,
     }
     try:
-        reply = database.command(command, codec_options=RAW)
+        reply = database.command(command)
     except OperationFailure as error:
         if passes(error):
             raise
@@ -207,7 +208,7 @@ def _is_narrow(database: Database[Document], collection: Collection) -> bool:
             return False
         raise
     winning = plan.get("queryPlanner", {}).get("winningPlan")
-    if winning is None or "COLLSCAN" in str(winning):
+    if winning is None or b"COLLSCAN" in winning.raw:
         return False  # other servers of the protocol explain in words of their own
     found = database.command({"count": name, "query": wanted, **NO_LIMIT})["n"]
     return bool(found * _NARROW < collection.documents)
@@ -223,7 +224,7 @@ def after_record(record: int | None) -> Document:
 
 def _record_bounds(database: Database[Document], source: Access, pieces: int) -> tuple[int, ...]:
     first, last = (_record_at_end(database, source, direction) for direction in (1, -1))
-    if not isinstance(first, int) or not isinstance(last, int):
+    if first is None or last is None:
         return ()  # empty, or clustered, where a record id is the _id itself
     wanted = (first + (last - first) * piece // pieces for piece in range(1, pieces))
     found = [_existing_record(database, source, record) for record in wanted]
@@ -233,7 +234,7 @@ def _record_bounds(database: Database[Document], source: Access, pieces: int) ->
     return tuple(sorted({record for record in found if record is not None}))
 
 
-def _record_at_end(database: Database[Document], source: Access, direction: int) -> object:
+def _record_at_end(database: Database[Document], source: Access, direction: int) -> int | None:
     reply = database.command(
         {
             **source.command("find"),
@@ -245,7 +246,19 @@ def _record_at_end(database: Database[Document], source: Access, direction: int)
         }
     )
     batch = reply["cursor"]["firstBatch"]
-    return batch[0]["$recordId"] if batch else None
+    return _record(batch[0]) if batch else None
+
+
+def _record(found: RawBSONDocument) -> int | None:
+    """Return the record id that was asked for; None if it is no number.
+
+    The `_id` beside it may be one that the driver cannot decode.
+    """
+    raw = bytes(found.raw)
+    record = element(raw, b"$recordId")
+    if record is None or record.kind != _INT64:
+        return None
+    return int.from_bytes(raw[record.value : record.end], "little", signed=True)
 
 
 def _existing_record(database: Database[Document], source: Access, record: int) -> int | None:
@@ -262,17 +275,18 @@ def _existing_record(database: Database[Document], source: Access, record: int) 
 
 
 def _sampled_records(database: Database[Document], source: Access, pieces: int) -> Iterator[int]:
-    ids = [found["_id"] for found in _sample(database, source, pieces)]
+    ids = [bytes(found.raw)[4:-1] for found in _sample(database, source, pieces)]
     command = {
         **source.command("find"),
-        "filter": {"_id": {"$in": ids}},
+        "filter": RawBSONDocument(any_of(ids)),
         "hint": {"_id": 1},
         "projection": {"_id": 1},
         "showRecordId": True,
         "batchSize": len(ids) + 1,
     }
-    reply = database.command(command, codec_options=RAW)
-    records = sorted(found["$recordId"] for found in reply["cursor"]["firstBatch"])
+    reply = database.command(command)
+    found = map(_record, reply["cursor"]["firstBatch"])
+    records = sorted(record for record in found if record is not None)
     return (records[len(records) * piece // pieces] for piece in range(1, pieces) if records)
 
 
@@ -292,6 +306,6 @@ def _sample(database: Database[Document], source: Access, pieces: int) -> Sequen
         "cursor": {"batchSize": size + 1},
         **NO_LIMIT,
     }
-    reply = database.command(command, codec_options=RAW)
+    reply = database.command(command)
     batch: Sequence[RawBSONDocument] = reply["cursor"]["firstBatch"]
     return batch

@@ -20,7 +20,7 @@ from fastdump.mongo.held import identity
 __all__ = ["measurements", "smaller"]
 
 _OPTIONS: CodecOptions[Document] = CodecOptions(
-    datetime_conversion=DatetimeConversion.DATETIME_AUTO
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO, unicode_decode_error_handler="replace"
 )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import bson
+from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
@@ -28,7 +29,7 @@ from fastdump.model import (
 from fastdump.mongo.bucket_access import Access
 from fastdump.mongo.client import (
     NAMESPACE_NOT_FOUND,
-    RAW,
+    STRICT,
     Client,
     Document,
     open_database,
@@ -185,6 +186,11 @@ def _databases(client: Client) -> list[str]:
             raise
         raise ServerError(
             f"the server does not list its databases: {said(error)}; name one with --db"
+        ) from None
+    except BSONError:
+        raise ServerError(
+            "the name of a database of this server is not UTF-8, so that it cannot be asked for; "
+            "name another with --db"
         ) from None
     return [name for name in names if not is_of_server(name)]
 
@@ -361,9 +367,17 @@ def list_collections(database: Database[Document]) -> Iterator[Document]:
 
     Raises:
         PyMongoError: the server does not answer or refuses.
+        ServerError: it lists what can be no collection.
     """
     for entry in _listing(database, {"listCollections": 1}, "$cmd.listCollections"):
-        yield dict(entry)
+        name = entry["name"]
+        try:
+            yield {**RawBSONDocument(entry.raw, STRICT), "name": name}
+        except BSONError:
+            raise ServerError(
+                f"the name of the collection {database.name}.{name} is not UTF-8, so that it "
+                "cannot be asked for: rename it"
+            ) from None
 
 
 def options_of(entry: Document) -> Bson:
@@ -389,9 +403,9 @@ def _listing(
 
     PyMongo's own methods decode them, which changes what Python's types cannot hold.
     """
-    reply = database.command({**command, "cursor": {}}, codec_options=RAW)["cursor"]
+    reply = database.command({**command, "cursor": {}})["cursor"]
     yield from reply["firstBatch"]
     while reply["id"]:
         more = {"getMore": bson.Int64(reply["id"]), "collection": source}
-        reply = database.command(more, codec_options=RAW)["cursor"]
+        reply = database.command(more)["cursor"]
         yield from reply["nextBatch"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.database import Database
@@ -28,6 +29,7 @@ from pymongo.uri_parser import parse_uri
 
 from fastdump.errors import (
     CollectionChangedError,
+    ReplyError,
     ServerError,
     SnapshotUnavailableError,
     UsageError,
@@ -41,6 +43,7 @@ __all__ = [
     "NAMESPACE_EXISTS",
     "NAMESPACE_NOT_FOUND",
     "RAW",
+    "STRICT",
     "UNAUTHORIZED",
     "Client",
     "Database",
@@ -64,10 +67,35 @@ Document = dict[str, Any]
 Client = MongoClient[Document]
 """A connection to a server or a cluster."""
 
+
+class Reply(RawBSONDocument):
+    """A reply of a server, or a document in one. It is decoded field by field, when asked for it.
+
+    So what Python cannot decode does no harm where nobody looks at it, as an `_id` beside the text
+    of an error. Text that is not UTF-8 is replaced.
+    """
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a field.
+
+        Raises:
+            ReplyError: there is none of that name.
+        """
+        try:
+            return super().__getitem__(name)
+        except KeyError:
+            raise ReplyError(f"a reply of the server has no field {name!r}") from None
+
+
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(
-    document_class=RawBSONDocument, datetime_conversion=DatetimeConversion.DATETIME_AUTO
+    document_class=Reply,
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+    unicode_decode_error_handler="replace",
 )
-"""Replies stay bytes."""
+"""For replies, which stay bytes."""
+
+STRICT = RAW.with_options(document_class=RawBSONDocument, unicode_decode_error_handler="strict")
+"""For what is written again: no text in it may change."""
 
 _REACH_SECONDS = 10
 """How long to look for a server; the driver's own 30 s make a typing mistake look like a hang."""
@@ -91,8 +119,18 @@ AUTHENTICATION_FAILED = 18
 _LONGEST = 300
 
 
+class _Database(Database[Document]):
+    """A database whose replies are not decoded before somebody looks at them."""
+
+    def command(self, *arguments: Any, **more: Any) -> Any:
+        return super().command(*arguments, **{"codec_options": RAW, **more})
+
+
 class _Client(MongoClient[Document]):
     """A client that does not wait for a server that is gone, only to tell it that it leaves."""
+
+    def __getitem__(self, name: str) -> Database[Document]:
+        return _Database(self, name)
 
     def close(self) -> None:
         with pymongo.timeout(_LEAVE_SECONDS):
@@ -127,6 +165,7 @@ def connect(connection: Connection) -> Client:
                 where,
                 # A date beyond year 9999 is legal in a database and must not stop a catalog.
                 datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+                unicode_decode_error_handler="replace",
                 **options,
             )
     except (ConfigurationError, OSError, TypeError, ValueError) as error:
@@ -313,6 +352,10 @@ def translated(connection: Connection) -> Iterator[None]:
         yield
     except PyMongoError as error:
         raise _kind(error)(_explained(error, connection)) from None
+    except BSONError as error:
+        raise ServerError(
+            f"{connection.shown} says what cannot be read: {_scrubbed(error, connection)}"
+        ) from None
 
 
 def _kind(error: PyMongoError) -> type[ServerError]:

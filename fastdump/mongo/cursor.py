@@ -13,6 +13,7 @@ from typing import cast
 
 import bson
 from bson.int64 import Int64
+from bson.raw_bson import RawBSONDocument
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
@@ -20,7 +21,7 @@ from pymongo.errors import PyMongoError
 from fastdump.codec.bson import Batch, count_in_array, element, elements
 from fastdump.errors import ServerError
 from fastdump.mongo.bucket_access import Access
-from fastdump.mongo.client import RAW, Document
+from fastdump.mongo.client import Document
 
 __all__ = ["BATCH_BYTES", "NO_LIMIT", "Cursor"]
 
@@ -112,8 +113,8 @@ class Cursor:
         return max(size, 1)
 
     def _run(self, command: Document) -> Batch:
-        reply = self._database.command(command, codec_options=RAW, session=self._session)
-        raw = memoryview(reply.raw)
+        reply = self._database.command(command, session=self._session)
+        raw = memoryview(cast("RawBSONDocument", reply).raw)
         cursor = element(raw, b"cursor")
         if cursor is None:
             raise ServerError("the server's reply to a query has no cursor")

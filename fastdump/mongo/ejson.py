@@ -13,6 +13,7 @@ calls back only for what JSON has no type for.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 import bson
@@ -26,7 +27,7 @@ from bson.json_util import JSONMode, JSONOptions
 from bson.objectid import ObjectId
 
 from fastdump.codec.bson import MAX_DOCUMENT_BYTES, Batch, spans
-from fastdump.codec.extended_json import shown_id
+from fastdump.codec.extended_json import from_bson, shown_id
 from fastdump.codec.lines import Lines
 from fastdump.model import ExtendedJson
 from fastdump.mongo.client import Document
@@ -87,10 +88,11 @@ def encode(batch: Batch) -> Encoded:
     for start, end in spans(batch.data):
         raw = batch.data[start:end]
         other_ids += not raw.startswith(_OBJECT_ID, 4)
-        try:
-            found = bson.decode(raw, _EXACT)
-        except InvalidBSON:
-            found = bson.decode(raw, _FORGIVING)
+        found = _decoded(raw)
+        if found is None:
+            inexact.append(shown_id(raw))
+            lines.append(from_bson(raw).encode() + b"\n")
+            continue
         if bson.encode(found, codec_options=_EXACT) != raw:
             inexact.append(shown_id(raw))
         line = orjson.dumps(found, _extended, _DUMPS)
@@ -99,6 +101,14 @@ def encode(batch: Batch) -> Encoded:
             line = orjson.dumps(_with_marked_numbers(found), _extended, _DUMPS)
         lines.append(line)
     return Encoded(b"".join(lines), inexact, other_ids)
+
+
+def _decoded(raw: bytes) -> Document | None:
+    """Return a document with what the driver makes of it; None where it makes nothing of it."""
+    for how in (_EXACT, _FORGIVING):
+        with suppress(InvalidBSON):
+            return bson.decode(raw, how)
+    return None
 
 
 def _extended(value: object) -> object:

@@ -18,8 +18,8 @@ from fastdump.errors import ServerError, UsageError
 from fastdump.model import Connection, Namespace
 from fastdump.mongo.client import (
     AUTHENTICATION_FAILED,
+    RAW,
     Client,
-    Document,
     connect,
     is_mongos,
     open_database,
@@ -182,7 +182,9 @@ def holders(client: Client) -> list[Holder]:
         return []
     options = {"allUsers": False, "idleConnections": True, "idleCursors": True}
     try:
-        operations: list[Document] = list(client.admin.aggregate([{"$currentOp": options}]))
+        # What others do may be anything, and is not decoded.
+        admin = client.admin.with_options(RAW)
+        operations = list(admin.aggregate([{"$currentOp": options}]))
     except OperationFailure as error:
         if error.code == AUTHENTICATION_FAILED:
             raise
@@ -190,7 +192,7 @@ def holders(client: Client) -> list[Holder]:
     connected = {operation.get("appName") for operation in operations}
     found = []
     for operation in operations:
-        cursor: Document = operation.get("cursor", {})
+        cursor = operation.get("cursor", {})
         name = cursor.get("originatingCommand", {}).get("comment")
         if isinstance(name, str) and name.startswith(_NAME):
             namespace = Namespace(*operation["ns"].split(".", 1))

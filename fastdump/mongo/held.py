@@ -17,7 +17,7 @@ from fastdump.mongo.bucket_access import Access
 from fastdump.mongo.client import Document
 from fastdump.mongo.cursor import Cursor
 
-__all__ = ["ID_VALUE", "identity", "read_held"]
+__all__ = ["ID_VALUE", "any_of", "identity", "read_held"]
 
 _OBJECT_ID = 0x07
 
@@ -52,9 +52,9 @@ def read_held(
     if source.has_buckets:
         # Kept by their _ids, with no index to name before MongoDB 5.3; and without a range, some
         # servers look at all of them (6.0.5, not 6.0.27).
-        query: Document = {"filter": RawBSONDocument(_any_of(ids, between=True))}
+        query: Document = {"filter": RawBSONDocument(any_of(ids, between=True))}
     else:
-        query = {"filter": RawBSONDocument(_any_of(ids, between=False)), "hint": {"_id": 1}}
+        query = {"filter": RawBSONDocument(any_of(ids)), "hint": {"_id": 1}}
     size = sum(end - start for start, end in found) // len(found)
     held = set[bytes]()
     with database.client.start_session(causal_consistency=False) as session:
@@ -63,7 +63,7 @@ def read_held(
     return held
 
 
-def _any_of(ids: Sequence[bytes], *, between: bool) -> bytes:
+def any_of(ids: Sequence[bytes], *, between: bool = False) -> bytes:
     """Return the filter for those `_id`s, as elements; also for what is `between` them, to help."""
     listed = document(
         *(b"%c%d\0%b" % (one[0], number, one[ID_VALUE:]) for number, one in enumerate(ids))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import bson
 from bson.decimal128 import Decimal128
+from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
@@ -29,8 +30,10 @@ from fastdump.mongo.client import (
 from fastdump.mongo.retry import passes
 from fastdump.mongo.schema import reason
 
-__all__ = ["converted", "create", "described"]
+__all__ = ["converted", "create", "described", "is_readable"]
 
+_SHOWN = 100
+_NO_TEXT = "its name or an option is text that is not UTF-8, which cannot be sent"
 _DEFAULT_VERSION = 2
 _MEANINGLESS = frozenset({"background", "ns"})
 """Options that change nothing, and that some servers forget."""
@@ -50,6 +53,15 @@ _KNOWN = frozenset(
 source: the server's index_descriptor.h."""
 
 
+def is_readable(index: Bson) -> bool:
+    """Return whether the text at the top level of a valid description is UTF-8."""
+    try:
+        schema.fields(index)
+    except FormatError:
+        return False
+    return True
+
+
 def described(index: Bson) -> Document:
     """Return the fields of a backup's description of an index; what is nested stays raw.
 
@@ -58,7 +70,7 @@ def described(index: Bson) -> Document:
     """
     found = schema.fields(index)
     if not isinstance(found.get("key"), RawBSONDocument) or not isinstance(found.get("name"), str):
-        raise FormatError(f"not an index: {from_bson(index)[:100]}")
+        raise FormatError(f"not an index: {from_bson(index)[:_SHOWN]}")
     return found
 
 
@@ -68,7 +80,10 @@ def converted(index: Document) -> tuple[Document, list[str]]:
     Before 3.4 the server took any value for a direction, and any option.
     """
     changed = []
-    own = dict(index["key"])
+    try:
+        own = dict(index["key"])
+    except BSONError:
+        return index, []  # a field's name that is not UTF-8
     key = {field: _direction(value) for field, value in own.items()}
     if not all(_equal(key[field], own[field]) for field in key):
         changed.append(f"its key is now {key}, not {own}")
@@ -127,11 +142,13 @@ def create(client: Client, definition: Definition, how: LoadOptions) -> list[str
         # By default a member that is down holds up the building of indexes until it is back.
         options["commitQuorum"] = "majority"
     present = [_portable(index, definition, how) for index in _present(database, source) or ()]
-    wanted = [_portable(converted(described(i))[0], definition, how) for i in definition.indexes]
+    readable = [index for index in definition.indexes if is_readable(index)]
+    wanted = [_portable(converted(described(i))[0], definition, how) for i in readable]
     indexes = [index for index in wanted if not any(_same(index, one) for one in present)]
     refused = _build_all(database, source, indexes, options)
     built = [index for index in indexes if index["name"] not in refused]
     said = {**refused, **_different(database, source, built)}
+    said |= {from_bson(one)[:_SHOWN]: _NO_TEXT for one in definition.indexes if one not in readable}
     return [f"{definition.namespace}: index {index}: {why}" for index, why in said.items()]
 
 
@@ -199,7 +216,7 @@ def _same(one: Document, other: Document) -> bool:
 def _present(database: Database[Document], source: Access) -> list[Document] | None:
     """Return the indexes that there are; None if the user may not know."""
     try:
-        return [described(index) for index in list_indexes(database, source)]
+        return [described(index) for index in list_indexes(database, source) if is_readable(index)]
     except OperationFailure as error:
         if error.code == NAMESPACE_NOT_FOUND:
             return []  # it could not be created, and nothing was inserted

@@ -19,6 +19,7 @@ from bson import json_util
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 
+from fastdump.codec import extended_json
 from fastdump.codec.bson import Batch, Span, document, id_element, spans, split
 from fastdump.errors import IncompleteError, ServerError
 from fastdump.model import BUCKETS, Connection, Loaded, LoadOptions, Namespace, Rejection
@@ -337,7 +338,11 @@ def shown_id(run: bytes, span: Span) -> str:
     found = id_element(run, span)
     if found is None:
         return "(none)"
-    return json_util.dumps(bson.decode(document(found))["_id"])
+    alone = document(found)
+    try:
+        return json_util.dumps(bson.decode(alone)["_id"])
+    except BSONError:
+        return extended_json.shown_id(alone)  # what Python's types cannot hold
 
 
 def summed(loaders: Sequence[Loader], seconds: float) -> Loaded:

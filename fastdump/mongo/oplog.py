@@ -19,7 +19,7 @@ from pymongo.read_concern import ReadConcern
 
 from fastdump.errors import FormatError, ServerError
 from fastdump.model import ClusterTime, Connection, Namespace
-from fastdump.mongo.client import RAW, Client
+from fastdump.mongo.client import RAW, STRICT, Client
 from fastdump.mongo.retry import retrying
 
 __all__ = [
@@ -273,7 +273,7 @@ def decoded(raw: bytes) -> Entry:
         FormatError: it is no document.
     """
     try:
-        return cast("Entry", RawBSONDocument(raw, RAW))
+        return cast("Entry", RawBSONDocument(raw, STRICT))
     except BSONError as error:
         raise FormatError(f"it is not valid BSON: {error}") from None
 

@@ -27,7 +27,7 @@ from fastdump.mongo.catalog import list_collections, options_of
 from fastdump.mongo.client import (
     NAMESPACE_EXISTS,
     NAMESPACE_NOT_FOUND,
-    RAW,
+    STRICT,
     Client,
     Document,
     open_database,
@@ -90,7 +90,7 @@ def fields(data: Bson) -> Document:
         FormatError: the document is malformed.
     """
     try:
-        return dict(RawBSONDocument(data, RAW))
+        return dict(RawBSONDocument(data, STRICT))
     except BSONError as error:
         raise FormatError(f"a definition is not valid BSON: {error}") from None
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from fastdump.errors import StorageError
 from fastdump.model import Catalog
+from fastdump.storage.disk_errors import disk
 from fastdump.storage.locking import Lock
 from fastdump.storage.volume import PRIVATE, Volume
-from fastdump.store.base import Form, disk
+from fastdump.store.base import Form
 from fastdump.store.writing import PARTIAL, FolderWriter, new_writer
 
 __all__ = ["OneFolder"]
