@@ -57,7 +57,6 @@ def cut(collection: Collection, bounds: Bounds) -> list[Chunk]:
         document_bytes=collection.raw_bytes // max(collection.documents, 1),
         query=collection.query,
         by_filter=bounds.by_filter,
-        natural=not (collection.query or collection.read_from),
         chunks=count,
     )
     if bounds.records:

@@ -260,10 +260,10 @@ class Bounds:
 class Chunk:
     """One part of one collection, fetched by one worker in one go.
 
-    Without any bound it is the whole collection, read in storage order. With `after` or `until` it
-    is the records after the one and up to the other, in storage order. With `lower` or `upper` it
-    is the `_id`s from the one on and below the other, in the server's order of all BSON types;
-    where there is no `upper` it reaches to the end, MaxKey included.
+    Without any bound it is the whole collection, read as the server sees fit. With `after` or
+    `until` it is the records after the one and up to the other, in storage order. With `lower` or
+    `upper` it is the `_id`s from the one on and below the other, in the server's order of all BSON
+    types; where there is no `upper` it reaches to the end, MaxKey included.
     """
 
     namespace: Namespace
@@ -291,9 +291,6 @@ class Chunk:
     """Whether `lower` and `upper` are sent in a filter, to a server that ignores `min` and `max`:
     they are of one type, and the first chunk has all that is not from its `upper` on, also the
     `_id`s of other types."""
-    natural: bool = True
-    """Whether a whole collection is read in storage order, not as the server sees fit: a view has
-    none, and a filter may have a better index."""
     committed: bool = False
     """Whether only what a majority of a replica set has is read, which nothing can undo."""
     at: ClusterTime | None = None

@@ -28,6 +28,7 @@ from fastdump.mongo.held import ID_VALUE, any_of
 from fastdump.mongo.retry import passes
 
 __all__ = [
+    "FILTERED_BYTES",
     "KEY_NOT_FOUND",
     "NO_PLAN",
     "BoundFinder",
@@ -48,6 +49,13 @@ _PROBES = 4
 
 _SAMPLES_PER_BOUND = 20
 """Quantiles of so many samples each leave chunks within about a quarter of their mean size."""
+
+FILTERED_BYTES = 512 * 1024 * 1024
+"""What a range should hold at least on a server that ignores `min` and `max`: it looks at every
+document of the collection for each range."""
+
+_FILTERED_RANGES = 4
+"""At most so many of them in a collection, however large it is, for the same reason."""
 
 _NARROW = 4
 """An index that finds less than one document in so many is better than several cursors."""
@@ -85,11 +93,11 @@ class BoundFinder:
         source = access_to(self._client, collection.data)
         if collection.query is not None:
             narrow = _is_narrow(database, collection)
-            return Bounds() if narrow else self._by_id(database, source, pieces)
+            return Bounds() if narrow else self._by_id(database, collection, pieces)
         records = self._records(database, source, pieces) if self._knows_records else ()
         if records:
             return Bounds(records=records)
-        return self._by_id(database, source, pieces)
+        return self._by_id(database, collection, pieces)
 
     def _records(
         self, database: Database[Document], source: Access, pieces: int
@@ -103,14 +111,18 @@ class BoundFinder:
             self._knows_records = False
             return ()
 
-    def _by_id(self, database: Database[Document], source: Access, pieces: int) -> Bounds:
+    def _by_id(self, database: Database[Document], collection: Collection, pieces: int) -> Bounds:
+        source = access_to(self._client, collection.data)
         ids = self._ids(database, source, pieces) if self._can_sample else ()
         if not ids:
             return Bounds()
         kind = source.has_buckets
         if kind not in self._honours_bounds:
             self._honours_bounds[kind] = _honours_bounds(database, source, ids[-1])
-        return Bounds(ids=ids) if self._honours_bounds[kind] else _for_filters(ids)
+        if self._honours_bounds[kind]:
+            return Bounds(ids=ids)
+        few = min(collection.raw_bytes // FILTERED_BYTES, _FILTERED_RANGES)
+        return _for_filters(ids, pieces if kind else few)
 
     def _ids(self, database: Database[Document], source: Access, pieces: int) -> tuple[bytes, ...]:
         try:
@@ -178,15 +190,17 @@ def comparison_filter(bound: bytes, operator: bytes) -> bytes:
     return document(b"\x03_id\0" + document(comparison(bound, operator)))
 
 
-def _for_filters(ids: Sequence[bytes]) -> Bounds:
-    """Return those of the bounds that are of the most frequent type that filters can compare."""
+def _for_filters(ids: Sequence[bytes], pieces: int) -> Bounds:
+    """Return bounds of so many pieces at most, of the most frequent type that filters compare."""
     kinds = [_NUMBERS if one[4] in _NUMBERS else frozenset({one[4]}) for one in ids]
     usable = Counter(kind for kind in kinds if kind <= _IN_FILTERS)
     if not usable:
         return Bounds()
     ((chosen, _count),) = usable.most_common(1)
-    kept = tuple(one for one, kind in zip(ids, kinds, strict=True) if kind == chosen)
-    return Bounds(ids=kept, by_filter=True)
+    kept = [one for one, kind in zip(ids, kinds, strict=True) if kind == chosen]
+    pieces = min(pieces, len(kept) + 1)
+    few = tuple(kept[len(kept) * piece // pieces] for piece in range(1, pieces))
+    return Bounds(ids=few, by_filter=bool(few))
 
 
 def _is_narrow(database: Database[Document], collection: Collection) -> bool:

@@ -12,15 +12,26 @@ import fastdump
 from benchmarks.shapes import insert, mixed_ids
 from fastdump.demo.compare import differences, state
 from fastdump.engine import planner
+from fastdump.model import Bounds
+from fastdump.mongo import bounds
 from fastdump.mongo.bounds import BoundFinder
 from tests.conftest import Server
 from tests.integration.test_fetch import PIECES, check, collection, fill
 from tests.proxy import Document, Forward, WireProxy, refusal, without
 
+Commands = list[Document]
+
 
 @pytest.fixture
-def proxy(server: Server) -> Iterator[WireProxy]:
+def sent() -> Commands:
+    """Every `find` that went through the proxy."""
+    return []
+
+
+@pytest.fixture
+def proxy(server: Server, sent: Commands) -> Iterator[WireProxy]:
     def find(command: Document, forward: Forward) -> Document:
+        sent.append(command)
         if "showRecordId" in command or "$_requestResumeToken" in command:
             return refusal(115, "not supported")
         return forward(without(command, "min", "max"))
@@ -37,6 +48,12 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner, "INLINE_BYTES", 0)
 
 
+@pytest.fixture
+def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "FILTERED_BYTES", 500_000)
+
+
+@pytest.mark.usefixtures("small_ranges")
 @pytest.mark.parametrize("kind", ["numbers", "mixed"])
 def test_a_collection_is_cut_by_filters(server: Server, proxy: WireProxy, kind: str) -> None:
     ids = list(range(4000)) if kind == "numbers" else mixed_ids(random.Random(5), 4000)
@@ -46,14 +63,37 @@ def test_a_collection_is_cut_by_filters(server: Server, proxy: WireProxy, kind: 
         finder = BoundFinder(client, records=True)
         found = finder.find(collection(database, 4000), PIECES)
         assert found.by_filter
-        assert found.ids
+        assert 0 < len(found.ids) < 4, "every document is looked at for each range"
         asked = proxy.seen["find"]
         assert finder.find(collection(database, 4000), PIECES).by_filter
         assert proxy.seen["find"] == asked, "the server was asked more than once"
     check(behind, database, planner.cut(collection(database, 4000), found))
 
 
+def test_a_collection_without_a_large_range_is_not_cut(server: Server, proxy: WireProxy) -> None:
+    database = fill(server, list(range(4000)))
+    with Server(proxy.uri).client() as client:
+        found = BoundFinder(client, records=True).find(collection(database, 4000), PIECES)
+    assert found == Bounds()
+
+
 @pytest.mark.usefixtures("small_chunks")
+def test_what_is_read_in_one_go_is_read_without_a_hint(
+    server: Server, proxy: WireProxy, sent: Commands, tmp_path: Path
+) -> None:
+    """With a hint, FerretDB 2 stores the whole result before it sends any of it."""
+    database = server.new_database()
+    for name, size in (("large", 4000), ("small", 10)):
+        documents = ({"_id": n, "p": "x" * 500} for n in range(size))
+        insert(server.connection, database, name, documents)
+    report = fastdump.backup(proxy.uri, db=database, folder=tmp_path)
+    assert report.documents == 4010
+    reading = [one for one in sent if "limit" not in one and not one.get("singleBatch")]
+    assert sorted(one["find"] for one in reading) == ["large", "small"]
+    assert not any("hint" in one or "filter" in one for one in reading)
+
+
+@pytest.mark.usefixtures("small_chunks", "small_ranges")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_backup_and_a_copy_are_exact(
     server: Server, proxy: WireProxy, tmp_path: Path, workers: int
