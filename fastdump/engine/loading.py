@@ -350,7 +350,7 @@ class Loading(Generic[P]):
                     workers.submit(LoadWorker[P].build, job, self._built, first=first)
 
             for piece in pieces:
-                workers.submit(LoadWorker[P].load, piece, take)
+                workers.submit(type(worker).load, piece, take)
             for name, definition in self._definitions.items():
                 # Without any document, as where its file is lost.
                 if name not in left and name not in self._blocked:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 __all__ = ["about_litter", "entries", "entries_below"]
 
-_ENDINGS = (".gz", ".bson", ".json")
+_ENDINGS = (".gz", ".bson", ".json", ".bin")
 _FOLDERS = frozenset(
     {
         "#recycle",
