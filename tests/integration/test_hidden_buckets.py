@@ -54,7 +54,7 @@ def series(server: Server, database: str, count: int = 300) -> None:
     """A series with an index of its own, and two collections with nothing special."""
     measured(server, database, range(count))
     with server.client() as client:
-        client[database]["s"].create_index({"m": 1, "v": -1}, name="by value")
+        client[database]["s"].create_index({"m": 1, "at": -1}, name="latest first")
     for name in ("plain", "system"):
         insert(server.connection, database, name, ({"_id": n} for n in range(20)))
 
@@ -274,7 +274,7 @@ def changed_meanwhile(found: Database[Document]) -> None:
     found["s"].insert_many(
         {"_id": n, "at": BEGIN + timedelta(seconds=n), "m": n % 4, "v": n} for n in range(300, 320)
     )
-    found["s"].create_index({"m": 1, "v": 1}, name="later")
+    found["s"].create_index({"m": -1, "at": 1}, name="later")
     found.command({"collMod": "s", "expireAfterSeconds": 10**9})
     found["gone"].drop()
     for name in ("made", "anew"):
