@@ -185,6 +185,11 @@ class Reader:
         self._crcs: dict[Namespace, int | None] = {}
         """Of each namespace so far; None where it has ended."""
 
+    @property
+    def position(self) -> int:
+        """How many bytes of the archive were understood."""
+        return self._offset + self._at
+
     def prelude(self) -> Prelude:
         """The head, which must be read first.
 
@@ -342,4 +347,4 @@ class Reader:
         return found[field.value : field.end]
 
     def _wrong(self, message: str) -> FormatError:
-        return FormatError(f"{message}, at byte {self._offset + self._at}")
+        return FormatError(f"{message}, at byte {self.position}")

@@ -25,7 +25,7 @@ from fastdump.model import (
 )
 from fastdump.mongo import schema
 from fastdump.mongo.bounds import BoundFinder
-from fastdump.mongo.catalog import read_catalog, read_names
+from fastdump.mongo.catalog import is_servers_own, read_catalog, read_names
 from fastdump.mongo.client import Client, connect, has_own_records, translated
 from fastdump.mongo.counts import count_all, count_writes
 from fastdump.mongo.retry import retrying
@@ -228,7 +228,12 @@ class Reading(AbstractContextManager["Reading"]):
         """Which collections went since they were planned, each with how, and which came."""
         with translated(self.readers[0]):
             new = retrying(self.readers[0])(read_names, self.client, self.selection)
-        old = {one.namespace: one.uuid for one in catalog.collections if "$" not in one.name}
+        # Users and roles are read whatever is listed, and are nobody's to make or drop.
+        old = {
+            one.namespace: one.uuid
+            for one in catalog.collections
+            if "$" not in one.name and not is_servers_own(one.name)
+        }
         names = {uuid: name for name, uuid in new.items() if uuid is not None}
         went = {}
         for name, uuid in old.items():

@@ -42,6 +42,7 @@ from fastdump.storage.disk_errors import disk
 from fastdump.storage.locking import Lock
 from fastdump.storage.volume import Volume, private
 from fastdump.store import metadata
+from fastdump.store.archive_start import START_BYTES, check_start
 from fastdump.store.reading import damaged
 from fastdump.version import __version__
 
@@ -332,6 +333,7 @@ class Archive:
         self.path = Path(path)
         self._file = self._opened(path)
         start = self._file.peek(len(archive.MAGIC))  # type: ignore[attr-defined]
+        check_start(self.path, start)
         self._compressed = start[:2] == gzip.MAGIC[:2]
         pieces = gzip.inflated(self._file) if self._compressed else _pieces(self._file)
         self._reader = archive.Reader(pieces)
@@ -341,10 +343,13 @@ class Archive:
         """Whether that is a file that begins as an archive does.
 
         Raises:
+            BackupDamagedError: something has changed an archive on its way into the file.
             StorageError: it cannot be read.
         """
         with disk(path), path.open("rb") as file:
-            start = file.read(len(archive.MAGIC))
+            start = file.read(START_BYTES)
+            check_start(path, start)
+            start = start[: len(archive.MAGIC)]
             if start[:2] == gzip.MAGIC[:2]:
                 file.seek(0)
                 try:

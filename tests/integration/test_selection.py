@@ -229,11 +229,12 @@ def test_users_and_roles_of_all(server: Server, tmp_path: Path) -> None:
         found = open_database(client, database)
         found.command("createUser", "bob", pwd="x", roles=["read"])
         try:
-            fastdump.backup(
+            report = fastdump.backup(
                 server.uri,
                 writing=fastdump.WriteOptions(layout="archive", out=tmp_path / "all"),
                 collections=fastdump.CollectionFilter(users_and_roles=True),
             )
+            assert not [note for note in report.notes if "admin.system" in note]
             found.command("dropUser", "bob")
             fastdump.restore(
                 server.uri,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import gzip
 import json
+import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from benchmarks.shapes import insert
 from fastdump.codec import archive
 from fastdump.model import Namespace
 from fastdump.mongo.client import Document
-from tests.conftest import Run, Server
+from tests.conftest import Run, Server, command, environment
 
 TERMINATOR = b"\xff\xff\xff\xff"
 
@@ -323,3 +324,41 @@ def test_two_files_of_one_collection(
     assert other in done.err
     with server.client() as client:
         assert client[folder.name].list_collection_names() == []
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("fault", ["line ends", "a log line", "both"])
+def test_an_archive_that_a_terminal_has_changed(
+    server: Server, tmp_path: Path, fault: str, *, stream: bool, compressed: bool
+) -> None:
+    """As `docker exec -t` and `2>&1` do it: known before anything is written."""
+    database = server.new_database()
+    data = old_archive({
+        Namespace(database, "empty"): [], Namespace(database, "c"): [
+            {"_id": n, "text": "one\ntwo" * n} for n in range(20)]})  # fmt: skip
+    data = gzip.compress(data, mtime=0) if compressed else data
+    if fault != "line ends":
+        data = b"2024-05-01T03:00:00.000+0000\twriting app.c to archive on stdout\n" + data
+    if fault != "a log line":
+        data = data.replace(b"\n", b"\r\n")
+    file = tmp_path / "broken"
+    file.write_bytes(data)
+    with file.open("rb") as opened:
+        done = subprocess.run(
+            command("restore", "--target-uri", server.uri, "-y", "-" if stream else file),
+            stdin=opened, env=environment(), capture_output=True, text=True, timeout=60,
+            check=False,
+        )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    assert "Traceback" not in done.stderr
+    assert ("leave out -t" if fault == "line ends" else "2> instead of 2>&1") in done.stderr
+    with server.client() as client:
+        assert client[database].list_collection_names() == []
+
+
+def test_an_archive_of_text_with_such_line_ends(server: Server, tmp_path: Path) -> None:
+    database, documents = server.new_database(), [{"_id": 1, "text": "one\r\ntwo\r\n"}]
+    (tmp_path / "good").write_bytes(old_archive({Namespace(database, "c"): documents}))
+    assert package.restore(server.uri, name=tmp_path / "good").complete
+    assert held(server, database) == documents
