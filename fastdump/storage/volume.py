@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fastdump.storage.litter import entries_below
 
-__all__ = ["PRIVATE", "Volume", "private"]
+__all__ = ["PRIVATE", "Volume", "private", "see_folder"]
 
 PRIVATE = 0o600
 """The mode of files that only their owner can read: backups hold secrets."""
@@ -34,6 +34,22 @@ _NO_LOCK = _UNKNOWN | {errno.ENOLCK}
 def private(path: str, flags: int) -> int:
     """Open a file that only its owner can read; an opener for `open`."""
     return os.open(path, flags, PRIVATE)
+
+
+def see_folder(path: Path) -> None:
+    """See that a path leads to a folder, or that one can be made there.
+
+    Raises:
+        OSError: a link to nothing or something that is no folder stands in the way.
+    """
+    for one in (path, *path.parents):
+        if one.exists():
+            if not one.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(one))
+            return
+        if one.is_symlink():
+            where = f"{one}, a link to {one.readlink()}"
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), where)
 
 
 class Volume:
@@ -60,6 +76,7 @@ class Volume:
         Raises:
             OSError: the disk refuses.
         """
+        see_folder(path)
         missing = [one for one in (path, *path.parents) if not one.exists()]
         path.mkdir(parents=True, exist_ok=True)
         for one in reversed(missing):

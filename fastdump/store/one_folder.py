@@ -10,7 +10,7 @@ from fastdump.errors import StorageError
 from fastdump.model import Catalog
 from fastdump.storage.disk_errors import disk
 from fastdump.storage.locking import Lock
-from fastdump.storage.volume import PRIVATE, Volume
+from fastdump.storage.volume import PRIVATE, Volume, see_folder
 from fastdump.store.base import Form
 from fastdump.store.writing import PARTIAL, FolderWriter, new_writer
 
@@ -41,6 +41,8 @@ class OneFolder:
         """
         path = self._path.absolute()
         with disk(path):
+            see_folder(path)
+            path = path.resolve()  # a link could not be replaced by a folder
             if found := next(path.iterdir(), None) if path.exists() else None:
                 raise StorageError(
                     f"{path}: there is something in it ({found.name}); name another with --out"
