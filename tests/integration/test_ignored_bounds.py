@@ -93,6 +93,22 @@ def test_what_is_read_in_one_go_is_read_without_a_hint(
     assert not any("hint" in one or "filter" in one for one in reading)
 
 
+def test_documents_are_looked_up_without_a_hint(
+    server: Server, proxy: WireProxy, sent: Commands, tmp_path: Path
+) -> None:
+    """With a hint, FerretDB 2 compares each document with each of the `_id`s that are asked for."""
+    database = fill(server, list(range(500)))
+    fastdump.backup(server.uri, db=database, folder=tmp_path)
+    again = fastdump.restore(proxy.uri, target_db=database, folder=tmp_path)
+    assert again.unchanged == 500
+    (lookup,) = (one for one in sent if "$in" in dict(one.get("filter", {})).get("_id", {}))
+    assert "hint" not in lookup
+    query = {"find": "c", "filter": lookup["filter"]}
+    with server.client() as client:
+        plan = client[database].command("explain", query, verbosity="queryPlanner")["queryPlanner"]
+    assert "COLLSCAN" not in str(plan["winningPlan"])
+
+
 @pytest.mark.usefixtures("small_chunks", "small_ranges")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_backup_and_a_copy_are_exact(
