@@ -56,7 +56,7 @@ from fastdump.report import (
 from fastdump.version import __version__
 
 if TYPE_CHECKING:
-    from fastdump.store.dated import DatedFolders
+    from fastdump.layouts.dated_folders import DatedFolders
 
 __all__ = [
     "Backup",
@@ -130,8 +130,8 @@ def backup(
         StorageError: the folder cannot be written.
         UsageError: an argument is wrong, or there is no such database.
     """
-    from fastdump.engine.backup import backup as run
-    from fastdump.store.layouts import destination
+    from fastdump.engine.backup.run import backup as run
+    from fastdump.layouts.recognition import destination
 
     source, form = _server(server), config.checked_writing(writing)
     named = db or config.database_of(source.uri)
@@ -191,11 +191,11 @@ def restore(
         StorageError: the folder cannot be read.
         UsageError: an argument is wrong.
     """
-    from fastdump.engine.choosing import Filters
-    from fastdump.engine.restore import plan_restore
-    from fastdump.engine.restore import restore as run
+    from fastdump.engine.restore.filters import Filters
+    from fastdump.engine.restore.run import plan_restore
+    from fastdump.engine.restore.run import restore as run
+    from fastdump.layouts.recognition import source
     from fastdump.patterns import Patterns, Renaming
-    from fastdump.store.layouts import source
 
     which = None if name is None else str(name)
     where, wanted = _server(target), namespaces or NamespaceFilter()
@@ -252,8 +252,8 @@ def copy(
         ServerError: a server cannot be reached or refuses.
         UsageError: an argument is wrong, or there is no such database.
     """
-    from fastdump.engine.copy import copy as run
-    from fastdump.engine.copy import plan_copy
+    from fastdump.engine.copy.run import copy as run
+    from fastdump.engine.copy.run import plan_copy
 
     source, where = _server(server), _server(target)
     how, sharing = config.checked_reading(reading), config.checked_workers(workers)
@@ -302,8 +302,8 @@ def verify(
         IncompleteError: a worker died.
         StorageError: the folder cannot be read.
     """
-    from fastdump.engine.verify import verify as run
-    from fastdump.store.layouts import source
+    from fastdump.engine.verify.run import verify as run
+    from fastdump.layouts.recognition import source
 
     which = None if name is None else str(name)
     return run(
@@ -370,6 +370,6 @@ def _selection(database: str | None, wanted: CollectionFilter | None) -> Selecti
 
 
 def _layout(folder: str | Path) -> DatedFolders:
-    from fastdump.store.dated import DatedFolders
+    from fastdump.layouts.dated_folders import DatedFolders
 
     return DatedFolders(Path(folder))

@@ -22,7 +22,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from fastdump.errors import ServerError, UsageError
-from fastdump.store.scratch import scratch
+from fastdump.storage.temporary_files import scratch
 
 __all__ = ["Mongod", "find_mongod"]
 

@@ -79,10 +79,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
-    from fastdump.engine.backup import backup
-    from fastdump.engine.reading import ReadContext, Reading
+    from fastdump.engine.backup.run import backup
+    from fastdump.engine.sessions.plain import ReadContext, Reading
+    from fastdump.layouts.recognition import destination
     from fastdump.mongo.client import connect, members
-    from fastdump.store.layouts import destination
 
     connection, workers = asked_connection(settings, SOURCE), settings.workers
     database = settings.named_database(SOURCE)

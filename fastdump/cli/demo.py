@@ -38,7 +38,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     from fastdump.demo.compare import differences, state
     from fastdump.demo.komodo import generate
     from fastdump.embedded import Mongod
-    from fastdump.store.scratch import scratch_folder
+    from fastdump.storage.temporary_files import scratch_folder
 
     megabytes = settings.parsed("size", whole_number(1, 100_000))
     workers = settings.workers
@@ -66,8 +66,8 @@ def _back_up(
     folder: Path,
     workers: int,
 ) -> None:
-    from fastdump.engine.backup import backup
-    from fastdump.store.layouts import destination
+    from fastdump.engine.backup.run import backup
+    from fastdump.layouts.recognition import destination
 
     print(f"\n== fastdump backup --uri {connection.uri} -f {folder}")
     report = backup(
@@ -93,9 +93,9 @@ def _restore(
     folder: Path,
     workers: int,
 ) -> None:
-    from fastdump.engine.choosing import Filters
-    from fastdump.engine.restore import plan_restore, restore
-    from fastdump.store.dated import DatedFolders
+    from fastdump.engine.restore.filters import Filters
+    from fastdump.engine.restore.run import plan_restore, restore
+    from fastdump.layouts.dated_folders import DatedFolders
 
     print(
         f"\n== fastdump restore --target-uri {connection.uri} --target-db {_TARGET} -f {folder} -y"

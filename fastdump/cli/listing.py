@@ -21,8 +21,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, options: argparse.Namespace) -> int:  # noqa: ARG001
     """Do it; returns the exit code."""
-    from fastdump.store.ages import about_future
-    from fastdump.store.dated import DatedFolders
+    from fastdump.layouts.ages import about_future
+    from fastdump.layouts.dated_folders import DatedFolders
 
     layout = DatedFolders(settings.folder)
     backups, latest = layout.backups(), layout.latest()

@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
     from fastdump.engine.prune import prune
-    from fastdump.store.dated import DatedFolders
+    from fastdump.layouts.dated_folders import DatedFolders
 
     layout = DatedFolders(settings.folder)
     planned = prune(layout, settings.max_backups, dry_run=True)

@@ -29,7 +29,7 @@ from fastdump.config import TARGET, Settings
 from fastdump.patterns import Patterns, Renaming
 
 if TYPE_CHECKING:
-    from fastdump.engine.restore import RestorePlan
+    from fastdump.engine.restore.run import RestorePlan
     from fastdump.model import Connection
 
 __all__ = ["EXAMPLES", "add_options", "add_which", "run"]
@@ -115,7 +115,7 @@ def add_which(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
-    from fastdump.engine.restore import restore
+    from fastdump.engine.restore.run import restore
 
     connection = asked_connection(settings, TARGET)
     reporter = chosen_reporter(settings, quiet=options.quiet)
@@ -137,9 +137,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _plan(settings: Settings, options: argparse.Namespace, connection: Connection) -> RestorePlan:
-    from fastdump.engine.choosing import Filters
-    from fastdump.engine.restore import plan_restore
-    from fastdump.store.layouts import source
+    from fastdump.engine.restore.filters import Filters
+    from fastdump.engine.restore.run import plan_restore
+    from fastdump.layouts.recognition import source
 
     which = chosen_backup(options)
     filters = Filters(

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from fastdump.errors import StorageError
+from fastdump.layouts.ages import about_future
+from fastdump.layouts.interface import Layout
 from fastdump.report import PruneReport
-from fastdump.store.ages import about_future
-from fastdump.store.base import Layout
 
 __all__ = ["prune"]
 

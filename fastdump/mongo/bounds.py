@@ -24,7 +24,7 @@ from fastdump.model import Bounds, Collection
 from fastdump.mongo.bucket_access import Access, access_to
 from fastdump.mongo.client import Client, Document, open_database
 from fastdump.mongo.cursor import NO_LIMIT
-from fastdump.mongo.held import ID_VALUE, any_of
+from fastdump.mongo.documents_by_id import ID_VALUE, any_of
 from fastdump.mongo.retry import passes
 
 __all__ = [

@@ -15,7 +15,7 @@ from bson.errors import BSONError
 
 from fastdump.codec.bson import Span
 from fastdump.mongo.client import Document
-from fastdump.mongo.held import identity
+from fastdump.mongo.documents_by_id import identity
 
 __all__ = ["measurements", "smaller"]
 

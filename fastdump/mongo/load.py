@@ -26,8 +26,8 @@ from fastdump.model import BUCKETS, Connection, Loaded, LoadOptions, Namespace, 
 from fastdump.mongo import timestamps
 from fastdump.mongo.buckets import smaller
 from fastdump.mongo.client import Client, Document
+from fastdump.mongo.documents_by_id import identity
 from fastdump.mongo.exchange import Exchange
-from fastdump.mongo.held import identity
 from fastdump.mongo.upserts import (
     MAX_RUN_BYTES,
     MAX_RUN_DOCUMENTS,

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from fastdump.codec.bson import Span, document, element, elements
 from fastdump.mongo import timestamps
-from fastdump.mongo.held import ID_VALUE, identity
+from fastdump.mongo.documents_by_id import ID_VALUE, identity
 
 __all__ = [
     "MAX_RUN_BYTES",

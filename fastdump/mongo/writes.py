@@ -22,7 +22,7 @@ from fastdump.model import BUCKETS, Connection, LoadOptions, Namespace
 from fastdump.mongo import timestamps
 from fastdump.mongo.bucket_access import Access, access_to
 from fastdump.mongo.client import Client, Document, open_database, write_concern
-from fastdump.mongo.held import read_held
+from fastdump.mongo.documents_by_id import read_held
 from fastdump.mongo.retry import PASSING_LABELS, WILL_PASS, passes, retrying
 
 __all__ = ["DUPLICATE_KEY", "Verb", "Writer"]

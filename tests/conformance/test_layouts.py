@@ -12,8 +12,12 @@ import pytest
 from bson.datetime_ms import DatetimeMS
 
 from fastdump.codec.bson import Batch
-from fastdump.engine.packing import packer
+from fastdump.engine.backup.packing import packer
 from fastdump.errors import BackupNotFoundError, StorageError
+from fastdump.layouts import recognition as layouts
+from fastdump.layouts.dated_folders import DatedFolders
+from fastdump.layouts.interface import BackupWriter, Layout
+from fastdump.layouts.segments import check_files, read_batches, read_lines, segments
 from fastdump.model import (
     Backup,
     Catalog,
@@ -29,10 +33,6 @@ from fastdump.model import (
     WriteOptions,
 )
 from fastdump.mongo import ejson
-from fastdump.store import layouts
-from fastdump.store.base import BackupWriter, Layout
-from fastdump.store.dated import DatedFolders
-from fastdump.store.reading import check_files, read_batches, read_lines, segments
 
 TAKEN = datetime(2026, 3, 4, 5, 6, 7)
 NAMES = ["Action", "a/b", "A", "a", "Stats", "..", "日本", "n" * 220]

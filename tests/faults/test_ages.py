@@ -14,7 +14,7 @@ from tests.shims import shim
 
 CLOCK = """
     import datetime
-    from fastdump.engine import backup
+    from fastdump.engine.backup import run as backup
 
     class Shifted(datetime.datetime):
         @classmethod

@@ -11,9 +11,9 @@ from typing import NoReturn
 import pytest
 
 from fastdump.engine.executors.forkserver import without_main_module
+from fastdump.layouts.archive import ArchivePlace
+from fastdump.layouts.interface import Outputs
 from fastdump.model import Chunk, Namespace
-from fastdump.store.archive import ArchivePlace
-from fastdump.store.base import Outputs
 from tests.conformance.test_layouts import TAKEN, catalog_of
 
 CHUNK = Chunk(Namespace("db", "c"), Namespace("db", "c"), 0, 1, 0, 0)

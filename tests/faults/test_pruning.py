@@ -13,7 +13,7 @@ import pytest
 import fastdump as api
 from benchmarks.shapes import insert
 from fastdump.errors import StorageError
-from fastdump.store.dated import DatedFolders
+from fastdump.layouts.dated_folders import DatedFolders
 from tests.conftest import COMMAND_SECONDS, Run, Server, command, environment
 from tests.faults.test_one_at_a_time import slow
 from tests.shims import shim

@@ -14,7 +14,7 @@ import fastdump as api
 from fastdump.codec.bson import Batch
 from fastdump.demo.compare import differences, state
 from fastdump.demo.komodo import generate
-from fastdump.engine.spool import Spool
+from fastdump.engine.restore.oplog_spool import Spool
 from fastdump.errors import StorageError
 from tests.conftest import COMMAND_SECONDS, Outcome, Run, Server, command, environment
 

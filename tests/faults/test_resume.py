@@ -21,9 +21,9 @@ from fastdump.demo.compare import differences, state
 from fastdump.demo.komodo import generate
 from fastdump.engine import planner
 from fastdump.errors import FastdumpError
+from fastdump.layouts.joined_files import is_part
 from fastdump.model import Part
 from fastdump.mongo.client import open_database
-from fastdump.store.joining import is_part
 from tests.conftest import COMMAND_SECONDS, Mortal, Run, Server, command, environment, wait_until
 from tests.shims import shim
 

@@ -21,15 +21,15 @@ from fastdump.config import described
 from fastdump.demo.compare import differences, state
 from fastdump.demo.komodo import generate
 from fastdump.engine import planner
-from fastdump.engine import reading as reading_module
-from fastdump.engine.backup import backup
-from fastdump.engine.choosing import Filters
-from fastdump.engine.restore import plan_restore, restore
+from fastdump.engine.backup.run import backup
+from fastdump.engine.restore.filters import Filters
+from fastdump.engine.restore.run import plan_restore, restore
+from fastdump.engine.sessions import plain as reading_module
 from fastdump.errors import ServerError
+from fastdump.layouts.dated_folders import DatedFolders
+from fastdump.layouts.recognition import destination
 from fastdump.model import Connection, LoadOptions, ReadOptions, Selection, WriteOptions
 from fastdump.progress import Silent
-from fastdump.store.dated import DatedFolders
-from fastdump.store.layouts import destination
 from tests.conftest import (
     Mortal,
     Run,

@@ -16,8 +16,8 @@ import fastdump as package
 from benchmarks.shapes import insert
 from fastdump import ReadOptions
 from fastdump.embedded import Mongod
-from fastdump.engine import backup as backup_module
 from fastdump.engine import planner
+from fastdump.engine.backup import run as backup_module
 from fastdump.errors import ServerError, SnapshotUnavailableError
 from fastdump.mongo.snapshot import WINDOW
 from tests import bank
@@ -102,7 +102,7 @@ def test_auto_does_without(
     window(short_history, 5)
     slowly(monkeypatch, 0.1)
     many_chunks(monkeypatch)
-    monkeypatch.setattr("fastdump.engine.snapshot._DOUBT", 0.1)
+    monkeypatch.setattr("fastdump.engine.sessions.snapshot._DOUBT", 0.1)
     report = package.backup(short_history.uri, db=database, folder=tmp_path)
     assert report.consistency == package.Consistency("none")
     assert report.documents == DOCUMENTS

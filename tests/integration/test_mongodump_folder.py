@@ -23,8 +23,8 @@ from benchmarks.shapes import hurtful, insert
 from fastdump.demo.compare import CollectionState, differences, state
 from fastdump.engine import planner
 from fastdump.errors import BackupDamagedError, UsageError
+from fastdump.layouts import segments as reading
 from fastdump.mongo.client import Document, open_database
-from fastdump.store import reading
 from tests.conftest import Run, Server, knows, mongod_version, settled
 
 DATA = Path(__file__).parents[1] / "data/mongodump"

@@ -22,9 +22,9 @@ from benchmarks.shapes import insert
 from fastdump import LoadOptions, ReadOptions
 from fastdump.demo.compare import CollectionState, differences, state
 from fastdump.embedded import Mongod
-from fastdump.engine import backup as backup_module
-from fastdump.engine import copy as copy_module
-from fastdump.engine import reading as reading_module
+from fastdump.engine.backup import run as backup_module
+from fastdump.engine.copy import run as copy_module
+from fastdump.engine.sessions import plain as reading_module
 from fastdump.errors import ServerError, UsageError
 from fastdump.model import ClusterTime
 from fastdump.mongo import catalog

@@ -17,7 +17,7 @@ from benchmarks.shapes import HURTFUL_NAMES, hurtful, insert
 from fastdump.demo.compare import CollectionState, differences, state
 from fastdump.demo.komodo import INDEXES, generate
 from fastdump.engine import planner
-from fastdump.engine.reading import ReadContext, Reading
+from fastdump.engine.sessions.plain import ReadContext, Reading
 from fastdump.model import LoadOptions, Selection
 from fastdump.mongo.client import open_database
 from fastdump.progress import Silent

@@ -15,7 +15,7 @@ import fastdump
 from benchmarks.shapes import insert
 from fastdump import LoadOptions
 from fastdump.engine import planner
-from fastdump.engine.reading import ReadContext, Reading
+from fastdump.engine.sessions.plain import ReadContext, Reading
 from fastdump.errors import UsageError
 from fastdump.model import Selection
 from fastdump.mongo.catalog import filter_of

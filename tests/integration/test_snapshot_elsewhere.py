@@ -16,8 +16,8 @@ import fastdump as package
 from benchmarks.shapes import insert
 from fastdump import Consistency, ReadOptions
 from fastdump.embedded import Mongod
-from fastdump.engine import backup as backup_module
 from fastdump.engine import planner
+from fastdump.engine.backup import run as backup_module
 from fastdump.errors import SnapshotUnavailableError, UsageError
 from fastdump.mongo import snapshot
 from tests.conftest import Run, Server, mongod_version

@@ -149,7 +149,7 @@ def test_a_collection_is_cut_at_such(
         assert bounds.records if records else bounds.ids
     monkeypatch.setattr(planner, "MIN_CHUNK_BYTES", 2000)
     if not records:
-        monkeypatch.setattr("fastdump.engine.reading.has_own_records", lambda _client: False)
+        monkeypatch.setattr("fastdump.engine.sessions.plain.has_own_records", lambda _client: False)
     package.copy(server.uri, server.uri, db=source, target_db=target, workers=2)
     assert held(server, target, "c") == held(server, source, "c")
 

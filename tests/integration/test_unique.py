@@ -11,7 +11,7 @@ import pytest
 
 import fastdump as package
 from fastdump.engine import planner
-from fastdump.engine.unique import Keys, KeyWriter
+from fastdump.engine.verify.duplicate_ids import Keys, KeyWriter
 from fastdump.errors import StorageError
 from fastdump.model import LAYOUTS, Namespace
 from tests.conftest import Run, Server, command, environment
@@ -47,7 +47,7 @@ def test_found_in_every_layout(
     if not compressed and layout.startswith("komodo"):
         pytest.skip("always compressed")
     monkeypatch.setattr(planner, "INLINE_BYTES", 0 if processes else 10**9)
-    monkeypatch.setattr("fastdump.store.reading.SEGMENT_BYTES", 100_000)
+    monkeypatch.setattr("fastdump.layouts.segments.SEGMENT_BYTES", 100_000)
     out = tmp_path / "out" if layout == "archive" else None
     for collections, views in (("v", True), ("c", False)):
         package.backup(

@@ -11,12 +11,12 @@ import pytest
 
 import fastdump
 from fastdump.codec import archive
-from fastdump.engine.choosing import Filters
-from fastdump.engine.restore import plan_restore, restore
+from fastdump.engine.restore.filters import Filters
+from fastdump.engine.restore.run import plan_restore, restore
 from fastdump.errors import UsageError
+from fastdump.layouts.recognition import source
 from fastdump.model import LoadOptions, Namespace
 from fastdump.progress import Silent
-from fastdump.store.layouts import source
 from tests.conftest import Run, Server
 from tests.proxy import WireProxy
 

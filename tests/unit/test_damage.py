@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastdump.errors import FastdumpError, FormatError
+from fastdump.layouts import mongodump_metadata as metadata
+from fastdump.layouts.archive import Archive
+from fastdump.layouts.mongodump import MongodumpFolder
+from fastdump.layouts.segments import read_batches, segments
 from fastdump.model import CollectionKind, StoredCollection
 from fastdump.mongo import indexes, schema
-from fastdump.store import metadata
-from fastdump.store.archive import Archive
-from fastdump.store.mongodump import MongodumpFolder
-from fastdump.store.reading import read_batches, segments
 
 DATA = Path(__file__).parents[1] / "data/mongodump"
 PLAIN = b"".join(bson.encode({"_id": n, "x": "y" * 20}) for n in range(40))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fastdump.layouts.dated_folders import DatedFolders
+from fastdump.layouts.recognition import destination
 from fastdump.model import WriteOptions
-from fastdump.store.dated import DatedFolders
-from fastdump.store.layouts import destination
 from tests.conformance.test_layouts import TAKEN, contents, make_backup
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from fastdump.codec.definitions import check
 from fastdump.errors import FormatError
+from fastdump.layouts import manifest
 from fastdump.model import (
     Catalog,
     ClusterTime,
@@ -24,7 +25,6 @@ from fastdump.model import (
 )
 from fastdump.mongo import indexes
 from fastdump.report import CollectionReport
-from fastdump.store import manifest
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 OPTIONS = bson.encode({"validator": {"a": {"$regex": "@", "$ne": 1}}, "überall": "日本"})

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.shapes import HURTFUL_NAMES
-from fastdump.store.names import MAX_STEM_BYTES, collection_name, file_names, is_cut
+from fastdump.layouts.file_names import MAX_STEM_BYTES, collection_name, file_names, is_cut
 
 names = st.text(
     st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=240

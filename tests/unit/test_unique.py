@@ -14,8 +14,17 @@ from bson import Int64, ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastdump.engine import unique
-from fastdump.engine.unique import Block, Keys, KeyWriter, Met, Watch, compare, doubled, shares
+from fastdump.engine.verify import duplicate_ids as unique
+from fastdump.engine.verify.duplicate_ids import (
+    Block,
+    Keys,
+    KeyWriter,
+    Met,
+    Watch,
+    compare,
+    doubled,
+    shares,
+)
 from fastdump.model import Namespace
 
 A, B = Namespace("db", "a"), Namespace("db", "b")

@@ -14,15 +14,15 @@ from io import BufferedWriter
 from pathlib import Path
 from typing import ClassVar
 
+from fastdump.layouts import manifest
+from fastdump.layouts.interface import Form
+from fastdump.layouts.joined_files import JoinedFile, JoinedLines, JoinedMembers
+from fastdump.layouts.journal import Finished, Journal, Planned
 from fastdump.model import Catalog, Chunk, Consistency, Encoding, Namespace, Part
 from fastdump.report import CollectionReport
 from fastdump.storage.disk_errors import disk
 from fastdump.storage.locking import Lock
 from fastdump.storage.volume import Volume, private
-from fastdump.store import manifest
-from fastdump.store.base import Form
-from fastdump.store.joining import JoinedFile, JoinedLines, JoinedMembers
-from fastdump.store.journal import Finished, Journal, Planned
 
 __all__ = ["MANIFEST", "PARTIAL", "FolderWriter", "PartFiles", "new_writer"]
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from fastdump.codec.bson import Batch
-from fastdump.engine.choosing import check_database
-from fastdump.engine.consistency import read_consistently
-from fastdump.engine.counting import compare_counts
-from fastdump.engine.load_worker import LoadWorker, Operations, Target
-from fastdump.engine.loading import Loading, look_at
-from fastdump.engine.reading import Reading
-from fastdump.engine.series import of_server
-from fastdump.engine.spool import Spool
-from fastdump.engine.worker import ServerWorker
+from fastdump.engine.document_counts import compare_counts
+from fastdump.engine.load.target import Loading, look_at
+from fastdump.engine.load.time_series import of_server
+from fastdump.engine.load.worker import LoadWorker, Operations, Target
+from fastdump.engine.restore.filters import check_database
+from fastdump.engine.restore.oplog_spool import Spool
+from fastdump.engine.server_worker import ServerWorker
+from fastdump.engine.sessions.modes import read_consistently
+from fastdump.engine.sessions.plain import Reading
 from fastdump.errors import UsageError
 from fastdump.model import (
     DEFAULT_DATABASE,

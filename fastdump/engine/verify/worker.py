@@ -11,14 +11,23 @@ from blake3 import blake3
 from fastdump.codec import bson, gzip
 from fastdump.codec.bson import Batch
 from fastdump.engine.executors import Progress
-from fastdump.engine.unique import Block, Key, Keys, Met, Share, Sighting, Watch, compare
+from fastdump.engine.verify.duplicate_ids import (
+    Block,
+    Key,
+    Keys,
+    Met,
+    Share,
+    Sighting,
+    Watch,
+    compare,
+)
 from fastdump.errors import BackupDamagedError, FormatError
+from fastdump.layouts.joined_files import file_digest
+from fastdump.layouts.segments import damaged, read_batches, read_lines, read_members
 from fastdump.model import Encoding, Member, Segment
 from fastdump.mongo import ejson
 from fastdump.report import Problem
 from fastdump.storage.disk_errors import disk
-from fastdump.store.joining import file_digest
-from fastdump.store.reading import damaged, read_batches, read_lines, read_members
 
 __all__ = ["Look", "Verified", "VerifyWorker"]
 

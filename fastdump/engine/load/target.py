@@ -14,8 +14,8 @@ from fastdump.codec.definitions import differing, has_true
 from fastdump.engine import planner
 from fastdump.engine.executors import executor
 from fastdump.engine.executors.forkserver import processes
-from fastdump.engine.load_worker import IndexJob, LoadWorker, Operations, Piece, Target
-from fastdump.engine.series import Documents, check_series
+from fastdump.engine.load.time_series import Documents, check_series
+from fastdump.engine.load.worker import IndexJob, LoadWorker, Operations, Piece, Target
 from fastdump.model import (
     ClusterTime,
     CollectionKind,

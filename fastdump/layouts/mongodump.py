@@ -24,6 +24,8 @@ from urllib.parse import quote_plus, unquote, unquote_plus
 import msgspec
 
 from fastdump.errors import BackupDamagedError, BackupNotFoundError, FormatError
+from fastdump.layouts import mongodump_metadata as metadata
+from fastdump.layouts.file_names import OPLOG_FILE
 from fastdump.model import (
     OPLOG,
     Backup,
@@ -36,8 +38,6 @@ from fastdump.model import (
 from fastdump.report import Problem
 from fastdump.storage.disk_errors import disk
 from fastdump.storage.litter import about_litter, entries
-from fastdump.store import metadata
-from fastdump.store.names import OPLOG_FILE
 from fastdump.version import __version__
 
 __all__ = ["MongodumpFile", "MongodumpFolder", "MongodumpForm", "oplog_of"]

@@ -22,6 +22,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from fastdump.errors import BackupNotFoundError, FormatError, UsageError
+from fastdump.layouts import manifest
+from fastdump.layouts.ages import CLOCK_SET_BACK, about_future, in_utc, oldest_first, when_made
+from fastdump.layouts.file_names import collection_name, is_cut
+from fastdump.layouts.folder_writer import MANIFEST, PARTIAL, FolderWriter, new_writer
+from fastdump.layouts.interface import Form
+from fastdump.layouts.journal import Finished, Planned, read_journal
+from fastdump.layouts.manifest_checks import check_folder
+from fastdump.layouts.removal import remove_folder
 from fastdump.model import (
     OPLOG,
     Backup,
@@ -34,14 +42,6 @@ from fastdump.storage.disk_errors import disk
 from fastdump.storage.litter import about_litter, entries
 from fastdump.storage.locking import PRUNING, Lock
 from fastdump.storage.volume import PRIVATE, Volume
-from fastdump.store import manifest
-from fastdump.store.ages import CLOCK_SET_BACK, about_future, in_utc, oldest_first, when_made
-from fastdump.store.base import Form
-from fastdump.store.checking import check_folder
-from fastdump.store.journal import Finished, Planned, read_journal
-from fastdump.store.names import collection_name, is_cut
-from fastdump.store.removing import remove_folder
-from fastdump.store.writing import MANIFEST, PARTIAL, FolderWriter, new_writer
 
 __all__ = ["MANIFEST", "DatedFolders"]
 

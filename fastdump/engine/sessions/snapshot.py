@@ -10,7 +10,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TypeVar
 
-from fastdump.engine.reading import ReadContext, Reading
+from fastdump.engine.sessions.plain import ReadContext, Reading
 from fastdump.errors import (
     CollectionChangedError,
     FastdumpError,

@@ -8,8 +8,8 @@ from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
 
-from fastdump.engine.guard import Guard
-from fastdump.engine.reading import ReadContext, Reading
+from fastdump.engine.sessions.lock_holder import Guard
+from fastdump.engine.sessions.plain import ReadContext, Reading
 from fastdump.errors import FastdumpError, UsageError
 from fastdump.model import (
     Catalog,

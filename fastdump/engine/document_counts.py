@@ -12,7 +12,7 @@ from collections.abc import Collection as Some
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from fastdump.engine.reading import Reading
+from fastdump.engine.sessions.plain import Reading
 from fastdump.model import Catalog, Collection, Namespace, Part
 
 __all__ = ["Differences", "compare_counts", "overlapping"]

@@ -10,13 +10,17 @@ from functools import partial
 
 from fastdump.codec.bson import Batch
 from fastdump.codec.definitions import check
-from fastdump.engine.choosing import Filters, choose, target_of
-from fastdump.engine.load_worker import LoadWorker, Operations, Target
-from fastdump.engine.loading import Loading, keeps_order, look_at
-from fastdump.engine.series import of_backup
-from fastdump.engine.spool import Spool
-from fastdump.engine.streaming import StreamLoading
+from fastdump.engine.load.target import Loading, keeps_order, look_at
+from fastdump.engine.load.time_series import of_backup
+from fastdump.engine.load.worker import LoadWorker, Operations, Target
+from fastdump.engine.restore.archive_stream import StreamLoading
+from fastdump.engine.restore.filters import Filters, choose, target_of
+from fastdump.engine.restore.oplog_spool import Spool
 from fastdump.errors import BackupDamagedError, FormatError, UsageError
+from fastdump.layouts.archive import Archive
+from fastdump.layouts.interface import Source
+from fastdump.layouts.mongodump import oplog_of
+from fastdump.layouts.segments import check_files, damaged, read_batches, read_lines, segments
 from fastdump.model import (
     Backup,
     ClusterTime,
@@ -36,10 +40,6 @@ from fastdump.mongo.load import summed
 from fastdump.mongo.replay import check_rights
 from fastdump.progress import Reporter
 from fastdump.report import RestoreReport
-from fastdump.store.archive import Archive
-from fastdump.store.base import Source
-from fastdump.store.mongodump import oplog_of
-from fastdump.store.reading import check_files, damaged, read_batches, read_lines, segments
 
 __all__ = ["RestorePlan", "plan_restore", "restore"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fastdump.layouts.file_names import OPLOG_FILE, file_names
 from fastdump.model import OPLOG, Catalog, Encoding, Namespace
-from fastdump.store.names import OPLOG_FILE, file_names
 
 __all__ = ["KomodoForm"]
 

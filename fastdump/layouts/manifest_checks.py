@@ -9,12 +9,12 @@ from blake3 import blake3
 
 from fastdump.codec import gzip
 from fastdump.errors import FormatError
+from fastdump.layouts import manifest
+from fastdump.layouts.folder_writer import MANIFEST
 from fastdump.model import Backup, StoredCollection
 from fastdump.report import Problem
 from fastdump.storage.disk_errors import disk
 from fastdump.storage.litter import entries, entries_below
-from fastdump.store import manifest
-from fastdump.store.writing import MANIFEST
 
 __all__ = ["check_folder"]
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import IO
 
 from fastdump.codec.bson import Batch, reframe
-from fastdump.store.scratch import scratch
+from fastdump.storage.temporary_files import scratch
 
 __all__ = ["Spool"]
 

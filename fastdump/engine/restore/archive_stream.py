@@ -12,8 +12,8 @@ from dataclasses import replace
 from fastdump.codec.archive import Block, End
 from fastdump.codec.bson import Batch
 from fastdump.engine.executors import Progress
-from fastdump.engine.load_worker import IndexJob, LoadWorker, Target
-from fastdump.engine.loading import Loading, keeps_order
+from fastdump.engine.load.target import Loading, keeps_order
+from fastdump.engine.load.worker import IndexJob, LoadWorker, Target
 from fastdump.errors import BackupDamagedError
 from fastdump.model import OPLOG, Namespace, Segment, StoredCollection
 from fastdump.mongo.load import Loader, summed

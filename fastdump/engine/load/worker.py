@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
 from fastdump.codec.bson import Batch
-from fastdump.engine.worker import ServerWorker
+from fastdump.engine.server_worker import ServerWorker
 from fastdump.model import ClusterTime, Connection, Definition, Loaded, LoadOptions, Namespace
 from fastdump.mongo import indexes, schema, timestamps
 from fastdump.mongo.authorization import Authorization

@@ -23,6 +23,9 @@ from fastdump.codec import archive, gzip
 from fastdump.codec.archive import Block, Described, End
 from fastdump.codec.bson import Batch
 from fastdump.errors import BackupNotFoundError, FormatError, ServerError
+from fastdump.layouts import mongodump_metadata as metadata
+from fastdump.layouts.archive_start import START_BYTES, check_start
+from fastdump.layouts.segments import damaged
 from fastdump.model import (
     OPLOG,
     ArchivedBlock,
@@ -41,9 +44,6 @@ from fastdump.report import CollectionReport, Problem
 from fastdump.storage.disk_errors import disk
 from fastdump.storage.locking import Lock
 from fastdump.storage.volume import Volume, private
-from fastdump.store import metadata
-from fastdump.store.archive_start import START_BYTES, check_start
-from fastdump.store.reading import damaged
 from fastdump.version import __version__
 
 __all__ = ["STREAM", "Archive", "ArchivePlace"]

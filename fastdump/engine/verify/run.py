@@ -20,7 +20,7 @@ from fastdump.codec.archive import End
 from fastdump.engine import planner
 from fastdump.engine.executors import Executor, executor
 from fastdump.engine.executors.forkserver import processes
-from fastdump.engine.unique import (
+from fastdump.engine.verify.duplicate_ids import (
     Block,
     Key,
     Keys,
@@ -31,15 +31,15 @@ from fastdump.engine.unique import (
     doubled,
     shares,
 )
-from fastdump.engine.verify_worker import Look, Verified, VerifyWorker
+from fastdump.engine.verify.worker import Look, Verified, VerifyWorker
 from fastdump.errors import BackupDamagedError
+from fastdump.layouts.archive import STREAM, Archive
+from fastdump.layouts.interface import Source
+from fastdump.layouts.segments import check_files, segments
 from fastdump.model import OPLOG, Backup, Namespace, Segment, StoredCollection
 from fastdump.progress import Reporter
 from fastdump.report import CollectionReport, Problem, VerifyReport
-from fastdump.store.archive import STREAM, Archive
-from fastdump.store.base import Source
-from fastdump.store.reading import check_files, segments
-from fastdump.store.scratch import scratch_folder
+from fastdump.storage.temporary_files import scratch_folder
 
 __all__ = ["verify"]
 

@@ -14,15 +14,15 @@ from blake3 import blake3
 
 from fastdump.codec.bson import Batch
 from fastdump.engine import planner
-from fastdump.engine.consistency import read_consistently
-from fastdump.engine.counting import compare_counts, overlapping
+from fastdump.engine.backup.packing import describe_losses, packer
+from fastdump.engine.document_counts import compare_counts, overlapping
 from fastdump.engine.executors import executor
 from fastdump.engine.executors.forkserver import processes
-from fastdump.engine.oplog import OPLOG_COLLECTION
-from fastdump.engine.packing import describe_losses, packer
 from fastdump.engine.prune import prune
-from fastdump.engine.reading import Reading
-from fastdump.engine.worker import ServerWorker, ahead
+from fastdump.engine.server_worker import ServerWorker, ahead
+from fastdump.engine.sessions.modes import read_consistently
+from fastdump.engine.sessions.oplog import OPLOG_COLLECTION
+from fastdump.engine.sessions.plain import Reading
 from fastdump.errors import (
     ChunkLostError,
     CollectionChangedError,
@@ -30,6 +30,10 @@ from fastdump.errors import (
     StorageError,
     UsageError,
 )
+from fastdump.layouts.dated_folders import DatedFolders
+from fastdump.layouts.folder_writer import FolderWriter
+from fastdump.layouts.interface import BackupWriter, Destination
+from fastdump.layouts.journal import Planned
 from fastdump.model import (
     OPLOG,
     Bounds,
@@ -47,10 +51,6 @@ from fastdump.model import (
 from fastdump.mongo.client import members
 from fastdump.progress import Reporter
 from fastdump.report import BackupReport, PruneReport
-from fastdump.store.base import BackupWriter, Destination
-from fastdump.store.dated import DatedFolders
-from fastdump.store.journal import Planned
-from fastdump.store.writing import FolderWriter
 
 __all__ = ["backup"]
 

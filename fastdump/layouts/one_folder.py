@@ -7,12 +7,12 @@ from datetime import datetime
 from pathlib import Path
 
 from fastdump.errors import StorageError
+from fastdump.layouts.folder_writer import PARTIAL, FolderWriter, new_writer
+from fastdump.layouts.interface import Form
 from fastdump.model import Catalog
 from fastdump.storage.disk_errors import disk
 from fastdump.storage.locking import Lock
 from fastdump.storage.volume import PRIVATE, Volume, see_folder
-from fastdump.store.base import Form
-from fastdump.store.writing import PARTIAL, FolderWriter, new_writer
 
 __all__ = ["OneFolder"]
 

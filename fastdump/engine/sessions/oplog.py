@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from fastdump.codec.bson import Batch
-from fastdump.engine.reading import ReadContext, Reading
+from fastdump.engine.sessions.plain import ReadContext, Reading
 from fastdump.errors import UsageError
 from fastdump.model import (
     NO_OPTIONS,

@@ -15,8 +15,10 @@ from dataclasses import replace
 from fastdump.codec.archive import Block
 from fastdump.codec.bson import Batch, spans
 from fastdump.engine import planner
-from fastdump.engine.worker import ServerWorker
+from fastdump.engine.server_worker import ServerWorker
 from fastdump.errors import BackupDamagedError, UsageError
+from fastdump.layouts.archive import STREAM, Archive
+from fastdump.layouts.segments import read_batches, read_lines, segments
 from fastdump.model import (
     Bounds,
     Collection,
@@ -30,10 +32,8 @@ from fastdump.model.server import data_namespace
 from fastdump.mongo import ejson
 from fastdump.mongo.bucket_access import access_to
 from fastdump.mongo.client import Client, open_database
-from fastdump.mongo.held import read_held
+from fastdump.mongo.documents_by_id import read_held
 from fastdump.mongo.retry import retrying
-from fastdump.store.archive import STREAM, Archive
-from fastdump.store.reading import read_batches, read_lines, segments
 
 __all__ = ["Documents", "check_series", "of_backup", "of_server"]
 

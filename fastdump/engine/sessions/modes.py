@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from fastdump.engine.lock import LockedReading, release_stale
-from fastdump.engine.oplog import OplogReading
-from fastdump.engine.reading import ReadContext, Reading
-from fastdump.engine.snapshot import SnapshotReading
+from fastdump.engine.sessions.lock import LockedReading, release_stale
+from fastdump.engine.sessions.oplog import OplogReading
+from fastdump.engine.sessions.plain import ReadContext, Reading
+from fastdump.engine.sessions.snapshot import SnapshotReading
 from fastdump.errors import SnapshotUnavailableError, UsageError
 from fastdump.model import Connection, ReadOptions, Selection
 from fastdump.mongo.client import connect, open_database, translated

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 from fastdump.codec.bson import id_element, split
 from fastdump.engine import planner
-from fastdump.engine.choosing import Filters, choose
 from fastdump.engine.executors import executor
 from fastdump.engine.executors.forkserver import processes
-from fastdump.engine.worker import ServerWorker
+from fastdump.engine.restore.filters import Filters, choose
+from fastdump.engine.server_worker import ServerWorker
 from fastdump.errors import UsageError
+from fastdump.layouts.archive import Archive
+from fastdump.layouts.interface import Source
+from fastdump.layouts.segments import read_batches, read_lines, segments
 from fastdump.model import (
     CollectionKind,
     Connection,
@@ -26,14 +29,11 @@ from fastdump.model import (
 from fastdump.mongo import ejson, schema
 from fastdump.mongo.bucket_access import Access, access_to
 from fastdump.mongo.client import connect, open_database, server_info, translated
-from fastdump.mongo.held import read_held
+from fastdump.mongo.documents_by_id import read_held
 from fastdump.mongo.load import MAX_RUN_DOCUMENTS, shown_id
 from fastdump.mongo.retry import retrying
 from fastdump.progress import Reporter
 from fastdump.report import AgainstReport, Comparison
-from fastdump.store.archive import Archive
-from fastdump.store.base import Source
-from fastdump.store.reading import read_batches, read_lines, segments
 
 __all__ = ["compare"]
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from fastdump.errors import BackupDamagedError, UsageError
+from fastdump.layouts.archive import STREAM, Archive, ArchivePlace
+from fastdump.layouts.dated_folders import DatedFolders
+from fastdump.layouts.folder_writer import MANIFEST
+from fastdump.layouts.interface import Destination, Form, Source
+from fastdump.layouts.komodo import KomodoForm
+from fastdump.layouts.mongodump import MongodumpFile, MongodumpFolder, MongodumpForm
+from fastdump.layouts.one_folder import OneFolder
 from fastdump.model import Encoding, WriteOptions
-from fastdump.store.archive import STREAM, Archive, ArchivePlace
-from fastdump.store.base import Destination, Form, Source
-from fastdump.store.dated import DatedFolders
-from fastdump.store.komodo import KomodoForm
-from fastdump.store.mongodump import MongodumpFile, MongodumpFolder, MongodumpForm
-from fastdump.store.one_folder import OneFolder
-from fastdump.store.writing import MANIFEST
 
 __all__ = ["destination", "source"]
 

@@ -1,0 +1,1 @@
+"""Filling a target database, which restore and copy share."""

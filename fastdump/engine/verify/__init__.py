@@ -1,0 +1,1 @@
+"""The command verify: against the manifest, against a database, for documents with one `_id`."""

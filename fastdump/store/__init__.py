@@ -1,1 +1,0 @@
-"""Backups on disk: names, manifests, layouts, atomic appearance. No servers."""
