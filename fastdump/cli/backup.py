@@ -80,7 +80,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
     from fastdump.engine.backup.run import backup
-    from fastdump.engine.sessions.plain import ReadContext, Reading
+    from fastdump.engine.sessions.plain import ReadContext, Session
     from fastdump.layouts.recognition import destination
     from fastdump.mongo.client import connect, members
 
@@ -95,7 +95,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if options.dry_run:
         readers = members(connection)
         with connect(readers[0]) as client:
-            _show_plan(*Reading(ReadContext(client, readers, selection, workers, Silent())).plan())
+            _show_plan(*Session(ReadContext(client, readers, selection, workers, Silent())).plan())
         return 0
     if sys.stdin.isatty() and not options.yes:
         _ask(connection, database, settings)

@@ -12,7 +12,7 @@ from collections.abc import Collection as Some
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from fastdump.engine.sessions.plain import Reading
+from fastdump.engine.sessions.plain import Session
 from fastdump.model import Catalog, Collection, Namespace, Part
 
 __all__ = ["Differences", "compare_counts", "overlapping"]
@@ -51,7 +51,7 @@ def overlapping(parts: Iterable[tuple[Namespace, Part]]) -> set[Namespace]:
 
 
 def compare_counts(
-    reading: Reading,
+    session: Session,
     catalog: Catalog,
     read: Mapping[Namespace, int],
     doubled: Some[Namespace] = (),
@@ -59,7 +59,7 @@ def compare_counts(
     """Compare what was read with what the server counts.
 
     Args:
-        reading: how it was read, not finished yet.
+        session: how it was read, not finished yet.
         catalog: what there was when it was planned.
         read: how many documents were read of each collection.
         doubled: collections of which some documents were read twice, if any too many were read.
@@ -71,7 +71,7 @@ def compare_counts(
     for collection in catalog.collections:
         count = read.get(collection.namespace)
         if count is not None and count != collection.documents and _can_be_counted(collection):
-            _judge(reading, collection, count, collection.namespace in doubled, found)
+            _judge(session, collection, count, collection.namespace in doubled, found)
     return found
 
 
@@ -82,16 +82,16 @@ def _can_be_counted(collection: Collection) -> bool:
 
 
 def _judge(
-    reading: Reading, collection: Collection, read: int, is_doubled: bool, found: Differences
+    session: Session, collection: Collection, read: int, is_doubled: bool, found: Differences
 ) -> None:
     name = collection.namespace
-    is_settled = reading.is_settled(collection)
+    is_settled = session.is_settled(collection)
     if collection.capped and not is_settled:
         return  # a full one holds as many as ever, however much is written to it
-    before, after = collection.documents, reading.count(collection)
+    before, after = collection.documents, session.count(collection)
     if _is_explained(read, before, after):
         return
-    exact = reading.count_all(collection)
+    exact = session.count_all(collection)
     if exact is not None:
         if read == exact:
             return
@@ -103,7 +103,7 @@ def _judge(
         (is_settled and exact is not None)
         or (is_doubled and read > max(before, after))
         # The server deletes what has expired without counting that as a write.
-        or (before == after and reading.is_unwritten(collection))
+        or (before == after and session.is_unwritten(collection))
     ):
         found.failures.append(f"{name}: {read:,} documents were read, and there are {after:,}")
     else:

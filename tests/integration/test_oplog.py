@@ -56,7 +56,7 @@ def during(monkeypatch: pytest.MonkeyPatch, server: Server, name: str, work: Wor
             with server.client() as client:
                 left.pop()(client[name])
 
-    monkeypatch.setattr(backup_module._Worker, "_wait", once)
+    monkeypatch.setattr(backup_module.BackupWorker, "_wait", once)
 
 
 def before_the_catalog(
@@ -386,7 +386,7 @@ def test_not_everything_can_have_one(
 def test_a_copy(
     replica_set: Server, server: Server, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = copy_module._Worker.load
+    original = copy_module.CopyWorker.load
     left: list[Work] = [documents, definitions]
 
     def load(*arguments: Any) -> Any:
@@ -396,7 +396,7 @@ def test_a_copy(
                 left.pop()(client[database])
         return loaded
 
-    monkeypatch.setattr(copy_module._Worker, "load", load)
+    monkeypatch.setattr(copy_module.CopyWorker, "load", load)
     target = server.new_database()
     report = package.copy(replica_set.uri, server.uri, db=database, target_db=target, reading=OPLOG)
     assert report.complete
@@ -486,7 +486,7 @@ def test_an_oplog_that_becomes_too_short(
         reads.append(time.monotonic())
         time.sleep(0.2)
 
-    monkeypatch.setattr(backup_module._Worker, "_wait", slowly)
+    monkeypatch.setattr(backup_module.BackupWorker, "_wait", slowly)
     monkeypatch.setattr("fastdump.mongo.cursor.BATCH_BYTES", 20)
     with pytest.raises(ServerError, match="too long for its size"):
         package.backup(short.uri, db="db", folder=tmp_path, reading=OPLOG)

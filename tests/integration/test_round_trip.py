@@ -17,7 +17,7 @@ from benchmarks.shapes import HURTFUL_NAMES, hurtful, insert
 from fastdump.demo.compare import CollectionState, differences, state
 from fastdump.demo.komodo import INDEXES, generate
 from fastdump.engine import planner
-from fastdump.engine.sessions.plain import ReadContext, Reading
+from fastdump.engine.sessions.plain import ReadContext, Session
 from fastdump.model import LoadOptions, Selection
 from fastdump.mongo.client import open_database
 from fastdump.progress import Silent
@@ -110,7 +110,7 @@ def test_what_hurts(any_server: Server, hurt: str, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("small_chunks")
 def test_what_hurts_in_many_chunks(any_server: Server, hurt: str, tmp_path: Path) -> None:
-    _catalog, chunks = Reading(
+    _catalog, chunks = Session(
         ReadContext(any_server.client(), [any_server.connection], Selection(hurt), 2, Silent())
     ).plan()
     cut = {chunk.namespace.collection for chunk in chunks if chunk.number}

@@ -15,7 +15,7 @@ import fastdump
 from benchmarks.shapes import insert
 from fastdump import LoadOptions
 from fastdump.engine import planner
-from fastdump.engine.sessions.plain import ReadContext, Reading
+from fastdump.engine.sessions.plain import ReadContext, Session
 from fastdump.errors import UsageError
 from fastdump.model import Selection
 from fastdump.mongo.catalog import filter_of
@@ -144,7 +144,7 @@ def test_a_wide_filter_is_cut_and_a_narrow_one_is_not(
         client[name]["c"].create_index("n")
     for query, is_cut in (({"p": {"$ne": 1}}, True), ({"n": 1}, False), ({"n": {"$gte": 0}}, True)):
         selection = Selection(name, query=filter_of(json.dumps(query)))
-        _catalog, chunks = Reading(
+        _catalog, chunks = Session(
             ReadContext(server.client(), [server.connection], selection, 2, Silent())
         ).plan()
         assert (len(chunks) > 1) is is_cut

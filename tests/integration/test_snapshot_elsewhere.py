@@ -337,7 +337,7 @@ def test_a_reader_without_further_rights(
     assert report.consistency.mode == "snapshot"
     with guarded.client() as client:
         client.admin.command({"setParameter": 1, snapshot.WINDOW: 1})
-    monkeypatch.setattr(backup_module._Worker, "_wait", forget)
+    monkeypatch.setattr(backup_module.BackupWorker, "_wait", forget)
     report = package.backup(uri, db="db", folder=tmp_path)
     assert report.consistency == Consistency("none")
     assert report.documents == DOCUMENTS

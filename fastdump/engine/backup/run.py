@@ -22,7 +22,7 @@ from fastdump.engine.prune import prune
 from fastdump.engine.server_worker import ServerWorker, ahead
 from fastdump.engine.sessions.modes import read_consistently
 from fastdump.engine.sessions.oplog import OPLOG_COLLECTION
-from fastdump.engine.sessions.plain import Reading
+from fastdump.engine.sessions.plain import Session
 from fastdump.errors import (
     ChunkLostError,
     CollectionChangedError,
@@ -173,22 +173,22 @@ class _Writing:
     held: ExitStack
     """Keeps the place locked until old backups are removed too."""
 
-    def run(self, reading: Reading) -> _Written:
+    def run(self, session: Session) -> _Written:
         """Plan, fetch, and put in place."""
-        writer, planned, chunks = self._resumed(reading) if self.resume else self._new(reading)
+        writer, planned, chunks = self._resumed(session) if self.resume else self._new(session)
         try:
-            with self._keeping_oplog(reading, writer):
-                fetched = self._fetch_all(reading, writer, planned.catalog, chunks)
-            self._check_counts(reading, writer, planned.catalog, fetched)
-            catalog, consistency = reading.finish(planned.catalog, fetched.gone)
+            with self._keeping_oplog(session, writer):
+                fetched = self._fetch_all(session, writer, planned.catalog, chunks)
+            self._check_counts(session, writer, planned.catalog, fetched)
+            catalog, consistency = session.finish(planned.catalog, fetched.gone)
             writer.commit(catalog, planned.started, datetime.now(UTC), consistency)
         except BaseException:
             writer.abort()
             raise
-        return _Written(writer, catalog, consistency, fetched, reading.notes)
+        return _Written(writer, catalog, consistency, fetched, session.notes)
 
     def _check_counts(
-        self, reading: Reading, writer: BackupWriter, catalog: Catalog, fetched: _Fetched
+        self, session: Session, writer: BackupWriter, catalog: Catalog, fetched: _Fetched
     ) -> None:
         """See that no document was read twice or left out.
 
@@ -198,35 +198,35 @@ class _Writing:
         names = [one.namespace for one in catalog.collections if one.namespace not in fetched.gone]
         read = {name: writer.report(name).documents for name in names}
         parts = ((name, part) for name in names for part in writer.parts(name))
-        found = compare_counts(reading, catalog, read, overlapping(parts))
-        reading.notes += found.notes
+        found = compare_counts(session, catalog, read, overlapping(parts))
+        session.notes += found.notes
         if found.failures:
             writer.forget()
             raise IncompleteError(found.complaint)
 
-    def _new(self, reading: Reading) -> tuple[BackupWriter, Planned, Sequence[Chunk]]:
+    def _new(self, session: Session) -> tuple[BackupWriter, Planned, Sequence[Chunk]]:
         started = datetime.now(UTC)
-        catalog, chunks = reading.plan()
-        if reading.keeps_oplog:
+        catalog, chunks = session.plan()
+        if session.keeps_oplog:
             catalog = replace(catalog, collections=(*catalog.collections, OPLOG_COLLECTION))
         writer = self.destination.begin(
             started.astimezone().replace(tzinfo=None), catalog, self.workers
         )
         self.held.callback(writer.close)
-        settings = self._settings(reading) if self.resume else ""
-        return writer, Planned(settings, started, catalog, tuple(chunks), reading.at), chunks
+        settings = self._settings(session) if self.resume else ""
+        return writer, Planned(settings, started, catalog, tuple(chunks), session.at), chunks
 
-    def _resumed(self, reading: Reading) -> tuple[BackupWriter, Planned, Sequence[Chunk]]:
+    def _resumed(self, session: Session) -> tuple[BackupWriter, Planned, Sequence[Chunk]]:
         """The newest unfinished backup of the same settings and what it left, or a new one."""
         if not isinstance(self.destination, DatedFolders):
             raise UsageError("--resume is for dated backups: leave --out out")
-        if not reading.can_resume:
-            raise UsageError(f"--resume does not fit --consistency {reading.mode}")
-        if found := self.destination.resume(self._settings(reading)):
+        if not session.can_resume:
+            raise UsageError(f"--resume does not fit --consistency {session.mode}")
+        if found := self.destination.resume(self._settings(session)):
             writer, planned, finished = found
             self.held.callback(writer.close)
             try:
-                if reading.resumes(planned.at, planned.catalog):
+                if session.resumes(planned.at, planned.catalog):
                     done = writer.resume(planned, finished)
                     writer.keep_journal(planned)
                     return writer, planned, [one for one in planned.chunks if one not in done]
@@ -234,7 +234,7 @@ class _Writing:
                 writer.close()
                 raise
             writer.close()
-        new, planned, chunks = self._new(reading)
+        new, planned, chunks = self._new(session)
         assert isinstance(new, FolderWriter)  # noqa: S101 - that of dated folders
         try:
             new.keep_journal(planned)
@@ -243,19 +243,19 @@ class _Writing:
             raise
         return new, planned, chunks
 
-    def _settings(self, reading: Reading) -> str:
+    def _settings(self, session: Session) -> str:
         """What tells runs apart that would not make the same backup."""
         assert isinstance(self.destination, DatedFolders)  # noqa: S101 - only these resume
         told = (
-            f"{reading.readers[0].shown} {reading.selection} {reading.mode} {self.level} "
+            f"{session.readers[0].shown} {session.selection} {session.mode} {self.level} "
             f"{self.destination.told}"
         )
         return blake3(told.encode()).hexdigest()
 
     @contextmanager
-    def _keeping_oplog(self, reading: Reading, writer: BackupWriter) -> Iterator[None]:
+    def _keeping_oplog(self, session: Session, writer: BackupWriter) -> Iterator[None]:
         """Have what happens within written into the backup, if that is wanted."""
-        if not reading.keeps_oplog:
+        if not session.keeps_oplog:
             yield
             return
         if writer.encoding is Encoding.JSON:
@@ -265,22 +265,22 @@ class _Writing:
         packing = packer(writer.encoding, self.level if writer.compressed else None, chunk)
         with (
             writer.outputs.opened(chunk) as output,
-            reading.keeping(lambda batch: places.append(output.write(packing.pack(batch)))),
+            session.keeping(lambda batch: places.append(output.write(packing.pack(batch)))),
         ):
             yield
-            reading.end()
+            session.end()
         writer.add(chunk, packing.part(time.monotonic() - began, places))
 
     def _fetch_all(
-        self, reading: Reading, writer: BackupWriter, catalog: Catalog, chunks: Sequence[Chunk]
+        self, session: Session, writer: BackupWriter, catalog: Catalog, chunks: Sequence[Chunk]
     ) -> _Fetched:
         """Have every chunk written."""
         wanted = max(1, min(self.workers, len(chunks)))
         if not planner.use_processes(catalog.raw_bytes):
             wanted = 0
         fetched = _Fetched(processes(wanted, self.reporter))
-        worker = _Worker(
-            reading,
+        worker = BackupWorker(
+            session,
             writer,
             self.level,
             fetch_ahead=self.workers < len(os.sched_getaffinity(0)),
@@ -289,7 +289,7 @@ class _Writing:
 
         def tick(documents: int, raw_bytes: int) -> None:
             self.reporter.update(documents, raw_bytes)
-            reading.check(documents, raw_bytes)
+            session.check(documents, raw_bytes)
 
         left = Counter(chunk.namespace for chunk in chunks)
 
@@ -311,7 +311,7 @@ class _Writing:
                 worker, fetched.workers, tick, repeats=writer.outputs.can_restart
             ) as workers:
                 for chunk in chunks:
-                    workers.submit(_Worker.fetch, chunk, take)
+                    workers.submit(BackupWorker.fetch, chunk, take)
                 workers.run()
         finally:
             self.reporter.stop()
@@ -337,19 +337,19 @@ def _prune(destination: Destination, max_backups: int, name: str) -> PruneReport
         ) from error
 
 
-class _Worker(ServerWorker):
+class BackupWorker(ServerWorker):
     """Fetches chunks and writes them."""
 
     def __init__(
         self,
-        reading: Reading,
+        session: Session,
         writer: BackupWriter,
         level: int,
         *,
         fetch_ahead: bool,
         max_rate: float | None,
     ) -> None:
-        super().__init__(*reading.readers, clock=reading.clock)
+        super().__init__(*session.readers, clock=session.clock)
         self._max_rate = max_rate
         self._outputs = writer.outputs
         self._encoding = writer.encoding

@@ -13,10 +13,10 @@ from fastdump.engine.load.target import Loading, look_at
 from fastdump.engine.load.time_series import of_server
 from fastdump.engine.load.worker import LoadWorker, Operations, Target
 from fastdump.engine.restore.filters import check_database
-from fastdump.engine.restore.oplog_spool import Spool
+from fastdump.engine.restore.oplog_spool import OplogSpool
 from fastdump.engine.server_worker import ServerWorker
 from fastdump.engine.sessions.modes import read_consistently
-from fastdump.engine.sessions.plain import Reading
+from fastdump.engine.sessions.plain import Session
 from fastdump.errors import UsageError
 from fastdump.model import (
     DEFAULT_DATABASE,
@@ -127,52 +127,52 @@ def copy(plan: CopyPlan, *, how: ReadOptions, workers: int, reporter: Reporter) 
         ServerError: a server cannot be reached or refuses.
     """
 
-    def work(reading: Reading) -> CopyReport:
-        return _copy(plan, reading, workers, reporter)
+    def work(session: Session) -> CopyReport:
+        return _copy(plan, session, workers, reporter)
 
     return read_consistently(
         how, plan.readers, plan.selection, workers, reporter, work=work, repeats=True
     )
 
 
-def _copy(plan: CopyPlan, reading: Reading, workers: int, reporter: Reporter) -> CopyReport:
-    if reading.keeps_oplog:
+def _copy(plan: CopyPlan, session: Session, workers: int, reporter: Reporter) -> CopyReport:
+    if session.keeps_oplog:
         with connect(plan.connection) as target_client, translated(plan.connection):
             check_rights(target_client, plan.connection)
-    read, chunks = reading.plan()
+    read, chunks = session.plan()
     # The chunks know where they are read; everything else is about the target from here on.
     catalog = _moved(read, plan.database)
     pieces = [
         replace(chunk, namespace=chunk.namespace._replace(database=plan.database))
         for chunk in chunks
     ]
-    with Spool() as spool, reading.keeping(spool.keep):
-        target = Target(plan.connection, plan.how, None, _operations(plan, reading, spool))
-        run = Loading(target, catalog.collections, pieces, reporter, reading.check)
+    with OplogSpool() as spool, session.keeping(spool.keep):
+        target = Target(plan.connection, plan.how, None, _operations(plan, session, spool))
+        run = Loading(target, catalog.collections, pieces, reporter, session.check)
         documents = sum(found.documents for found in catalog.collections)
-        run.run("copy", documents, catalog.raw_bytes, workers, _Worker(target, reading))
-    differences = compare_counts(reading, read, _counted(run.documents(), read))
-    reading.notes += differences.notes
+        run.run("copy", documents, catalog.raw_bytes, workers, CopyWorker(target, session))
+    differences = compare_counts(session, read, _counted(run.documents(), read))
+    session.notes += differences.notes
     run.failures += differences.failures
-    _read, consistency = reading.finish(read, ())
+    _read, consistency = session.finish(read, ())
     return run.report(
         partial(
             CopyReport,
             server=catalog.server,
             source=plan.source,
             consistency=consistency,
-            notes=(*plan.notes, *reading.notes, *run.notes),
+            notes=(*plan.notes, *session.notes, *run.notes),
         )
     )
 
 
-def _operations(plan: CopyPlan, reading: Reading, spool: Spool) -> Operations | None:
+def _operations(plan: CopyPlan, session: Session, spool: OplogSpool) -> Operations | None:
     """The source's oplog, for when its documents are in the target."""
-    if not reading.keeps_oplog:
+    if not session.keeps_oplog:
         return None
 
     def batches() -> Iterator[Batch]:
-        reading.end()
+        session.end()
         yield from spool.batches()
 
     return Operations(batches, lambda name: name._replace(database=plan.database))
@@ -190,12 +190,12 @@ def _moved(catalog: Catalog, database: str) -> Catalog:
     return replace(catalog, collections=moved)
 
 
-class _Worker(LoadWorker[Chunk]):
+class CopyWorker(LoadWorker[Chunk]):
     """Fetches chunks from one server and loads them into another."""
 
-    def __init__(self, target: Target, reading: Reading) -> None:
+    def __init__(self, target: Target, session: Session) -> None:
         super().__init__(target, _SENDERS)
-        self._source = ServerWorker(*reading.readers, clock=reading.clock)
+        self._source = ServerWorker(*session.readers, clock=session.clock)
 
     def load(self, piece: Chunk) -> Loaded:
         """Load the documents of a chunk."""

@@ -12,12 +12,12 @@ from typing import IO
 from fastdump.codec.bson import Batch, reframe
 from fastdump.storage.temporary_files import scratch
 
-__all__ = ["Spool"]
+__all__ = ["OplogSpool"]
 
 _READ_BYTES = 1024 * 1024
 
 
-class Spool(AbstractContextManager["Spool"]):
+class OplogSpool(AbstractContextManager["OplogSpool"]):
     """Documents in a file that has no name, in the folder for temporary files.
 
     The file is made when it is needed, so that the folder is too.

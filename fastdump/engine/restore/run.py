@@ -15,7 +15,7 @@ from fastdump.engine.load.time_series import of_backup
 from fastdump.engine.load.worker import LoadWorker, Operations, Target
 from fastdump.engine.restore.archive_stream import StreamLoading
 from fastdump.engine.restore.filters import Filters, choose, target_of
-from fastdump.engine.restore.oplog_spool import Spool
+from fastdump.engine.restore.oplog_spool import OplogSpool
 from fastdump.errors import BackupDamagedError, FormatError, UsageError
 from fastdump.layouts.archive import Archive
 from fastdump.layouts.interface import Source
@@ -263,7 +263,7 @@ def restore(plan: RestorePlan, *, workers: int, reporter: Reporter) -> RestoreRe
         IncompleteError: a worker died, or a document was refused and that is to be the end.
         ServerError: the target cannot be reached or refuses.
     """
-    with Spool() as spool:
+    with OplogSpool() as spool:
         operations = None
         if plan.how.oplog_replay:
             oplog = plan.backup.oplog
@@ -274,7 +274,7 @@ def restore(plan: RestorePlan, *, workers: int, reporter: Reporter) -> RestoreRe
         run = _loading(plan, target, reporter, spool)
         run.failures += plan.lost
         documents = sum(segment.documents or 0 for segment in plan.segments)
-        run.run("restore", documents, plan.raw_bytes, workers, _Worker(target, workers))
+        run.run("restore", documents, plan.raw_bytes, workers, RestoreWorker(target, workers))
     backup = plan.backup
     if plan.is_of_another and run.replayed_to is not None:
         run.notes.append(
@@ -293,7 +293,7 @@ def restore(plan: RestorePlan, *, workers: int, reporter: Reporter) -> RestoreRe
 
 
 def _loading(
-    plan: RestorePlan, target: Target, reporter: Reporter, spool: Spool
+    plan: RestorePlan, target: Target, reporter: Reporter, spool: OplogSpool
 ) -> Loading[Segment]:
     if plan.archive is None:
         return Loading(target, list(plan.collections.values()), plan.segments, reporter)
@@ -333,7 +333,7 @@ def _told(lost: Sequence[str]) -> str | None:
     return "; ".join(lost[:_TOLD]) + more
 
 
-class _Worker(LoadWorker[Segment]):
+class RestoreWorker(LoadWorker[Segment]):
     """Loads segments."""
 
     def load(self, piece: Segment) -> Loaded:

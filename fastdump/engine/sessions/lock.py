@@ -8,8 +8,8 @@ from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
 
-from fastdump.engine.sessions.lock_holder import Guard
-from fastdump.engine.sessions.plain import ReadContext, Reading
+from fastdump.engine.sessions.lock_holder import LockHolder
+from fastdump.engine.sessions.plain import ReadContext, Session
 from fastdump.errors import FastdumpError, UsageError
 from fastdump.model import (
     Catalog,
@@ -24,13 +24,13 @@ from fastdump.mongo.catalog import read_catalog
 from fastdump.mongo.client import Client, translated
 from fastdump.progress import Reporter
 
-__all__ = ["LockedReading", "release_stale"]
+__all__ = ["LockSession", "release_stale"]
 
 _TURNS, _TURN_SECONDS = 10, 0.1
 """Until the server has noticed that a connection is gone."""
 
 
-class LockedReading(Reading):
+class LockSession(Session):
     """Everything is of the moment at which the server was locked.
 
     Args:
@@ -57,11 +57,11 @@ class LockedReading(Reading):
         self._max_seconds = how.max_lock_seconds
         self._locked: datetime | None = None
 
-    def __enter__(self) -> Reading:
+    def __enter__(self) -> Session:
         """Lock the server."""
-        self._guard = Guard(self.readers[0], self._some, self._max_seconds)
+        self._holder = LockHolder(self.readers[0], self._some, self._max_seconds)
         try:
-            self._locked = self._guard.start()
+            self._locked = self._holder.start()
         except BaseException:
             self._let_go()
             raise
@@ -77,7 +77,7 @@ class LockedReading(Reading):
         self._let_go()
 
     def _let_go(self) -> None:
-        if self._guard.close():
+        if self._holder.close():
             return
         # The guard was killed, or still tries.
         with suppress(FastdumpError):
@@ -92,11 +92,11 @@ class LockedReading(Reading):
 
     def check(self, documents: int, raw_bytes: int) -> None:  # noqa: ARG002
         """See that the server is still locked."""
-        self._guard.check()
+        self._holder.check()
 
     def finish(self, catalog: Catalog, gone: Some[Namespace]) -> tuple[Catalog, Consistency]:  # noqa: ARG002 - nothing can go
         """Unlock it, which shows that it was locked until now."""
-        self._guard.end()
+        self._holder.end()
         return catalog, Consistency(self.mode, self._locked)
 
 

@@ -17,7 +17,7 @@ from fastdump.errors import FastdumpError, ServerError, StorageError
 from fastdump.model import Connection, Namespace
 from fastdump.mongo.fsync_lock import HeldLock
 
-__all__ = ["Guard"]
+__all__ = ["LockHolder"]
 
 _ALIVE_SECONDS = 1.0
 """How often the lock's own connection is used."""
@@ -27,7 +27,7 @@ _TO_LOCK_SECONDS = 60.0
 """How long writes that have begun may take to end, while all others wait for that already."""
 
 
-class Guard:
+class LockHolder:
     """Holds the lock of a server from `start` to `end`.
 
     Args:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from fastdump.engine.sessions.lock import LockedReading, release_stale
-from fastdump.engine.sessions.oplog import OplogReading
-from fastdump.engine.sessions.plain import ReadContext, Reading
-from fastdump.engine.sessions.snapshot import SnapshotReading
+from fastdump.engine.sessions.lock import LockSession, release_stale
+from fastdump.engine.sessions.oplog import OplogSession
+from fastdump.engine.sessions.plain import ReadContext, Session
+from fastdump.engine.sessions.snapshot import SnapshotSession
 from fastdump.errors import SnapshotUnavailableError, UsageError
 from fastdump.model import Connection, ReadOptions, Selection
 from fastdump.mongo.client import connect, open_database, translated
@@ -28,7 +28,7 @@ def read_consistently(
     workers: int,
     reporter: Reporter,
     *,
-    work: Callable[[Reading], T],
+    work: Callable[[Session], T],
     repeats: bool,
 ) -> T:
     """Have something done with all that is read; where `auto` cannot keep its word, once more.
@@ -50,8 +50,8 @@ def read_consistently(
         context = ReadContext(client, readers, selection, workers, reporter)
         _prepare(context)
         try:
-            with _chosen(how, context) as reading:
-                return work(reading)
+            with _chosen(how, context) as session:
+                return work(session)
         except SnapshotUnavailableError as error:
             if how.consistency != "auto" or not repeats:
                 raise
@@ -70,29 +70,29 @@ def _prepare(context: ReadContext) -> None:
             release_stale(client, connection, context.reporter)
 
 
-def _chosen(how: ReadOptions, context: ReadContext) -> Reading:
+def _chosen(how: ReadOptions, context: ReadContext) -> Session:
     if how.consistency in ("auto", "snapshot"):
         first = context.readers[0]
         with translated(first):
             database = context.selection.database
             reason = retrying(first)(why_unavailable, context.client, database)
         if reason is None:
-            return SnapshotReading(context, how)
+            return SnapshotSession(context, how)
         if how.consistency == "snapshot":
             raise UsageError(f"{first.shown} cannot be read as it was at one moment: {reason}")
         return _without(reason, context)
     if how.consistency == "oplog":
-        return OplogReading(context)
+        return OplogSession(context)
     if how.consistency == "lock":
-        return LockedReading(context, how)
-    return Reading(context)
+        return LockSession(context, how)
+    return Session(context)
 
 
-def _without(reason: str, context: ReadContext) -> Reading:
+def _without(reason: str, context: ReadContext) -> Session:
     """Return a reading of different moments that says why it is not of one."""
-    reading = Reading(context)
-    reading.notes.append(
+    session = Session(context)
+    session.notes.append(
         "this is not of one moment: writes that happened meanwhile may or may not be in it "
         f"({reason})"
     )
-    return reading
+    return session

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from fastdump.codec.bson import Batch
-from fastdump.engine.sessions.plain import ReadContext, Reading
+from fastdump.engine.sessions.plain import ReadContext, Session
 from fastdump.errors import UsageError
 from fastdump.model import (
     NO_OPTIONS,
@@ -30,7 +30,7 @@ from fastdump.mongo import oplog
 from fastdump.mongo.catalog import is_selected
 from fastdump.mongo.client import connect, translated
 
-__all__ = ["OPLOG_COLLECTION", "OplogReading"]
+__all__ = ["OPLOG_COLLECTION", "OplogSession"]
 
 OPLOG_COLLECTION = Collection(*OPLOG, CollectionKind.COLLECTION, NO_OPTIONS, (), 0, 0)
 """As if it were one of what is read."""
@@ -38,7 +38,7 @@ OPLOG_COLLECTION = Collection(*OPLOG, CollectionKind.COLLECTION, NO_OPTIONS, (),
 _BATCH_BYTES = 1024 * 1024
 
 
-class OplogReading(Reading):
+class OplogSession(Session):
     """Documents of different moments, and the oplog from before the first to after the last.
 
     Args:

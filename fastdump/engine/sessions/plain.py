@@ -31,7 +31,7 @@ from fastdump.mongo.counts import count_all, count_writes
 from fastdump.mongo.retry import retrying
 from fastdump.progress import Reporter
 
-__all__ = ["ReadContext", "Reading"]
+__all__ = ["ReadContext", "Session"]
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class ReadContext:
     """Is told at once what the user should know."""
 
 
-class Reading(AbstractContextManager["Reading"]):
+class Session(AbstractContextManager["Session"]):
     """What is read of a server, by several processes, and what their documents have in common.
 
     Here nothing: a write that happens meanwhile may or may not be seen.

@@ -10,7 +10,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TypeVar
 
-from fastdump.engine.sessions.plain import ReadContext, Reading
+from fastdump.engine.sessions.plain import ReadContext, Session
 from fastdump.errors import (
     CollectionChangedError,
     FastdumpError,
@@ -33,7 +33,7 @@ from fastdump.mongo.catalog import read_definitions
 from fastdump.mongo.client import Client, connect, translated
 from fastdump.mongo.retry import retrying
 
-__all__ = ["SnapshotReading"]
+__all__ = ["SnapshotSession"]
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ _CAUTION = 0.8
 """But the history is raised earlier, and to twice as much as is expected."""
 
 
-class SnapshotReading(Reading):
+class SnapshotSession(Session):
     """All documents are read as they were at one moment, which is taken when the plan is made.
 
     Args:

@@ -121,10 +121,10 @@ def _deep(
     results = defaultdict[Namespace, list[_Compared]](list)
     reporter.start("compare", sum(segment.documents or 0 for segment in cut), raw_bytes)
     try:
-        with executor(_Worker(connection), size, reporter.update) as pool:
+        with executor(CompareWorker(connection), size, reporter.update) as pool:
             for segment in cut:
                 pool.submit(
-                    _Worker.compare,
+                    CompareWorker.compare,
                     segment,
                     lambda segment, found: results[segment.namespace].append(found),
                 )
@@ -162,7 +162,7 @@ def _comparison(
     )
 
 
-class _Worker(ServerWorker):
+class CompareWorker(ServerWorker):
     """Looks up the documents of segments."""
 
     def compare(self, segment: Segment) -> _Compared:
