@@ -40,6 +40,7 @@ from fastdump.model.stored import (
     Part,
     Segment,
     StoredCollection,
+    ViewIds,
 )
 
 __all__ = [
@@ -78,4 +79,5 @@ __all__ = [
     "Selection",
     "ServerInfo",
     "StoredCollection",
+    "ViewIds",
 ]

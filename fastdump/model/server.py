@@ -310,6 +310,11 @@ class Chunk:
         return self.namespace
 
     @property
+    def is_of_view(self) -> bool:
+        """Whether it is what a view shows."""
+        return not self.natural and self.query is None and self.source == self.namespace
+
+    @property
     def is_whole(self) -> bool:
         """Whether it is the whole collection, uncut."""
         bounds = (self.after, self.until, self.lower, self.upper)
