@@ -57,6 +57,7 @@ def cut(collection: Collection, bounds: Bounds) -> list[Chunk]:
         document_bytes=collection.raw_bytes // max(collection.documents, 1),
         query=collection.query,
         by_filter=bounds.by_filter,
+        is_of_view=collection.read_from == collection.namespace,
         chunks=count,
     )
     if bounds.records:

@@ -185,6 +185,7 @@ def _segment(
         documents=sum(member.documents for member in group) if group else None,
         raw_bytes=sum(member.raw_bytes for member in group) or foreign_bytes * gzip.USUAL_RATIO,
         number=number,
+        is_of_collection=collection.is_of_collection,
     )
 
 

@@ -44,6 +44,7 @@ from fastdump.model.stored import (
     Part,
     Segment,
     StoredCollection,
+    ViewIds,
 )
 
 __all__ = [
@@ -88,5 +89,6 @@ __all__ = [
     "Server",
     "ServerInfo",
     "StoredCollection",
+    "ViewIds",
     "WriteOptions",
 ]

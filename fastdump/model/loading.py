@@ -78,5 +78,7 @@ class Loaded:
     """Why, and how many for each reason."""
     interruptions: int = 0
     """How often a server went away meanwhile."""
+    without_id: int = 0
+    """How many of the documents have no `_id`, so that the server gave them one."""
     damage: str | None = None
     """Why the file could not be read to its end."""

@@ -291,6 +291,8 @@ class Chunk:
     """Whether `lower` and `upper` are sent in a filter, to a server that ignores `min` and `max`:
     they are of one type, and the first chunk has all that is not from its `upper` on, also the
     `_id`s of other types."""
+    is_of_view: bool = False
+    """Whether the documents are those that a view shows."""
     committed: bool = False
     """Whether only what a majority of a replica set has is read, which nothing can undo."""
     at: ClusterTime | None = None

@@ -27,6 +27,7 @@ __all__ = [
     "Part",
     "Segment",
     "StoredCollection",
+    "ViewIds",
 ]
 
 
@@ -45,11 +46,21 @@ class Losses:
     """What JSON lines could not carry of the documents of a part."""
 
     inexact: int
-    """Documents that do not come back exactly as they were."""
+    """Documents that do not come back exactly as they were, or not at all."""
     first: str | None
     """The `_id` of the first of them."""
     other_ids: int
     """Documents whose `_id` is no ObjectId, which Komodo's own restore skips."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewIds:
+    """What of a view's documents a collection cannot hold as it is."""
+
+    doubled: int
+    """Documents with the `_id` of another."""
+    without: int
+    """Documents without an `_id`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +90,8 @@ class Part:
     text_bytes: int = 0
     """The length of its JSON lines."""
     losses: Losses | None = None
+    ids: ViewIds | None = None
+    """Where it is all that a view shows."""
     blocks: tuple[ArchivedBlock, ...] = ()
     """Those that it became in an archive."""
     digest: str = ""
@@ -134,6 +147,14 @@ class StoredCollection:
     def namespace(self) -> Namespace:
         """Its full name."""
         return Namespace(self.database, self.name)
+
+    @property
+    def is_of_collection(self) -> bool:
+        """Whether a server kept it as a collection, so that each document has its own `_id`.
+
+        What other programs wrote, and what a view showed, may have none, or one twice.
+        """
+        return self.documents is not None and self.uuid is not None
 
     @property
     def data(self) -> Namespace:
@@ -224,6 +245,8 @@ class Segment:
     """Whether the file is gzip, and not simply documents."""
     ordered: bool = False
     """Whether its documents must be loaded in their order."""
+    is_of_collection: bool = True
+    """As of the collection that it is of."""
 
     @property
     def is_foreign(self) -> bool:

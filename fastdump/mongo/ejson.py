@@ -13,6 +13,7 @@ calls back only for what JSON has no type for.
 from __future__ import annotations
 
 import math
+import re
 from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
@@ -41,6 +42,8 @@ _JSON = JSONOptions(
 )
 _DUMPS = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_APPEND_NEWLINE
 _OBJECT_ID = b"\x07_id\0"
+# A type, and a name that begins with a dollar; or the same by chance in the middle of a value.
+_DOLLAR = re.compile(rb"[\x01-\x13\x7f\xff]\$")
 _INT32 = range(-(2**31), 2**31)
 
 # What the JSON parser, the driver and its reader of Extended JSON raise for what is no document.
@@ -56,8 +59,8 @@ class Encoded(NamedTuple):
 
     text: bytes
     inexact: list[ExtendedJson]
-    """The `_id`s of documents that do not come back as they were: they hold deprecated types, or
-    text that is no UTF-8."""
+    """The `_id`s of documents that do not come back as they were: they hold deprecated types, text
+    that is no UTF-8, objects that as Extended JSON mean something else, or no `_id`."""
     other_ids: int
     """How many documents have an `_id` that is no ObjectId."""
 
@@ -93,12 +96,14 @@ def encode(batch: Batch) -> Encoded:
             inexact.append(shown_id(raw))
             lines.append(from_bson(raw).encode() + b"\n")
             continue
-        if bson.encode(found, codec_options=_EXACT) != raw:
-            inexact.append(shown_id(raw))
+        is_exact = bson.encode(found, codec_options=_EXACT) == raw
         line = orjson.dumps(found, _extended, _DUMPS)
         if b"null" in line:
             # Which is also what orjson makes of NaN and the infinities.
             line = orjson.dumps(_with_marked_numbers(found), _extended, _DUMPS)
+        may_differ = _DOLLAR.search(raw) is not None or "_id" not in found
+        if not is_exact or (may_differ and decode(Lines(line, 0)).batch.data != raw):
+            inexact.append(shown_id(raw))
         lines.append(line)
     return Encoded(b"".join(lines), inexact, other_ids)
 

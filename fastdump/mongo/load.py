@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Collection as Some
 from collections.abc import Sequence
 
 import bson
@@ -27,6 +28,7 @@ from fastdump.mongo import timestamps
 from fastdump.mongo.buckets import smaller
 from fastdump.mongo.client import Client, Document
 from fastdump.mongo.documents_by_id import identity
+from fastdump.mongo.doubles import DOUBLED, bare, doubled
 from fastdump.mongo.exchange import Exchange
 from fastdump.mongo.upserts import (
     MAX_RUN_BYTES,
@@ -75,6 +77,9 @@ class Loader:
         shard_key: the paths of a sharded collection's shard key, without that of `_id`.
         reads_first: look for documents before inserting them, since an insert that is refused
             does harm.
+        is_fresh: whether the collection was empty before, so that what collides is in the source
+            twice.
+        is_of_collection: whether the documents are known to have an `_id` each.
     """
 
     def __init__(
@@ -87,6 +92,8 @@ class Loader:
         keeps_empty: bool,
         shard_key: Sequence[bytes] = (),
         reads_first: bool = False,
+        is_fresh: bool = False,
+        is_of_collection: bool = True,
     ) -> None:
         self._namespace = namespace
         self._how = how
@@ -97,6 +104,8 @@ class Loader:
         self._reads_first = reads_first or bool(shard_key)
         self._writer = Writer(client, connection, namespace, how, keeps_empty=keeps_empty)
         self._exchanger = Exchange(self._writer, shard_key, keeps_empty=keeps_empty)
+        self._is_fresh = is_fresh
+        self._is_of_collection = is_of_collection
         self._comparing = False
         self._allows_mixed = False
         self.documents = 0
@@ -104,6 +113,7 @@ class Loader:
         self.inserted = 0
         self.replaced = 0
         self.unchanged = 0
+        self.without_id = 0
         self.rejected = 0
         self.rejections: list[Rejection] = []
         self.reasons = Counter[str]()
@@ -169,6 +179,11 @@ class Loader:
     def _load(self, run: bytes, count: int, known: list[Span] | None) -> None:
         self.documents += count
         self.raw_bytes += len(run)
+        if not self._is_of_collection:
+            run, count = self._without_bare(run, known or spans(run))
+            known = None
+            if not count:
+                return
         if not self._keeps_empty and (places := timestamps.likely(run)):
             run, count = self._without_empty(run, known or spans(run), places)
             known = None
@@ -181,6 +196,15 @@ class Loader:
             self._comparing = self._reconcile(run, known or spans(run)) > count // 2
         else:
             self._comparing = self._insert(run, count, known) > count // 2
+
+    def _without_bare(self, run: bytes, found: list[Span]) -> Batch:
+        """Insert what has no `_id`, which the server gives it; returns the others."""
+        lacking = bare(run, found)
+        if not lacking:
+            return Batch(run, len(found))
+        self.without_id += len(lacking)
+        self._insert(_joined(run, lacking), len(lacking), None)
+        return _others(run, found, lacking)
 
     def _load_what_is_missing(self, run: bytes, count: int, found: list[Span]) -> None:
         """Load documents, inserting only if the target holds nothing under any of their `_id`s."""
@@ -197,9 +221,7 @@ class Loader:
         if not special:
             return Batch(run, len(found))
         self._reconcile(run, special)
-        left_out = set(special)
-        others = [span for span in found if span not in left_out]
-        return Batch(b"".join(run[start:end] for start, end in others), len(others))
+        return _others(run, found, special)
 
     def _insert(self, run: bytes, count: int, known: list[Span] | None) -> int:
         """Insert documents and reconcile those that collide; returns how many did."""
@@ -211,17 +233,23 @@ class Loader:
             return 0
         found = known or spans(run)
         again = self._allowed_now(found, errors)
-        collided = []
+        collided, twice = [], set[Span]()
         for error in errors:
             span = found[error["index"]]
-            if error["code"] == DUPLICATE_KEY:
+            if error["code"] == DUPLICATE_KEY and id_element(run, span) is not None:
                 collided.append(span)
+                if self._is_fresh and list(error.get("keyPattern", ())) == ["_id"]:
+                    twice.add(span)
             elif span not in again:
                 self._reject(run, span, error)
         if collided:
-            self._reconcile(run, collided)
+            if not self._is_of_collection:
+                refused = {found[error["index"]] for error in errors}
+                new = {identity(run, span) for span in found if span not in refused}
+                twice.update(span for span in collided if identity(run, span) in new)
+            self._reconcile(run, collided, twice=twice)
         if again:
-            self._insert(b"".join(run[start:end] for start, end in again), len(again), None)
+            self._insert(_joined(run, list(again)), len(again), None)
         return len(collided)
 
     def _allowed_now(self, found: Sequence[Span], errors: Sequence[Document]) -> set[Span]:
@@ -236,19 +264,28 @@ class Loader:
         self._allows_mixed = self._writer.allow_mixed_schema()
         return mixed if self._allows_mixed else set()
 
-    def _reconcile(self, run: bytes, found: Sequence[Span], held: set[bytes] | None = None) -> int:
+    def _reconcile(
+        self,
+        run: bytes,
+        found: Sequence[Span],
+        held: set[bytes] | None = None,
+        *,
+        twice: Some[Span] = (),
+    ) -> int:
         """Make the target hold those documents, writing only what it does not hold yet.
 
         Args:
             run: documents.
             found: which of them.
             held: what the target holds under their `_id`s, where that was read already.
+            twice: those of which another document of the source has the `_id`, and was written.
 
         Returns:
             How many documents the target held under the same `_id`s.
         """
         if held is None:
             held = self._writer.read_held(run, found)
+        found = self._without_doubled(run, found, held, twice)
         wanted = [span for span in found if run[span[0] : span[1]] not in held]
         self.unchanged += len(found) - len(wanted)
         if self._namespace.collection.startswith(BUCKETS):
@@ -265,6 +302,17 @@ class Loader:
                 self._exchange(run, span)
         self._upsert(run, updated)
         return len(held)
+
+    def _without_doubled(
+        self, run: bytes, found: Sequence[Span], held: set[bytes], twice: Some[Span]
+    ) -> Sequence[Span]:
+        """Reject documents if another one of the source has the same `_id`; return the others."""
+        if not (held and self._is_fresh) and not twice and self._is_of_collection:
+            return found
+        again = doubled(run, found, held, twice, is_fresh=self._is_fresh)
+        for span in again:
+            self.reject(shown_id(run, span), DOUBLED)
+        return [span for span in found if span not in again]
 
     def _without_smaller(self, run: bytes, found: list[Span], held: set[bytes]) -> list[Span]:
         """Reject buckets of which the target holds more measurements; return the others."""
@@ -333,6 +381,15 @@ class Loader:
         self.reject(shown_id(run, span), reason, kind)
 
 
+def _joined(run: bytes, found: Sequence[Span]) -> bytes:
+    return b"".join(run[start:end] for start, end in found)
+
+
+def _others(run: bytes, found: Sequence[Span], left_out: Sequence[Span]) -> Batch:
+    others = sorted(set(found).difference(left_out))
+    return Batch(_joined(run, others), len(others))
+
+
 def shown_id(run: bytes, span: Span) -> str:
     """The `_id` of a document, for people."""
     found = id_element(run, span)
@@ -358,5 +415,6 @@ def summed(loaders: Sequence[Loader], seconds: float) -> Loaded:
         rejected=sum(loader.rejected for loader in loaders),
         rejections=tuple(rejections[:MAX_NAMED]),
         reasons=sum((loader.reasons for loader in loaders), Counter[str]()),
+        without_id=sum(loader.without_id for loader in loaders),
         interruptions=sum(loader.interruptions for loader in loaders),
     )

@@ -242,7 +242,7 @@ def test_the_losses_of_the_first_part_are_said(
     done = fastdump(*arguments)
     assert done.code == 0, done.err
     assert "ids: 3 documents have an _id that is no ObjectId" in done.err
-    assert "old: 1 documents hold deprecated types" in done.err
+    assert "old: 1 documents will not come back as they are" in done.err
 
 
 def test_only_in_the_backups_folder(server: Server, tmp_path: Path) -> None:

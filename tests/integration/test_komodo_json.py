@@ -327,6 +327,11 @@ def test_what_json_cannot_carry_is_said(fastdump: Run, server: Server, tmp_path:
     with server.client() as client:
         client[database]["Plain"].create_index("name")
         client[database].create_collection("Capped", capped=True, size=4096)
+        client[database]["Literal"].insert_many(
+            {"_id": ObjectId(), "x": [value]} for value in (
+                {"$oid": "0" * 24}, {"$date": "2020-01-01"}, {"$numberLong": "5"},
+                {"$regex": "a", "y": 1}, {"$other": 1}, {"y": {"z$": "\n$HOME"}})
+        )  # fmt: skip
         # A symbol, which the driver reads as text, and text that is no UTF-8.
         for field in (b"\x0es\0\x02\0\0\0x\0", b"\x02s\0\x02\0\0\0\xff\0"):
             body = b"\x07_id\0" + ObjectId().binary + field + b"\0"
@@ -337,7 +342,8 @@ def test_what_json_cannot_carry_is_said(fastdump: Run, server: Server, tmp_path:
     )
     assert done.code == 0, done.err
     assert "Ids: 2 documents have an _id that is no ObjectId" in done.err
-    assert "Odd: 2 documents hold deprecated types or text that is no UTF-8" in done.err
+    assert "Odd: 2 documents will not come back as they are, since they hold deprecated" in done.err
+    assert "Literal: 4 documents will not come back as they are" in done.err
     assert "the indexes of Plain" in done.err
     assert "the options of Capped" in done.err
     assert "note: Plain: 1" not in done.err

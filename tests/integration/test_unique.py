@@ -117,3 +117,33 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
     writer.add(name, bson.encode({"_id": 1}))
     with pytest.raises(StorageError, match="no space left"):
         writer.end()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:1] + LAYOUTS[2:])
+def test_what_a_view_shows_and_no_collection_can_hold(
+    fastdump: Run, server: Server, tmp_path: Path, layout: str
+) -> None:
+    """Said when it is read, and when it is restored, each time."""
+    source, target = server.new_database(), server.new_database()
+    with server.client() as client:
+        client[source]["c"].insert_many({"_id": n, "x": [1, 2, 3]} for n in range(5))
+        for name, stage in (("twice", {"$unwind": "$x"}), ("bare", {"$project": {"_id": 0}}),
+                            ("good", {"$project": {"x": 0}})):  # fmt: skip
+            client[source].command({"create": name, "viewOn": "c", "pipeline": [stage]})
+    done = fastdump("backup", "--uri", server.uri, "--db", source, "--views-as-collections",
+                    "--layout", layout, "-o", "out")  # fmt: skip
+    assert done.code == 0, done.err
+    assert f"the view {source}.twice shows 10 documents with the _id of another" in done.err
+    assert f"the view {source}.bare shows 5 documents without _id" in done.err
+    assert f"{source}.good" not in done.err
+    for times in (1, 2):
+        restored = fastdump("restore", "--target-uri", server.uri, "--target-db", target, "-y",
+                            tmp_path / "out")  # fmt: skip
+        assert restored.code == 1, restored.err
+        assert "10 documents were refused: another document of the source has" in restored.err
+        assert f"{target}.bare: 5 documents have no _id" in restored.err
+        with server.client() as client:
+            found = client[target]
+            assert [one["x"] for one in found["twice"].find()] == [1] * 5
+            assert found["bare"].count_documents({}) == 5 * times
+            assert found["good"].count_documents({}) == 5

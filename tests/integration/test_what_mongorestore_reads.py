@@ -20,6 +20,7 @@ from bson.timestamp import Timestamp
 import fastdump as package
 from benchmarks.shapes import insert
 from fastdump.codec import archive
+from fastdump.engine import planner
 from fastdump.model import Namespace
 from fastdump.mongo.client import Document
 from tests.conftest import Run, Server, command, environment
@@ -362,3 +363,66 @@ def test_an_archive_of_text_with_such_line_ends(server: Server, tmp_path: Path) 
     (tmp_path / "good").write_bytes(old_archive({Namespace(database, "c"): documents}))
     assert package.restore(server.uri, name=tmp_path / "good").complete
     assert held(server, database) == documents
+
+
+TWICE: list[Document] = [
+    {"_id": 1, "a": 1}, {"_id": 2, "a": 2}, {"_id": 1, "a": 3}, {"_id": 1.0, "a": 4},
+    {"_id": 2, "a": 2},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["c.bson", "c.bson.gz", "archive"])
+@pytest.mark.parametrize("before", ["nothing", "empty", "other", "restored"])
+def test_an_id_that_is_there_twice(
+    fastdump: Run, server: Server, tmp_path: Path, form: str, before: str
+) -> None:
+    """The first one wins, each time, and the others are named; one that is equal is no loss."""
+    database = server.new_database()
+    if form == "archive":
+        file = tmp_path / "archive"
+        file.write_bytes(old_archive({Namespace(database, "c"): TWICE}))
+    else:
+        file = dumped(tmp_path / database, form, TWICE)
+    restore = ("restore", "--target-uri", server.uri, "-y", file)
+    with server.client() as client:
+        if before == "empty":
+            client[database].create_collection("c")
+        elif before == "other":
+            client[database]["c"].insert_one({"_id": 2, "a": "old"})
+        elif before == "restored":
+            assert fastdump(*restore).code == 1
+    done = fastdump(*restore)
+    assert done.code == 1, done.err
+    assert held(server, database) == TWICE[:2]
+    assert f"{database}.c: document 1: another document of the source has" in done.err
+    assert "fastdump: 2 documents were refused: another document of the source" in done.err
+
+
+def test_an_id_that_is_there_twice_among_many(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another batch of another process."""
+    monkeypatch.setattr(planner, "INLINE_BYTES", 0)
+    monkeypatch.setattr("fastdump.layouts.segments.SEGMENT_BYTES", 100_000)
+    documents = [{"_id": n % 4000, "n": n, "x": "x" * 100} for n in range(4010)]
+    file = dumped(tmp_path / server.new_database(), "c.bson", documents)
+    report = package.restore(server.uri, name=file, workers=2)
+    assert (report.inserted, report.replaced, report.rejected) == (4000, 0, 10)
+
+
+@pytest.mark.parametrize("form", ["c.bson", "archive"])
+def test_documents_without_an_id(fastdump: Run, server: Server, tmp_path: Path, form: str) -> None:
+    """As an oplog that was dumped as a collection; beside documents that have one."""
+    database = server.new_database()
+    documents: list[Document] = [*({"op": "i", "n": n, "o": {"_id": n}} for n in range(5)),
+                 *({"_id": n, "n": n} for n in range(10))]  # fmt: skip
+    file = tmp_path / "archive"
+    if form == "archive":
+        file.write_bytes(old_archive({Namespace(database, "c"): documents}))
+    else:
+        file = dumped(tmp_path / database, form, documents)
+    for times in (1, 2):
+        done = fastdump("restore", "--target-uri", server.uri, "-y", file)
+        assert done.code == 0, done.err
+        assert "c: 5 documents have no _id: the server gave each a new one, so that" in done.err
+        assert len(held(server, database)) == 10 + 5 * times

@@ -91,6 +91,26 @@ def test_no_line_ends_the_reading(lines: list[bytes]) -> None:
     assert all(1 <= line.number <= text.count(b"\n") + 1 for line in bad)
 
 
+SPECIAL = st.dictionaries(
+    st.sampled_from(
+        ["x", "$oid", "$date", "$numberLong", "$regex", "$options", "$ref", "$id", "$y"]
+    ),
+    SCALARS | st.sampled_from(["5", "0" * 24, "2020-01-01"]),
+    max_size=3,
+)  # fmt: skip
+
+
+@given(st.recursive(SPECIAL, lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner)))
+def test_whatever_does_not_come_back_is_counted(value: Any) -> None:
+    raw = bson.encode({"_id": 1, "x": value})
+    text, inexact, _other_ids = encode(Batch(raw, 1))
+    assert inexact == ([] if decode(Lines(text, 1)).batch.data == raw else ['{"$numberInt": "1"}'])
+
+
+def test_what_has_no_id_does_not_come_back() -> None:
+    assert encode(Batch(bson.encode({"x": 1}), 1)).inexact == ["null"]
+
+
 def test_nesting_without_end_is_no_document() -> None:
     deep = b'{"_id":1,"x":' + b"[" * 100_000
     batch, bad = decode(Lines(deep + b'\n{"_id":2}', 7))

@@ -197,8 +197,9 @@ def describe_losses(
         if inexact := sum(one.inexact for one in found):
             first = next(one.first for one in found if one.first is not None)
             yield (
-                f"{name}: {inexact:,} documents hold deprecated types or text that is no UTF-8, "
-                f"which JSON changes; the first is {first}"
+                f"{name}: {inexact:,} documents will not come back as they are, since they hold "
+                'deprecated types, text that is no UTF-8, objects such as {"$oid": …}, which mean '
+                f"something else in JSON, or no _id; the first is {first}"
             )
         if other_ids := sum(one.other_ids for one in found):
             yield (

@@ -15,6 +15,7 @@ from blake3 import blake3
 from fastdump.codec.bson import Batch
 from fastdump.engine import planner
 from fastdump.engine.backup.packing import describe_losses, packer
+from fastdump.engine.backup.run.view_ids import ViewLook, describe_view_ids
 from fastdump.engine.document_counts import compare_counts, overlapping
 from fastdump.engine.executors import executor
 from fastdump.engine.executors.forkserver import processes
@@ -112,6 +113,11 @@ def backup(
     )
     if writer.encoding is Encoding.JSON:
         notes += describe_losses(catalog, _losses(writer, catalog))
+    notes += describe_view_ids(
+        (found.namespace, part)
+        for found in catalog.collections
+        for part in writer.parts(found.namespace)
+    )
     if isinstance(destination, DatedFolders):
         notes += (f"{path}: a killed backup left it behind" for _begun, path in destination.stale())
     notes += pruned.notes
@@ -384,13 +390,18 @@ class BackupWorker(ServerWorker):
         began, interruptions = time.monotonic(), self.interruptions
         packing = packer(self._encoding, self._level, chunk)
         places = []
-        with self._outputs.opened(chunk) as output:
+        with ExitStack() as held:
+            look = held.enter_context(ViewLook(chunk.namespace)) if chunk.is_of_view else None
+            output = held.enter_context(self._outputs.opened(chunk))
             for batch in self._at_least_one(chunk):
                 places.append(output.write(packing.pack(batch)))
+                if look is not None:
+                    look.add(batch)
                 self.done(batch.documents, len(batch.data))
                 self._wait(began, packing.raw_bytes)
+            ids = None if look is None else look.end()
         part = packing.part(time.monotonic() - began, places)
-        return replace(part, interruptions=self.interruptions - interruptions)
+        return replace(part, ids=ids, interruptions=self.interruptions - interruptions)
 
     def _wait(self, began: float, raw_bytes: int) -> None:
         """Be no faster than this worker's share of the rate allows."""

@@ -137,6 +137,8 @@ class Loading(Generic[P]):
         self._blocked = set(self._unnamable)
         """Collections that are not filled: they could not be made, or another kind is there."""
         self._created: dict[Namespace, schema.Created] = {}
+        self._fresh: set[Namespace] = set()
+        """What holds the documents of collections that are empty."""
         self._indexes = 0
         self._operations = 0
         self.replayed_to: ClusterTime | None = None
@@ -166,6 +168,8 @@ class Loading(Generic[P]):
         self._reporter.start(task, documents, raw_bytes)
         try:
             self._create()
+            if task == "restore" and self._target.operations is None:
+                worker.fresh = frozenset(self._fresh)
             self._load(worker)
             self._create_views()
             if self._target.operations is not None:
@@ -174,6 +178,12 @@ class Loading(Generic[P]):
         finally:
             self._reporter.stop()
         self._seconds = time.monotonic() - clock
+        for name, results in self._loaded.items():
+            if bare := sum(result.without_id for result in results):
+                self.notes.append(
+                    f"{name}: {bare:,} documents have no _id: the server gave each a new one, so "
+                    "that restoring them again doubles them"
+                )
 
     def report(self, make: Callable[..., R]) -> R:
         """What was done, as the report that `make` makes of the fields of a `LoadReport`."""
@@ -290,9 +300,12 @@ class Loading(Generic[P]):
             found = present.get(one.namespace)
             if found is None:
                 self._created[one.namespace] = schema.create(client, one, self._target.how)
+                self._fresh.add(one.data)
             elif found.kind is not one.kind:
                 failures.append(_in_the_way(one, found))
                 self._blocked.add(one.namespace)
+            elif not views and not schema.count(client, one.data):
+                self._fresh.add(one.data)
         present = schema.existing(client, databases)
         for one in wanted:
             if one.namespace in self._created:

@@ -95,6 +95,8 @@ class LoadWorker(ServerWorker, Generic[P]):
         super().__init__(target.connection)
         self._how = target.how
         self._senders = 1 if target.how.in_order else senders
+        self.fresh: frozenset[Namespace] = frozenset()
+        """What was empty before: what collides there is in the source twice."""
 
     @abstractmethod
     def load(self, piece: P) -> Loaded:
@@ -121,8 +123,16 @@ class LoadWorker(ServerWorker, Generic[P]):
         """How many threads may send at once."""
         return self._senders
 
-    def loaders(self, namespace: Namespace, count: int) -> list[Loader]:
-        """Loaders for a collection, one for each thread that sends."""
+    def loaders(
+        self, namespace: Namespace, count: int, *, is_of_collection: bool = True
+    ) -> list[Loader]:
+        """Return loaders for a collection, one for each thread that sends.
+
+        Args:
+            namespace: the collection.
+            count: how many.
+            is_of_collection: whether the documents are known to have an `_id` each.
+        """
         key = self._shard_key(namespace)
         reads_first = self._is_harmed_by_refusals(namespace)
         return [
@@ -134,6 +144,8 @@ class LoadWorker(ServerWorker, Generic[P]):
                 keeps_empty=self._keeps_empty,
                 shard_key=key,
                 reads_first=reads_first,
+                is_fresh=namespace in self.fresh,
+                is_of_collection=is_of_collection,
             )
             for _sender in range(count)
         ]

@@ -139,7 +139,7 @@ class StreamLoading(Loading[Segment]):
         loaders = self._loaders[found.namespace]
         me = threading.get_ident()
         if me not in loaders:
-            (loaders[me],) = worker.loaders(found.data, 1)
+            (loaders[me],) = worker.loaders(found.data, 1, is_of_collection=found.is_of_collection)
         worker.send(loaders[me], block.batch)
 
     def _check(self, event: End) -> None:

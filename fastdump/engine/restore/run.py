@@ -345,7 +345,7 @@ class RestoreWorker(LoadWorker[Segment]):
         if piece.encoding is Encoding.JSON:
             return self._load_lines(piece, began)
         senders = self._senders if piece.is_foreign and not piece.ordered else 1
-        loaders = self.loaders(piece.target, senders)
+        loaders = self.loaders(piece.target, senders, is_of_collection=piece.is_of_collection)
         lost: list[str] = []
         self.send_all(loaders, read_batches(piece, lost))
         return replace(summed(loaders, time.monotonic() - began), damage=_told(lost))
