@@ -40,9 +40,14 @@ def users(mongod: Mongod) -> set[str]:
         return {one["_id"] for one in client.admin["system.users"].find()}
 
 
-def backed_up(mongod: Mongod, path: Path, **more: str) -> Path:
+def backed_up(mongod: Mongod, path: Path, db: str | None = None) -> Path:
     uri = login(mongod.uri, "root")
-    fastdump.backup(uri, layout="archive", out=path, users_and_roles=True, **more)  # type: ignore[arg-type]
+    fastdump.backup(
+        uri,
+        db=db,
+        writing=fastdump.WriteOptions(layout="archive", out=path),
+        collections=fastdump.CollectionFilter(users_and_roles=True),
+    )
     return path
 
 
@@ -66,7 +71,12 @@ def test_the_user_that_a_restore_runs_as_stays(locked: Mongod, tmp_path: Path, r
     mine = login(locked.uri, "me", "people")
     for _time in range(2):
         # The role `restore` may not count what a target holds.
-        fastdump.restore(mine, name=path, include=["admin.*"], options=USERS_TOO)
+        fastdump.restore(
+            mine,
+            name=path,
+            options=USERS_TOO,
+            namespaces=fastdump.NamespaceFilter(include=["admin.*"]),
+        )
         assert users(locked) == {"admin.root", "people.me"}
     with Server(root).client() as client:
         assert client.admin["system.users"].find_one({"user": "me"}) == before

@@ -15,7 +15,7 @@ from blake3 import blake3
 from fastdump.codec.bson import Batch
 from fastdump.engine import planner
 from fastdump.engine.backup.packing import describe_losses, packer
-from fastdump.engine.backup.run.view_ids import ViewLook, describe_view_ids
+from fastdump.engine.backup.view_ids import ViewLook, describe_view_ids
 from fastdump.engine.document_counts import compare_counts, overlapping
 from fastdump.engine.executors import executor
 from fastdump.engine.executors.forkserver import processes
