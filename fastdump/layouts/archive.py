@@ -144,6 +144,7 @@ class ArchivePlace:
     def __init__(self, path: str, *, compressed: bool, level: int, mode: int) -> None:
         self._path = path
         self.can_repeat = path != STREAM
+        self.layout = None
         self.volume = Volume(Path(path).absolute().parent, mode)
         self._compressed = compressed
         self._level = level
@@ -331,6 +332,7 @@ class Archive:
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
+        self.can_repeat = path != STREAM
         self._file = self._opened(path)
         start = self._file.peek(len(archive.MAGIC))  # type: ignore[attr-defined]
         check_start(self.path, start)
@@ -388,6 +390,15 @@ class Archive:
     def problems(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
         """None that anybody could know: what mongodump writes makes no promises."""
         return []
+
+    @property
+    def stream(self) -> Archive:
+        """This archive."""
+        return self
+
+    def again(self) -> Archive:
+        """The archive from its beginning."""
+        return Archive(str(self.path))
 
     @property
     def raw_bytes(self) -> int:

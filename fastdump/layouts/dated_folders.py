@@ -68,6 +68,16 @@ class DatedFolders:
         self._form = form
         self._notes: tuple[str, ...] = ()
 
+    @property
+    def layout(self) -> DatedFolders:
+        """This folder."""
+        return self
+
+    @property
+    def stream(self) -> None:
+        """Its backups are files."""
+        return
+
     def backups(self) -> list[Backup]:
         """All complete backups, oldest first."""
         with disk(self.folder):

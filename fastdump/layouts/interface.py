@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from fastdump.codec.archive import Block, End
+from fastdump.layouts.journal import Finished, Planned
 from fastdump.model import (
     Backup,
     Catalog,
@@ -28,7 +30,9 @@ __all__ = [
     "Layout",
     "Opened",
     "Outputs",
+    "ResumableWriter",
     "Source",
+    "Stream",
 ]
 
 
@@ -106,6 +110,27 @@ class BackupWriter(Protocol):
         """Let others write there; to do it again does nothing."""
 
 
+class ResumableWriter(BackupWriter, Protocol):
+    """A backup in the making that another run can go on with."""
+
+    def keep_journal(self, planned: Planned) -> None:
+        """Let another run go on where this one ends, should it not come to its end.
+
+        Raises:
+            StorageError: the journal cannot be written.
+        """
+
+    def resume(self, planned: Planned, finished: Sequence[Finished]) -> set[Chunk]:
+        """Take over what an earlier run wrote into the same folder, as far as it is whole.
+
+        Returns:
+            The chunks that need not be read again.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+
+
 class Form(Protocol):
     """What the files of a backup are called, and what they hold."""
 
@@ -126,6 +151,10 @@ class Form(Protocol):
 class Source(Protocol):
     """Where backups can be read."""
 
+    @property
+    def stream(self) -> Stream | None:
+        """The backup, if it can only be read once; None where it is files, which can be cut."""
+
     def find(self, name: str | None) -> Backup:
         """The backup of that name or path, or the most recent one.
 
@@ -144,6 +173,31 @@ class Source(Protocol):
         """
 
 
+class Stream(Source, Protocol):
+    """A backup that can only be read once, from its beginning to its end."""
+
+    path: Path
+    """Its file."""
+
+    @property
+    def raw_bytes(self) -> int:
+        """A guess at the size of its documents; 0 where nothing is known."""
+
+    def blocks(self, backup: Backup) -> Iterator[Block | End]:
+        """All documents, and the end of each namespace: what holds the data, not what is described.
+
+        Raises:
+            BackupDamagedError: it is cut or damaged; what came before was yielded.
+            StorageError: it cannot be read.
+        """
+
+    can_repeat: bool
+    """Whether it can be read again: what came on standard input is gone."""
+
+    def again(self) -> Stream:
+        """The same from its beginning."""
+
+
 class Destination(Protocol):
     """A place to which backups can be added."""
 
@@ -151,6 +205,10 @@ class Destination(Protocol):
     """The file system that it is on."""
     can_repeat: bool
     """Whether a backup that failed half way leaves nothing, so that it can be made again."""
+
+    @property
+    def layout(self) -> Layout | None:
+        """The backups folder, where this is one of many backups; None where it stands alone."""
 
     def begin(self, taken: datetime, catalog: Catalog, workers: int) -> BackupWriter:
         """Start a backup, which so many workers will write.
@@ -162,6 +220,24 @@ class Destination(Protocol):
 
 class Layout(Source, Destination, Protocol):
     """A folder of backups, of which old ones are pruned."""
+
+    @property
+    def told(self) -> str:
+        """How new backups are written, for comparison only."""
+
+    def begin(self, taken: datetime, catalog: Catalog, workers: int) -> ResumableWriter:
+        """Start a backup, which so many workers will write.
+
+        Raises:
+            StorageError: the place cannot be written.
+        """
+
+    def resume(self, settings: str) -> tuple[ResumableWriter, Planned, Sequence[Finished]] | None:
+        """The newest backup that was begun with the same settings and did not come to its end.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
 
     def backups(self) -> list[Backup]:
         """All complete backups, oldest first.

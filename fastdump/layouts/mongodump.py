@@ -134,6 +134,8 @@ class MongodumpFolder:
         path: the folder of a database, or the one with those, or with an oplog alone.
     """
 
+    stream = None
+
     def __init__(self, path: Path) -> None:
         self._path = path
 
@@ -199,6 +201,8 @@ class MongodumpFile:
     Args:
         path: the file; its folder is called as the database.
     """
+
+    stream = None
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -27,6 +27,7 @@ class OneFolder:
     """
 
     can_repeat = True
+    layout = None
 
     def __init__(self, path: Path, form: Form, mode: int = PRIVATE) -> None:
         self._path = path

@@ -17,7 +17,7 @@ from benchmarks.shapes import insert
 from fastdump import Consistency, ReadOptions
 from fastdump.embedded import Mongod
 from fastdump.engine import planner
-from fastdump.engine.backup import run as backup_module
+from fastdump.engine.backup.worker import BackupWorker
 from fastdump.errors import SnapshotUnavailableError, UsageError
 from fastdump.mongo import snapshot
 from tests.conftest import Run, Server, mongod_version
@@ -337,7 +337,7 @@ def test_a_reader_without_further_rights(
     assert report.consistency.mode == "snapshot"
     with guarded.client() as client:
         client.admin.command({"setParameter": 1, snapshot.WINDOW: 1})
-    monkeypatch.setattr(backup_module.BackupWorker, "_wait", forget)
+    monkeypatch.setattr(BackupWorker, "_wait", forget)
     report = package.backup(uri, db="db", folder=tmp_path)
     assert report.consistency == Consistency("none")
     assert report.documents == DOCUMENTS

@@ -1,47 +1,23 @@
-"""A backup: catalog, plan, chunks fetched and packed by workers, joined, and put in place."""
+"""The command backup: read a server, write a backup, remove old ones."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack
 
-from blake3 import blake3
-
-from fastdump.codec.bson import Batch
-from fastdump.engine import planner
-from fastdump.engine.backup.packing import describe_losses, packer
-from fastdump.engine.backup.view_ids import ViewLook, describe_view_ids
-from fastdump.engine.document_counts import compare_counts, overlapping
-from fastdump.engine.executors import executor
-from fastdump.engine.executors.forkserver import processes
+from fastdump.engine.backup.packing import describe_losses
+from fastdump.engine.backup.view_ids import describe_view_ids
+from fastdump.engine.backup.writing import Writing, Written
 from fastdump.engine.prune import prune
-from fastdump.engine.server_worker import ServerWorker, ahead
 from fastdump.engine.sessions.modes import read_consistently
 from fastdump.engine.sessions.oplog import OPLOG_COLLECTION
-from fastdump.engine.sessions.plain import Session
-from fastdump.errors import (
-    ChunkLostError,
-    CollectionChangedError,
-    IncompleteError,
-    StorageError,
-    UsageError,
-)
-from fastdump.layouts.dated_folders import DatedFolders
-from fastdump.layouts.folder_writer import FolderWriter
-from fastdump.layouts.interface import BackupWriter, Destination
-from fastdump.layouts.journal import Planned
+from fastdump.errors import IncompleteError, StorageError
+from fastdump.layouts.interface import Destination
 from fastdump.model import (
     OPLOG,
-    Bounds,
-    Catalog,
-    Chunk,
     Connection,
-    Consistency,
     Encoding,
     Losses,
     Namespace,
@@ -54,9 +30,6 @@ from fastdump.progress import Reporter
 from fastdump.report import BackupReport, PruneReport
 
 __all__ = ["backup"]
-
-_RESTARTS = 3
-"""How often a chunk is read again from its beginning, where nothing else is possible."""
 
 
 def backup(
@@ -94,7 +67,7 @@ def backup(
     clock = time.monotonic()
     readers = members(connection)
     with ExitStack() as held:
-        writing = _Writing(destination, workers, level, how, resume, reporter, held)
+        writing = Writing(destination, workers, level, how, resume, reporter, held)
         written = read_consistently(
             how,
             readers,
@@ -106,28 +79,14 @@ def backup(
         )
         # Before others may write there.
         pruned = _prune(destination, max_backups, written.writer.name)
-    writer, catalog, notes = (
-        written.writer,
-        written.catalog,
-        [*written.catalog.notes, *written.notes],
-    )
-    if writer.encoding is Encoding.JSON:
-        notes += describe_losses(catalog, _losses(writer, catalog))
-    notes += describe_view_ids(
-        (found.namespace, part)
-        for found in catalog.collections
-        for part in writer.parts(found.namespace)
-    )
-    if isinstance(destination, DatedFolders):
-        notes += (f"{path}: a killed backup left it behind" for _begun, path in destination.stale())
-    notes += pruned.notes
+    catalog, writer = written.catalog, written.writer
     return BackupReport(
         name=writer.name,
         path=writer.path,
         databases=tuple(sorted({found.database for found in catalog.collections} - {""})),
         server=catalog.server,
         consistency=written.consistency,
-        workers=written.fetched.workers,
+        workers=written.workers,
         seconds=time.monotonic() - clock,
         collections=tuple(
             writer.report(found.namespace)
@@ -135,285 +94,38 @@ def backup(
             if found.namespace != OPLOG
         ),
         oplog=writer.report(OPLOG) if OPLOG_COLLECTION in catalog.collections else None,
-        interruptions=sum(
-            part.interruptions
-            for found in catalog.collections
-            for part in writer.parts(found.namespace)
-        ),
+        interruptions=sum(part.interruptions for _name, part in _parts(written)),
         pruned=pruned.removed,
-        notes=tuple(notes),
+        notes=(*_notes(written, destination), *pruned.notes),
     )
 
 
-@dataclass(slots=True)
-class _Fetched:
-    """What became of the chunks."""
-
-    workers: int
-    """How many processes that took, 0 for this one alone."""
-    gone: set[Namespace] = field(default_factory=set)
-    """What was no longer there."""
+def _parts(written: Written) -> Iterator[tuple[Namespace, Part]]:
+    """Yield the parts of all collections, also those that an earlier run wrote."""
+    for found in written.catalog.collections:
+        yield from ((found.namespace, part) for part in written.writer.parts(found.namespace))
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """A backup that is in its place."""
-
-    writer: BackupWriter
-    catalog: Catalog
-    consistency: Consistency
-    fetched: _Fetched
-    notes: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Writing:
-    """One backup while it runs."""
-
-    destination: Destination
-    workers: int
-    level: int
-    how: ReadOptions
-    resume: bool
-    reporter: Reporter
-    held: ExitStack
-    """Keeps the place locked until old backups are removed too."""
-
-    def run(self, session: Session) -> _Written:
-        """Plan, fetch, and put in place."""
-        writer, planned, chunks = self._resumed(session) if self.resume else self._new(session)
-        try:
-            with self._keeping_oplog(session, writer):
-                fetched = self._fetch_all(session, writer, planned.catalog, chunks)
-            self._check_counts(session, writer, planned.catalog, fetched)
-            catalog, consistency = session.finish(planned.catalog, fetched.gone)
-            writer.commit(catalog, planned.started, datetime.now(UTC), consistency)
-        except BaseException:
-            writer.abort()
-            raise
-        return _Written(writer, catalog, consistency, fetched, session.notes)
-
-    def _check_counts(
-        self, session: Session, writer: BackupWriter, catalog: Catalog, fetched: _Fetched
-    ) -> None:
-        """See that no document was read twice or left out.
-
-        Raises:
-            IncompleteError: some were, for certain.
-        """
-        names = [one.namespace for one in catalog.collections if one.namespace not in fetched.gone]
-        read = {name: writer.report(name).documents for name in names}
-        parts = ((name, part) for name in names for part in writer.parts(name))
-        found = compare_counts(session, catalog, read, overlapping(parts))
-        session.notes += found.notes
-        if found.failures:
-            writer.forget()
-            raise IncompleteError(found.complaint)
-
-    def _new(self, session: Session) -> tuple[BackupWriter, Planned, Sequence[Chunk]]:
-        started = datetime.now(UTC)
-        catalog, chunks = session.plan()
-        if session.keeps_oplog:
-            catalog = replace(catalog, collections=(*catalog.collections, OPLOG_COLLECTION))
-        writer = self.destination.begin(
-            started.astimezone().replace(tzinfo=None), catalog, self.workers
-        )
-        self.held.callback(writer.close)
-        settings = self._settings(session) if self.resume else ""
-        return writer, Planned(settings, started, catalog, tuple(chunks), session.at), chunks
-
-    def _resumed(self, session: Session) -> tuple[BackupWriter, Planned, Sequence[Chunk]]:
-        """The newest unfinished backup of the same settings and what it left, or a new one."""
-        if not isinstance(self.destination, DatedFolders):
-            raise UsageError("--resume is for dated backups: leave --out out")
-        if not session.can_resume:
-            raise UsageError(f"--resume does not fit --consistency {session.mode}")
-        if found := self.destination.resume(self._settings(session)):
-            writer, planned, finished = found
-            self.held.callback(writer.close)
-            try:
-                if session.resumes(planned.at, planned.catalog):
-                    done = writer.resume(planned, finished)
-                    writer.keep_journal(planned)
-                    return writer, planned, [one for one in planned.chunks if one not in done]
-            except BaseException:
-                writer.close()
-                raise
-            writer.close()
-        new, planned, chunks = self._new(session)
-        assert isinstance(new, FolderWriter)  # noqa: S101 - that of dated folders
-        try:
-            new.keep_journal(planned)
-        except BaseException:
-            new.abort()
-            raise
-        return new, planned, chunks
-
-    def _settings(self, session: Session) -> str:
-        """What tells runs apart that would not make the same backup."""
-        assert isinstance(self.destination, DatedFolders)  # noqa: S101 - only these resume
-        told = (
-            f"{session.readers[0].shown} {session.selection} {session.mode} {self.level} "
-            f"{self.destination.told}"
-        )
-        return blake3(told.encode()).hexdigest()
-
-    @contextmanager
-    def _keeping_oplog(self, session: Session, writer: BackupWriter) -> Iterator[None]:
-        """Have what happens within written into the backup, if that is wanted."""
-        if not session.keeps_oplog:
-            yield
-            return
-        if writer.encoding is Encoding.JSON:
-            raise UsageError("Komodo's own restore knows no oplog: use --layout komodo for it")
-        (chunk,) = planner.cut(OPLOG_COLLECTION, Bounds())
-        began, places = time.monotonic(), list[int]()
-        packing = packer(writer.encoding, self.level if writer.compressed else None, chunk)
-        with (
-            writer.outputs.opened(chunk) as output,
-            session.keeping(lambda batch: places.append(output.write(packing.pack(batch)))),
-        ):
-            yield
-            session.end()
-        writer.add(chunk, packing.part(time.monotonic() - began, places))
-
-    def _fetch_all(
-        self, session: Session, writer: BackupWriter, catalog: Catalog, chunks: Sequence[Chunk]
-    ) -> _Fetched:
-        """Have every chunk written."""
-        wanted = max(1, min(self.workers, len(chunks)))
-        if not planner.use_processes(catalog.raw_bytes):
-            wanted = 0
-        fetched = _Fetched(processes(wanted, self.reporter))
-        worker = BackupWorker(
-            session,
-            writer,
-            self.level,
-            fetch_ahead=self.workers < len(os.sched_getaffinity(0)),
-            max_rate=self.how.max_rate and self.how.max_rate * 1e6 / max(1, fetched.workers),
-        )
-
-        def tick(documents: int, raw_bytes: int) -> None:
-            self.reporter.update(documents, raw_bytes)
-            session.check(documents, raw_bytes)
-
-        left = Counter(chunk.namespace for chunk in chunks)
-
-        def take(chunk: Chunk, part: Part | None) -> None:
-            name = chunk.namespace
-            left[name] -= 1
-            if part is None and name not in fetched.gone:
-                fetched.gone.add(name)
-                writer.leave_out(name)
-            elif part is not None and name not in fetched.gone:
-                writer.add(chunk, part)
-                if not left[name]:
-                    self.reporter.finished(writer.report(name))
-
-        documents = sum(found.documents for found in catalog.collections)
-        self.reporter.start("backup", documents, catalog.raw_bytes)
-        try:
-            with executor(
-                worker, fetched.workers, tick, repeats=writer.outputs.can_restart
-            ) as workers:
-                for chunk in chunks:
-                    workers.submit(BackupWorker.fetch, chunk, take)
-                workers.run()
-        finally:
-            self.reporter.stop()
-        return fetched
-
-
-def _losses(writer: BackupWriter, catalog: Catalog) -> dict[Namespace, list[Losses]]:
-    """Return what each collection lost, also in the parts that an earlier run wrote."""
-    found: defaultdict[Namespace, list[Losses]] = defaultdict(list)
-    for name in (one.namespace for one in catalog.collections):
-        found[name] += (part.losses for part in writer.parts(name) if part.losses is not None)
-    return found
+def _notes(written: Written, destination: Destination) -> Iterator[str]:
+    yield from written.catalog.notes
+    yield from written.notes
+    if written.writer.encoding is Encoding.JSON:
+        losses: defaultdict[Namespace, list[Losses]] = defaultdict(list)
+        for name, part in _parts(written):
+            losses[name] += [] if part.losses is None else [part.losses]
+        yield from describe_losses(written.catalog, losses)
+    yield from describe_view_ids(_parts(written))
+    if destination.layout is not None:
+        for _begun, path in destination.layout.stale():
+            yield f"{path}: a killed backup left it behind"
 
 
 def _prune(destination: Destination, max_backups: int, name: str) -> PruneReport:
-    if not isinstance(destination, DatedFolders):
+    if destination.layout is None:
         return PruneReport((), (), tuple(destination.volume.notes))
     try:
-        return prune(destination, max_backups, newest=name)
+        return prune(destination.layout, max_backups, newest=name)
     except StorageError as error:
         raise IncompleteError(
             f"the backup {name} is complete, but old ones could not be removed: {error}"
         ) from error
-
-
-class BackupWorker(ServerWorker):
-    """Fetches chunks and writes them."""
-
-    def __init__(
-        self,
-        session: Session,
-        writer: BackupWriter,
-        level: int,
-        *,
-        fetch_ahead: bool,
-        max_rate: float | None,
-    ) -> None:
-        super().__init__(*session.readers, clock=session.clock)
-        self._max_rate = max_rate
-        self._outputs = writer.outputs
-        self._encoding = writer.encoding
-        self._level = level if writer.compressed else None
-        self._ahead = fetch_ahead
-
-    def fetch(self, chunk: Chunk) -> Part | None:
-        """Write the chunk's documents.
-
-        Returns:
-            What they became; None where they cannot be read any more as they were.
-
-        Raises:
-            ServerError: the server cannot be reached or refuses.
-            StorageError: the disk refuses.
-        """
-        try:
-            return self._repeated(chunk)
-        except CollectionChangedError:
-            return None
-
-    def _repeated(self, chunk: Chunk) -> Part:
-        for _attempt in range(_RESTARTS if self._outputs.can_restart else 0):
-            try:
-                return self._fetch(chunk)
-            except ChunkLostError:
-                if self.progress is not None:
-                    self.progress.begin()
-        return self._fetch(chunk)
-
-    def _fetch(self, chunk: Chunk) -> Part:
-        began, interruptions = time.monotonic(), self.interruptions
-        packing = packer(self._encoding, self._level, chunk)
-        places = []
-        with ExitStack() as held:
-            look = held.enter_context(ViewLook(chunk.namespace)) if chunk.is_of_view else None
-            output = held.enter_context(self._outputs.opened(chunk))
-            for batch in self._at_least_one(chunk):
-                places.append(output.write(packing.pack(batch)))
-                if look is not None:
-                    look.add(batch)
-                self.done(batch.documents, len(batch.data))
-                self._wait(began, packing.raw_bytes)
-            ids = None if look is None else look.end()
-        part = packing.part(time.monotonic() - began, places)
-        return replace(part, ids=ids, interruptions=self.interruptions - interruptions)
-
-    def _wait(self, began: float, raw_bytes: int) -> None:
-        """Be no faster than this worker's share of the rate allows."""
-        if self._max_rate:
-            time.sleep(max(0.0, began + raw_bytes / self._max_rate - time.monotonic()))
-
-    def _at_least_one(self, chunk: Chunk) -> Iterator[Batch]:
-        """The chunk's batches; an empty collection is one empty batch, for a valid gzip file."""
-        empty = True
-        batches = self.batches(chunk)
-        for batch in ahead(batches) if self._ahead else batches:
-            empty = False
-            yield batch
-        if empty:
-            yield Batch(b"", 0)

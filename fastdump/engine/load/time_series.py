@@ -17,7 +17,7 @@ from fastdump.codec.bson import Batch, spans
 from fastdump.engine import planner
 from fastdump.engine.server_worker import ServerWorker
 from fastdump.errors import BackupDamagedError, UsageError
-from fastdump.layouts.archive import STREAM, Archive
+from fastdump.layouts.interface import Stream
 from fastdump.layouts.segments import read_batches, read_lines, segments
 from fastdump.model import (
     Bounds,
@@ -84,7 +84,7 @@ def _told(definition: Definition) -> str:
 
 
 def of_backup(
-    archive: Archive | None, collections: Mapping[Namespace, StoredCollection]
+    archive: Stream | None, collections: Mapping[Namespace, StoredCollection]
 ) -> Documents:
     """Return what reads the documents of a backup, as far as it is intact.
 
@@ -99,9 +99,9 @@ def of_backup(
         )
         if archive is None:
             return _of_file(found)
-        if str(archive.path) == STREAM:
+        if not archive.can_repeat:
             return None
-        return _of_archive(archive, data_namespace(name, found.kind))
+        return _of_stream(archive.again(), data_namespace(name, found.kind))
 
     return read
 
@@ -117,8 +117,7 @@ def _of_file(collection: StoredCollection) -> Iterator[Batch]:
                 yield from read_batches(segment, [])
 
 
-def _of_archive(archive: Archive, data: Namespace) -> Iterator[Batch]:
-    again = Archive(str(archive.path))
+def _of_stream(again: Stream, data: Namespace) -> Iterator[Batch]:
     with suppress(BackupDamagedError):
         for event in again.blocks(again.find(None)):
             if isinstance(event, Block) and event.namespace == data:

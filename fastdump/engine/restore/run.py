@@ -17,8 +17,7 @@ from fastdump.engine.restore.archive_stream import StreamLoading
 from fastdump.engine.restore.filters import Filters, choose, target_of
 from fastdump.engine.restore.oplog_spool import OplogSpool
 from fastdump.errors import BackupDamagedError, FormatError, UsageError
-from fastdump.layouts.archive import Archive
-from fastdump.layouts.interface import Source
+from fastdump.layouts.interface import Source, Stream
 from fastdump.layouts.mongodump import oplog_of
 from fastdump.layouts.segments import check_files, damaged, read_batches, read_lines, segments
 from fastdump.model import (
@@ -58,7 +57,7 @@ class RestorePlan:
     authorization: Authorization | None
     segments: tuple[Segment, ...]
     """The largest collection's first; none of an archive, which is read as it comes."""
-    archive: Archive | None
+    archive: Stream | None
     how: LoadOptions
     held: int
     """About how many documents the target already has in these collections."""
@@ -129,7 +128,7 @@ def plan_restore(
     if how.oplog_replay:
         with connect(connection) as client, translated(connection):
             check_rights(client, connection)
-    archive = source if isinstance(source, Archive) else None
+    archive = source.stream
     documents = of_backup(archive, chosen.collections)
     held, differing = look_at(connection, collections, how, documents)
     return RestorePlan(

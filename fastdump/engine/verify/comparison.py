@@ -14,7 +14,6 @@ from fastdump.engine.executors.forkserver import processes
 from fastdump.engine.restore.filters import Filters, choose
 from fastdump.engine.server_worker import ServerWorker
 from fastdump.errors import UsageError
-from fastdump.layouts.archive import Archive
 from fastdump.layouts.interface import Source
 from fastdump.layouts.segments import read_batches, read_lines, segments
 from fastdump.model import (
@@ -68,7 +67,7 @@ def compare(
         ServerError: the server cannot be reached or refuses.
         UsageError: the backup is an archive, which can be read only once.
     """
-    if isinstance(source, Archive):
+    if source.stream is not None:
         raise UsageError("an archive cannot be compared: restore it, and compare the databases")
     clock = time.monotonic()
     backup = source.find(name)

@@ -33,8 +33,7 @@ from fastdump.engine.verify.duplicate_ids import (
 )
 from fastdump.engine.verify.worker import Look, Verified, VerifyWorker
 from fastdump.errors import BackupDamagedError
-from fastdump.layouts.archive import STREAM, Archive
-from fastdump.layouts.interface import Source
+from fastdump.layouts.interface import Source, Stream
 from fastdump.layouts.segments import check_files, segments
 from fastdump.model import OPLOG, Backup, Namespace, Segment, StoredCollection
 from fastdump.progress import Reporter
@@ -85,8 +84,8 @@ def verify(
     with scratch_folder("fastdump-keys-") if unique else nullcontext() as folder:
         keys = None if folder is None else Keys(folder, _with_ids(there))
         run = _Verification(backup.path, there, workers, keys, reporter)
-        if isinstance(source, Archive):
-            run.read_archive(source, backup)
+        if source.stream is not None:
+            run.read_stream(source.stream, backup)
         else:
             run.read()
     return VerifyReport(
@@ -177,7 +176,7 @@ class _Verification:
             stored = next(one for one in self._collections if one.namespace == name)
             self.problems.append(Problem(stored.path or self._path, message))
 
-    def read_archive(self, archive: Archive, backup: Backup) -> None:
+    def read_stream(self, archive: Stream, backup: Backup) -> None:
         """Read an archive, whose only promises are its form and a CRC for each collection."""
         names = {found.data: found for found in self._collections}
         began, documents, raw_bytes = time.monotonic(), 0, 0
@@ -204,7 +203,8 @@ class _Verification:
                 self._reporter.update(documents, raw_bytes)
                 began = time.monotonic()
             if writer is not None:
-                look_again = None if str(archive.path) == STREAM else partial(self._look_in, names)
+                look_in = partial(self._look_in, archive, names)
+                look_again = look_in if archive.can_repeat else None
                 with executor(VerifyWorker(self._keys), 0, lambda *_done: None) as workers:
                     self._find_doubles(workers, writer.end(), look_again)
         except BackupDamagedError as error:
@@ -214,13 +214,17 @@ class _Verification:
             self._reporter.stop()
 
     def _look_in(
-        self, names: Mapping[Namespace, StoredCollection], name: Namespace, wanted: frozenset[Key]
+        self,
+        archive: Stream,
+        names: Mapping[Namespace, StoredCollection],
+        name: Namespace,
+        wanted: frozenset[Key],
     ) -> Iterator[Sighting]:
         """Read the archive again."""
         assert self._keys is not None  # noqa: S101 - somebody has compared them
         watch = Watch(self._keys, wanted)
-        archive = Archive(str(self._path))
-        for event in archive.blocks(archive.find(None)):
+        again = archive.again()
+        for event in again.blocks(again.find(None)):
             found = names.get(event.namespace)
             if isinstance(event, ArchiveBlock) and found is not None and found.namespace == name:
                 watch.add(name, event.batch.data)

@@ -1,0 +1,120 @@
+"""The beginning of a backup: a new plan, or the plan of a run that did not come to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from blake3 import blake3
+
+from fastdump.engine.sessions.oplog import OPLOG_COLLECTION
+from fastdump.engine.sessions.plain import Session
+from fastdump.errors import UsageError
+from fastdump.layouts.interface import BackupWriter, Destination, Layout, ResumableWriter
+from fastdump.layouts.journal import Finished, Planned
+from fastdump.model import Catalog, Chunk
+
+__all__ = ["Begun", "begun", "resumed"]
+
+Begun = tuple[BackupWriter, Planned, Sequence[Chunk]]
+"""Where the backup goes, the plan, and the chunks that are still to be read."""
+
+W = TypeVar("W", bound=BackupWriter)
+
+
+def begun(
+    session: Session, destination: Destination, workers: int, level: int, held: ExitStack
+) -> Begun:
+    """Plan a backup and start it.
+
+    Args:
+        session: how the server is read.
+        destination: where the backup goes.
+        workers: how many processes will write it.
+        level: of compression.
+        held: keeps the place locked.
+
+    Raises:
+        ServerError: the server cannot be reached or refuses.
+        StorageError: the place cannot be written.
+        UsageError: there is no such database.
+    """
+    del level  # only a run that can be resumed is told apart by its settings
+    started, catalog, chunks = _planned(session)
+    writer = destination.begin(_local(started), catalog, workers)
+    held.callback(writer.close)
+    return writer, Planned("", started, catalog, tuple(chunks), session.at), chunks
+
+
+def resumed(
+    session: Session, destination: Destination, workers: int, level: int, held: ExitStack
+) -> Begun:
+    """Go on with the newest unfinished backup of the same settings, or start one.
+
+    Whichever it is, another run can go on where this one ends. The arguments are those of `begun`.
+
+    Raises:
+        ServerError: the server cannot be reached or refuses.
+        StorageError: the place cannot be written.
+        UsageError: nothing can be resumed there, or there is no such database.
+    """
+    layout = destination.layout
+    if layout is None:
+        raise UsageError("--resume cannot be combined with --out: only dated backups are resumed")
+    if not session.can_resume:
+        raise UsageError(f"--resume cannot be combined with --consistency {session.mode}")
+    settings = _settings(session, layout, level)
+    if found := layout.resume(settings):
+        writer, planned, finished = found
+        held.callback(writer.close)
+        if left := _left(session, writer, planned, finished):
+            return left
+    started, catalog, chunks = _planned(session)
+    new = layout.begin(_local(started), catalog, workers)
+    held.callback(new.close)
+    planned = Planned(settings, started, catalog, tuple(chunks), session.at)
+    try:
+        new.keep_journal(planned)
+    except BaseException:
+        new.abort()
+        raise
+    return new, planned, chunks
+
+
+def _left(
+    session: Session, writer: ResumableWriter, planned: Planned, finished: Sequence[Finished]
+) -> Begun | None:
+    """Take over what an earlier run wrote, if the rest can be read as it was planned."""
+    is_taken = False
+    try:
+        if session.resumes(planned.at, planned.catalog):
+            done = writer.resume(planned, finished)
+            writer.keep_journal(planned)
+            is_taken = True
+            return writer, planned, [one for one in planned.chunks if one not in done]
+    finally:
+        if not is_taken:
+            writer.close()
+    return None
+
+
+def _planned(session: Session) -> tuple[datetime, Catalog, Sequence[Chunk]]:
+    started = datetime.now(UTC)
+    catalog, chunks = session.plan()
+    if session.keeps_oplog:
+        catalog = replace(catalog, collections=(*catalog.collections, OPLOG_COLLECTION))
+    return started, catalog, chunks
+
+
+def _local(moment: datetime) -> datetime:
+    """Return the local time, which backups are named after."""
+    return moment.astimezone().replace(tzinfo=None)
+
+
+def _settings(session: Session, layout: Layout, level: int) -> str:
+    """Return what tells runs apart that would not make the same backup."""
+    told = f"{session.readers[0].shown} {session.selection} {session.mode} {level} {layout.told}"
+    return blake3(told.encode()).hexdigest()

@@ -1,0 +1,98 @@
+"""The worker's part of a backup: fetch a chunk, pack it, write it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+from fastdump.codec.bson import Batch
+from fastdump.engine.backup.packing import packer
+from fastdump.engine.backup.view_ids import ViewLook
+from fastdump.engine.server_worker import ServerWorker, ahead
+from fastdump.engine.sessions.plain import Session
+from fastdump.errors import ChunkLostError, CollectionChangedError
+from fastdump.layouts.interface import BackupWriter
+from fastdump.model import Chunk, Part
+
+__all__ = ["BackupWorker"]
+
+_RESTARTS = 3
+"""How often a chunk is read again from its beginning, where nothing else is possible."""
+
+
+class BackupWorker(ServerWorker):
+    """Fetches chunks and writes them."""
+
+    def __init__(
+        self,
+        session: Session,
+        writer: BackupWriter,
+        level: int,
+        *,
+        fetch_ahead: bool,
+        max_rate: float | None,
+    ) -> None:
+        super().__init__(*session.readers, clock=session.clock)
+        self._max_rate = max_rate
+        self._outputs = writer.outputs
+        self._encoding = writer.encoding
+        self._level = level if writer.compressed else None
+        self._ahead = fetch_ahead
+
+    def fetch(self, chunk: Chunk) -> Part | None:
+        """Write the chunk's documents.
+
+        Returns:
+            What they became; None where they cannot be read any more as they were.
+
+        Raises:
+            ServerError: the server cannot be reached or refuses.
+            StorageError: the disk refuses.
+        """
+        try:
+            return self._repeated(chunk)
+        except CollectionChangedError:
+            return None
+
+    def _repeated(self, chunk: Chunk) -> Part:
+        for _attempt in range(_RESTARTS if self._outputs.can_restart else 0):
+            try:
+                return self._fetch(chunk)
+            except ChunkLostError:
+                if self.progress is not None:
+                    self.progress.begin()
+        return self._fetch(chunk)
+
+    def _fetch(self, chunk: Chunk) -> Part:
+        began, interruptions = time.monotonic(), self.interruptions
+        packing = packer(self._encoding, self._level, chunk)
+        places = []
+        with ExitStack() as held:
+            look = held.enter_context(ViewLook(chunk.namespace)) if chunk.is_of_view else None
+            output = held.enter_context(self._outputs.opened(chunk))
+            for batch in self._at_least_one(chunk):
+                places.append(output.write(packing.pack(batch)))
+                if look is not None:
+                    look.add(batch)
+                self.done(batch.documents, len(batch.data))
+                self._wait(began, packing.raw_bytes)
+            ids = None if look is None else look.end()
+        part = packing.part(time.monotonic() - began, places)
+        return replace(part, ids=ids, interruptions=self.interruptions - interruptions)
+
+    def _wait(self, began: float, raw_bytes: int) -> None:
+        """Be no faster than this worker's share of the rate allows."""
+        if self._max_rate:
+            time.sleep(max(0.0, began + raw_bytes / self._max_rate - time.monotonic()))
+
+    def _at_least_one(self, chunk: Chunk) -> Iterator[Batch]:
+        """The chunk's batches; an empty collection is one empty batch, for a valid gzip file."""
+        empty = True
+        batches = self.batches(chunk)
+        for batch in ahead(batches) if self._ahead else batches:
+            empty = False
+            yield batch
+        if empty:
+            yield Batch(b"", 0)

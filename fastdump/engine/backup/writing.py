@@ -1,0 +1,172 @@
+"""One backup while it runs: plan, have every chunk written, put everything in its place."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from fastdump.engine import planner
+from fastdump.engine.backup.packing import packer
+from fastdump.engine.backup.resuming import Begun, begun, resumed
+from fastdump.engine.backup.worker import BackupWorker
+from fastdump.engine.document_counts import compare_counts, overlapping
+from fastdump.engine.executors import executor
+from fastdump.engine.executors.forkserver import processes
+from fastdump.engine.sessions.oplog import OPLOG_COLLECTION
+from fastdump.engine.sessions.plain import Session
+from fastdump.errors import IncompleteError, UsageError
+from fastdump.layouts.interface import BackupWriter, Destination
+from fastdump.model import (
+    Bounds,
+    Catalog,
+    Chunk,
+    Consistency,
+    Encoding,
+    Namespace,
+    Part,
+    ReadOptions,
+)
+from fastdump.progress import Reporter
+
+__all__ = ["Writing", "Written"]
+
+
+@dataclass(slots=True)
+class _Fetched:
+    """What became of the chunks."""
+
+    workers: int
+    """How many processes that took, 0 for this one alone."""
+    gone: set[Namespace] = field(default_factory=set)
+    """What was no longer there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A backup that is in its place."""
+
+    writer: BackupWriter
+    catalog: Catalog
+    consistency: Consistency
+    workers: int
+    """How many processes that took, 0 for this one alone."""
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """One backup while it runs."""
+
+    destination: Destination
+    workers: int
+    level: int
+    how: ReadOptions
+    resume: bool
+    reporter: Reporter
+    held: ExitStack
+    """Keeps the place locked until old backups are removed too."""
+
+    def run(self, session: Session) -> Written:
+        """Plan, fetch, and put in place."""
+        writer, planned, chunks = self._begin(session)
+        try:
+            with self._keeping_oplog(session, writer):
+                fetched = self._fetch_all(session, writer, planned.catalog, chunks)
+            self._check_counts(session, writer, planned.catalog, fetched)
+            catalog, consistency = session.finish(planned.catalog, fetched.gone)
+            writer.commit(catalog, planned.started, datetime.now(UTC), consistency)
+        except BaseException:
+            writer.abort()
+            raise
+        return Written(writer, catalog, consistency, fetched.workers, session.notes)
+
+    def _begin(self, session: Session) -> Begun:
+        start = resumed if self.resume else begun
+        return start(session, self.destination, self.workers, self.level, self.held)
+
+    def _check_counts(
+        self, session: Session, writer: BackupWriter, catalog: Catalog, fetched: _Fetched
+    ) -> None:
+        """See that no document was read twice or left out.
+
+        Raises:
+            IncompleteError: some were, for certain.
+        """
+        names = [one.namespace for one in catalog.collections if one.namespace not in fetched.gone]
+        read = {name: writer.report(name).documents for name in names}
+        parts = ((name, part) for name in names for part in writer.parts(name))
+        found = compare_counts(session, catalog, read, overlapping(parts))
+        session.notes += found.notes
+        if found.failures:
+            writer.forget()
+            raise IncompleteError(found.complaint)
+
+    @contextmanager
+    def _keeping_oplog(self, session: Session, writer: BackupWriter) -> Iterator[None]:
+        """Have what happens within written into the backup, if that is wanted."""
+        if not session.keeps_oplog:
+            yield
+            return
+        if writer.encoding is Encoding.JSON:
+            raise UsageError("Komodo's own restore knows no oplog: use --layout komodo for it")
+        (chunk,) = planner.cut(OPLOG_COLLECTION, Bounds())
+        began, places = time.monotonic(), list[int]()
+        packing = packer(writer.encoding, self.level if writer.compressed else None, chunk)
+        with (
+            writer.outputs.opened(chunk) as output,
+            session.keeping(lambda batch: places.append(output.write(packing.pack(batch)))),
+        ):
+            yield
+            session.end()
+        writer.add(chunk, packing.part(time.monotonic() - began, places))
+
+    def _fetch_all(
+        self, session: Session, writer: BackupWriter, catalog: Catalog, chunks: Sequence[Chunk]
+    ) -> _Fetched:
+        """Have every chunk written."""
+        wanted = max(1, min(self.workers, len(chunks)))
+        if not planner.use_processes(catalog.raw_bytes):
+            wanted = 0
+        fetched = _Fetched(processes(wanted, self.reporter))
+        worker = BackupWorker(
+            session,
+            writer,
+            self.level,
+            fetch_ahead=self.workers < len(os.sched_getaffinity(0)),
+            max_rate=self.how.max_rate and self.how.max_rate * 1e6 / max(1, fetched.workers),
+        )
+
+        def tick(documents: int, raw_bytes: int) -> None:
+            self.reporter.update(documents, raw_bytes)
+            session.check(documents, raw_bytes)
+
+        left = Counter(chunk.namespace for chunk in chunks)
+
+        def take(chunk: Chunk, part: Part | None) -> None:
+            name = chunk.namespace
+            left[name] -= 1
+            if part is None and name not in fetched.gone:
+                fetched.gone.add(name)
+                writer.leave_out(name)
+            elif part is not None and name not in fetched.gone:
+                writer.add(chunk, part)
+                if not left[name]:
+                    self.reporter.finished(writer.report(name))
+
+        documents = sum(found.documents for found in catalog.collections)
+        self.reporter.start("backup", documents, catalog.raw_bytes)
+        try:
+            with executor(
+                worker, fetched.workers, tick, repeats=writer.outputs.can_restart
+            ) as workers:
+                for chunk in chunks:
+                    workers.submit(BackupWorker.fetch, chunk, take)
+                workers.run()
+        finally:
+            self.reporter.stop()
+        return fetched
