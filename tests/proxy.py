@@ -55,9 +55,15 @@ def without(document: Document, *names: str) -> Document:
 
 
 class WireProxy:
-    """A proxy on a free loopback port, in front of the first host of a connection string."""
+    """A proxy in front of the first host of a connection string.
 
-    def __init__(self, uri: str) -> None:
+    Args:
+        uri: the connection string.
+        listener: a socket that listens; by default one on a free loopback port.
+    """
+
+    def __init__(self, uri: str, listener: socket.socket | None = None) -> None:
+        self._listener = listener or socket.create_server(("127.0.0.1", 0))
         host, port = parse_uri(uri)["nodelist"][0]
         self._server = (host, int(port or 27017))
         self._arounds: dict[str, Around] = {}
@@ -106,7 +112,6 @@ class WireProxy:
         self.around(name, answer)
 
     def __enter__(self) -> Self:
-        self._listener = socket.create_server(("127.0.0.1", 0))
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
@@ -137,7 +142,8 @@ class WireProxy:
             server = socket.create_connection(self._server, _PATIENCE_SECONDS)
             with closing(server):
                 for one in (client, server):
-                    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    if one.family != socket.AF_UNIX:
+                        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._lock:
                     self._sockets |= {client, server}
                 try:

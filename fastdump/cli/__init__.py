@@ -152,8 +152,9 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _hide_password(options: argparse.Namespace) -> None:
-    """Take a password that was typed as part of a URI out of the process list."""
-    if "@" in f"{getattr(options, 'uri', '')}{getattr(options, 'target_uri', '')}":
+    """Take a password that was typed as part of a URI or an address out of the process list."""
+    typed = ("uri", "address", "target_uri", "target_address")
+    if any("@" in (getattr(options, name, None) or "") for name in typed):
         from setproctitle import setproctitle
 
         setproctitle(f"fastdump {options.command}")

@@ -57,7 +57,9 @@ def add_server(parser: argparse.ArgumentParser, origin: Origin) -> None:
         "shows a password",
     )
     group.add_argument(
-        f"{flag}address", metavar="HOST:PORT", help=f"instead of a URI ({variable}ADDRESS)"
+        f"{flag}address",
+        metavar="HOST:PORT",
+        help=f"instead of a URI; also several, or the path of a socket ({variable}ADDRESS)",
     )
     group.add_argument(f"{flag}username", metavar="NAME", help=f"({variable}USERNAME)")
     group.add_argument(

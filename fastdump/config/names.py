@@ -49,7 +49,6 @@ class Name:
     """Environment variables, the first that is set wins."""
     keys: tuple[tuple[str, ...], ...]
     """Its places in a file, each a path through tables."""
-    secret: bool = False
     in_file: bool = False
     """Whether each variable has a form with `_FILE` that names a file with the value, and wins."""
     flag_in_file: bool = False
@@ -80,7 +79,7 @@ class Origin:
     def option(self, flag: str) -> Name:
         """The names of one of `CONNECTION_OPTIONS`."""
         name = f"{self.flag}{flag}"
-        return Name(name, (_variable(name),), (("fastdump", name),), in_file=False, secret=False)
+        return Name(name, (_variable(name),), (("fastdump", name),))
 
     def name(self, item: str) -> Name:
         """The names of one item: uri, address, username, password, db_name or app_name."""
@@ -89,7 +88,6 @@ class Origin:
             flag=f"{self.flag}{flags.get(item, item)}",
             variables=tuple(f"{prefix}{item.upper()}" for prefix in self.variables),
             keys=tuple((table, item) for table in self.tables),
-            secret=item == "password",
             in_file=item in ("uri", "username", "password"),
             flag_in_file=item == "password",
         )

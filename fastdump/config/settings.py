@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from fastdump.config import parsers
 from fastdump.config.arguments import MAX_WORKERS
-from fastdump.config.connections import database_of, described, hidden, user_without_password
+from fastdump.config.connections import (
+    as_uri,
+    database_of,
+    described,
+    hidden,
+    user_without_password,
+)
 from fastdump.config.files import Files
 from fastdump.config.names import CONNECTION_OPTIONS, ITEMS, OPTIONS, SOURCE, TARGET, Name, Origin
 from fastdump.errors import UsageError
@@ -146,18 +153,20 @@ class Settings:
         if uri:
             # Komodo ignores user and password beside a URI, which mostly has both. mongodump's
             # files have the user in the URI, and the password beside it.
-            bare = user_without_password(uri.text)
+            bare = _named(uri, user_without_password)
             username = _Value(bare, uri.origin) if bare else _only_flag(username)
             password = password if bare else _only_flag(password)
-        elif not address:
+        where = uri or address
+        if not where:
             raise UsageError(
                 f"no {origin.role} server is named: give --{origin.flag}uri or "
                 f"--{origin.flag}address, or set {origin.variable}URI or {origin.variable}ADDRESS"
             )
-        text = uri.text if uri else _as_uri(address)
-        found = described(text, _text(username), _text(password), _text(app_name))
         return replace(
-            found,
+            _named(where, lambda text: described(text if uri else as_uri(text))),
+            username=_text(username),
+            password=_text(password),
+            app_name=_text(app_name),
             options=tuple(self._connection_options(origin)),
             read_preference=self.text("read-preference") if origin is SOURCE else None,
             retry_seconds=self.parsed("retry-for", parsers.whole_number(0)),
@@ -185,7 +194,7 @@ class Settings:
         """Every setting that is in force, with where it comes from, passwords hidden.
 
         Raises:
-            UsageError: a file holds something that is no setting.
+            UsageError: a file holds something that is no setting, or a URI is no MongoDB URI.
         """
         for origin in (SOURCE, TARGET):
             for item in ITEMS:
@@ -194,7 +203,7 @@ class Settings:
                 if value is None and item == "db_name":
                     value = self._implied_database(origin)
                 if value is not None:
-                    text = "***" if name.secret else hidden(value.text)
+                    text = _named(value, partial(_without_secrets, item))
                     yield Shown(f"{origin.role} {item.replace('_', ' ')}", text, value.origin)
         for flag in OPTIONS:
             if flag == "size":
@@ -205,7 +214,7 @@ class Settings:
 
     def _implied_database(self, origin: Origin) -> _Value:
         uri = self._find(origin.name("uri"))
-        name = database_of(uri.text) if uri else None
+        name = _named(uri, database_of) if uri else None
         return _Value(name, uri.origin) if uri and name else _Value(DEFAULT_DATABASE, "default")
 
     def _option(self, flag: str) -> _Value:
@@ -227,16 +236,27 @@ class Settings:
         return _Value(in_file, where) if in_file else None
 
 
+def _named(value: _Value, read: Callable[[str], T]) -> T:
+    """Read a value; an error says where it comes from."""
+    try:
+        return read(value.text)
+    except UsageError as error:
+        raise UsageError(f"{value.origin}: {error}") from None
+
+
+def _without_secrets(item: str, text: str) -> str:
+    if item == "password":
+        return "***"
+    if item == "address":
+        return hidden(as_uri(text)) if "@" in text or "://" in text else text
+    return hidden(text) if item == "uri" else text
+
+
 def _parsed(value: _Value, parse: Callable[[str], T]) -> T:
     try:
         return parse(value.text)
     except ValueError as error:
         raise UsageError(f"{value.origin} is {value.text!r}, but must be {error}") from None
-
-
-def _as_uri(address: _Value | None) -> str:
-    text = address.text if address else ""
-    return text if "://" in text else f"mongodb://{text}"
 
 
 def _only_flag(value: _Value | None) -> _Value | None:

@@ -17,6 +17,7 @@ import pytest
 from benchmarks.shapes import insert
 from fastdump.embedded import Mongod
 from tests.conftest import Outcome, Run, Server
+from tests.proxy import WireProxy
 
 CANARY = "canary-pa55word"
 
@@ -288,3 +289,74 @@ def test_a_password_typed_into_a_uri_is_hidden_from_the_process_list(
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize(
+    "raw", ["cana/ry@%s", "cana@ry@%s", "cana:ry@%s", "cana?ry@%s", "cana%%ry@%s"]
+)
+def test_a_raw_password_is_refused_and_not_shown(
+    fastdump: Run, server: Server, tmp_path: Path, raw: str
+) -> None:
+    address = raw % server.uri.removeprefix("mongodb://").replace("/?", "/db?")
+    uri = f"mongodb://us:{address}"
+    secret = tmp_path / "uri"
+    secret.write_text(uri)
+    commands = [
+        ("config", "--uri", uri),
+        ("backup", "--uri", uri, "-f", tmp_path),
+        ("backup", "--address", f"us:{address}", "-f", tmp_path),
+        ("restore", "--target-uri", uri, "-y", tmp_path),
+        ("copy", "--uri", server.uri, "--target-uri", uri, "-y"),
+        ("verify", "-f", tmp_path, "--against", "--uri", uri),
+        ("unlock", "--uri", uri),
+    ]
+    ended = [fastdump(*command) for command in commands]
+    for command in ("config", "backup"):
+        ended.append(fastdump(command, KOMODO_DATABASE_URI=uri))
+        ended.append(fastdump(command, KOMODO_DATABASE_URI_FILE=str(secret)))
+    for done in ended:
+        complains(done, 2, "must be percent-encoded")
+        for part in ("cana", "ry@", server.uri):
+            assert part not in done.out + done.err
+
+
+def test_a_password_of_harmless_characters_needs_no_encoding(
+    fastdump: Run, locked: Mongod, tmp_path: Path
+) -> None:
+    with Server(f"mongodb://backup:{CANARY}@{locked.address}/").client() as client:
+        client.admin.command({"createUser": "odd", "pwd": "a#b[c]&d=e;,!", "roles": ["root"]})
+        client["odd"]["c"].insert_one({"_id": 1})
+    uri = f"mongodb://odd:a#b[c]&d=e;,!@{locked.address}/odd?authSource=admin"
+    done = fastdump("backup", "--uri", uri, "-f", tmp_path)
+    assert done.code == 0, done.err
+    assert "a#b" not in fastdump("config", "--uri", uri).out
+
+
+@pytest.mark.parametrize("family", ["unix", "ipv6"])
+def test_a_socket_and_an_address_of_ipv6(
+    fastdump: Run, server: Server, tmp_path: Path, family: str
+) -> None:
+    name = f"{tmp_path}/mongodb-27017.sock"
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        if family == "unix":
+            listener.bind(name)
+            listener.listen()
+        else:
+            listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with WireProxy(server.uri, listener) as proxy:
+        address = name if family == "unix" else f"[::1]:{listener.getsockname()[1]}"
+        database = server.new_database()
+        with server.client() as client:
+            client[database]["c"].insert_one({"_id": 1})
+        done = fastdump("backup", "--address", address, "--db", database, "-f", tmp_path / "b")
+        assert done.code == 0, done.err
+        done = fastdump(
+            "restore", "-y", "-f", tmp_path / "b", "--target-db", server.new_database(),
+            KOMODO_CLI_DATABASE_TARGET_ADDRESS=address,
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        assert address in done.out
+        assert proxy.seen["insert"]
