@@ -142,11 +142,6 @@ def add_layout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode", metavar="MODE", help="permissions of the files, by default 600 (FASTDUMP_MODE)"
     )
-    parser.add_argument(
-        "--max-rate",
-        metavar="MB/S",
-        help="read at most so many megabytes of documents a second (FASTDUMP_MAX_RATE)",
-    )
 
 
 def add_users_and_roles(parser: argparse.ArgumentParser) -> None:

@@ -346,8 +346,7 @@ class _Worker(ServerWorker):
         fetch_ahead: bool,
         max_rate: float | None,
     ) -> None:
-        super().__init__(*reading.readers, clock=reading.clock)
-        self._max_rate = max_rate
+        super().__init__(*reading.readers, clock=reading.clock, max_rate=max_rate)
         self._outputs = writer.outputs
         self._encoding = writer.encoding
         self._level = level if writer.compressed else None
@@ -386,14 +385,8 @@ class _Worker(ServerWorker):
             for batch in self._at_least_one(chunk):
                 places.append(output.write(packing.pack(batch)))
                 self.done(batch.documents, len(batch.data))
-                self._wait(began, packing.raw_bytes)
         part = packing.part(time.monotonic() - began, places)
         return replace(part, interruptions=self.interruptions - interruptions)
-
-    def _wait(self, began: float, raw_bytes: int) -> None:
-        """Be no faster than this worker's share of the rate allows."""
-        if self._max_rate:
-            time.sleep(max(0.0, began + raw_bytes / self._max_rate - time.monotonic()))
 
     def _at_least_one(self, chunk: Chunk) -> Iterator[Batch]:
         """The chunk's batches; an empty collection is one empty batch, for a valid gzip file."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from fastdump.codec.bson import Batch
+from fastdump.engine import planner
 from fastdump.engine.consistency import read_consistently
 from fastdump.engine.counting import compare_counts
 from fastdump.engine.load_worker import LoadWorker, Operations, Target
@@ -126,14 +127,16 @@ def copy(plan: CopyPlan, *, how: ReadOptions, workers: int, reporter: Reporter) 
     """
 
     def work(reading: Reading) -> CopyReport:
-        return _copy(plan, reading, workers, reporter)
+        return _copy(plan, reading, how.max_rate, workers, reporter)
 
     return read_consistently(
         how, plan.readers, plan.selection, workers, reporter, work=work, repeats=True
     )
 
 
-def _copy(plan: CopyPlan, reading: Reading, workers: int, reporter: Reporter) -> CopyReport:
+def _copy(
+    plan: CopyPlan, reading: Reading, max_rate: float | None, workers: int, reporter: Reporter
+) -> CopyReport:
     if reading.keeps_oplog:
         with connect(plan.connection) as target_client, translated(plan.connection):
             check_rights(target_client, plan.connection)
@@ -148,7 +151,9 @@ def _copy(plan: CopyPlan, reading: Reading, workers: int, reporter: Reporter) ->
         target = Target(plan.connection, plan.how, None, _operations(plan, reading, spool))
         run = Loading(target, catalog.collections, pieces, reporter, reading.check)
         documents = sum(found.documents for found in catalog.collections)
-        run.run("copy", documents, catalog.raw_bytes, workers, _Worker(target, reading))
+        sharing = min(workers, len(pieces)) if planner.use_processes(catalog.raw_bytes) else 1
+        worker = _Worker(target, reading, max_rate and max_rate * 1e6 / max(1, sharing))
+        run.run("copy", documents, catalog.raw_bytes, workers, worker)
     differences = compare_counts(reading, read, _counted(run.documents(), read))
     reading.notes += differences.notes
     run.failures += differences.failures
@@ -191,9 +196,9 @@ def _moved(catalog: Catalog, database: str) -> Catalog:
 class _Worker(LoadWorker[Chunk]):
     """Fetches chunks from one server and loads them into another."""
 
-    def __init__(self, target: Target, reading: Reading) -> None:
+    def __init__(self, target: Target, reading: Reading, max_rate: float | None) -> None:
         super().__init__(target, _SENDERS)
-        self._source = ServerWorker(*reading.readers, clock=reading.clock)
+        self._source = ServerWorker(*reading.readers, clock=reading.clock, max_rate=max_rate)
 
     def load(self, piece: Chunk) -> Loaded:
         """Load the documents of a chunk."""
