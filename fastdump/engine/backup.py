@@ -229,7 +229,9 @@ class _Writing:
                 if reading.resumes(planned.at, planned.catalog):
                     done = writer.resume(planned, finished)
                     writer.keep_journal(planned)
-                    return writer, planned, [one for one in planned.chunks if one not in done]
+                    left = [one for one in planned.chunks if one not in done]
+                    reading.expected = sum(one.raw_bytes for one in left)
+                    return writer, planned, left
             except BaseException:
                 writer.close()
                 raise
