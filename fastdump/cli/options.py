@@ -158,11 +158,6 @@ def add_rare(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--mode", metavar="MODE", help="permissions of the files, by default 600 (FASTDUMP_MODE)"
     )
-    group.add_argument(
-        "--max-rate",
-        metavar="MB/S",
-        help="read at most so many megabytes of documents a second (FASTDUMP_MAX_RATE)",
-    )
 
 
 def add_users_and_roles(parser: argparse.ArgumentParser) -> None:

@@ -71,7 +71,12 @@ def selection_of(
 
 
 def add_consistency(parser: argparse.ArgumentParser) -> None:
-    """`--consistency` and what goes with it."""
+    """`--consistency` and what goes with it, and `--max-rate`."""
+    parser.add_argument(
+        "--max-rate",
+        metavar="MB/S",
+        help="read at most so many megabytes of documents a second (FASTDUMP_MAX_RATE)",
+    )
     group = parser.add_argument_group("of which moment")
     group.add_argument(
         "--consistency",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -42,11 +43,18 @@ class ServerWorker:
     Args:
         connections: a server, or members of a replica set that share the reading.
         clock: a time that each of them must be told before anything is read; None for no time.
+        max_rate: how many bytes of documents it reads a second at most; None is no limit.
     """
 
-    def __init__(self, *connections: Connection, clock: bytes | None = None) -> None:
+    def __init__(
+        self,
+        *connections: Connection,
+        clock: bytes | None = None,
+        max_rate: float | None = None,
+    ) -> None:
         self.connection = connections[0]
         self._clock = clock
+        self._max_rate = max_rate
         self._connections = connections
         self._clients: dict[Connection, Client] = {}
         self.interruptions = 0
@@ -75,8 +83,17 @@ class ServerWorker:
         # Whole collections are all number 0.
         place = chunk.number + len(chunk.namespace.collection)
         connection = self._connections[place % len(self._connections)]
+        began, raw_bytes = time.monotonic(), 0
         with translated(connection):
-            yield from fetch(self._client(connection), connection, chunk, self._interrupted)
+            for batch in fetch(self._client(connection), connection, chunk, self._interrupted):
+                yield batch
+                raw_bytes += len(batch.data)
+                self._wait(began, raw_bytes)
+
+    def _wait(self, began: float, raw_bytes: int) -> None:
+        """Be no faster than the rate allows."""
+        if self._max_rate:
+            time.sleep(max(0.0, began + raw_bytes / self._max_rate - time.monotonic()))
 
     def _interrupted(self, _error: Exception) -> None:
         self.interruptions += 1

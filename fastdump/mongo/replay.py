@@ -89,7 +89,8 @@ def check_rights(client: Client, connection: Connection) -> None:
         ServerError: the user has no right to do this, or the server does not know it.
     """
     try:
-        client.admin.command({"applyOps": [{"op": "n", "ns": "", "o": {}}]})
+        ask = retrying(connection)
+        ask(client.admin.command, {"applyOps": [{"op": "n", "ns": "", "o": {}}]})
     except OperationFailure as error:
         raise ServerError(
             f"{connection.shown} does not let this user replay an oplog, which takes the role "

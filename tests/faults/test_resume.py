@@ -172,6 +172,20 @@ def test_a_collection_that_was_made_anew_is_not_mixed(
     check(server, name, tmp_path)
 
 
+def test_a_collection_that_was_dropped_is_not_taken_over(
+    fastdump: Run, server: Server, tmp_path: Path
+) -> None:
+    name = server.new_database()
+    generate(server.connection, name, 150_000_000)
+    left = kill_half_way(server, name, tmp_path)
+    with server.client() as client:
+        open_database(client, name)["Update"].drop()
+    done = fastdump("backup", "--uri", server.uri, "--db", name, "-f", tmp_path, "--resume")
+    assert done.code == 0, done.err
+    assert left.exists(), "a new one was begun"
+    check(server, name, tmp_path)
+
+
 def test_what_failed_is_kept_for_the_next(server: Server, tmp_path: Path) -> None:
     with Mortal() as mongod:
         own = Server(mongod.uri)

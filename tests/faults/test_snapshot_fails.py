@@ -18,8 +18,14 @@ from fastdump import ReadOptions
 from fastdump.embedded import Mongod
 from fastdump.engine import planner
 from fastdump.engine.backup.worker import BackupWorker
+from fastdump.engine.sessions.plain import ReadContext
+from fastdump.engine.sessions.snapshot import SnapshotSession
 from fastdump.errors import ServerError, SnapshotUnavailableError
+from fastdump.model import ClusterTime, Selection
+from fastdump.mongo import snapshot
+from fastdump.mongo.client import Client
 from fastdump.mongo.snapshot import WINDOW
+from fastdump.progress import Silent
 from tests import bank
 from tests.conftest import COMMAND_SECONDS, Run, Server, command, environment, replica_set_of
 
@@ -354,3 +360,34 @@ def test_from_secondaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
                 assert package.restore(members[0].uri, target_db=target, folder=tmp_path).complete
                 with members[0].client() as client:
                     assert bank.errors(client[target]) == []
+
+
+def test_a_resumed_one_counts_from_its_own_beginning(
+    short_history: Server, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first run took does not say how fast this one reads."""
+    window(short_history, 300)
+    selection, reporter = Selection(database), Silent()
+    readers = [short_history.connection]
+    passed = 0.0
+    clock, now = time.monotonic, snapshot.now
+
+    def later(client: Client) -> ClusterTime:
+        found = now(client)
+        return found._replace(seconds=found.seconds + round(passed))
+
+    monkeypatch.setattr(snapshot, "now", later)
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + passed)
+    with short_history.client() as client:
+        context = ReadContext(client, readers, selection, 1, reporter)
+        how = ReadOptions(consistency="snapshot")
+        first, second = SnapshotSession(context, how), SnapshotSession(context, how)
+        catalog, _chunks = first.plan()
+        passed = 100.0
+        assert second.resumes(first.at, catalog)
+        second.expected = 1_000_000
+        second.check(1, 1_000)  # at once: that says nothing yet
+        passed += 20
+        second.check(500, 500_000)
+        with pytest.raises(SnapshotUnavailableError, match=r"about [23],"):
+            second.check(10, 10_000)

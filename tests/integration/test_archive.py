@@ -10,6 +10,7 @@ import gzip
 import re
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import bson
@@ -28,6 +29,7 @@ from fastdump.model import Namespace
 from fastdump.mongo.client import open_database
 from tests.conftest import COMMAND_SECONDS, Run, Server, command, environment
 from tests.integration.test_mongodump_folder import DATA, check_same, fill, lacking
+from tests.proxy import Document, Forward, WireProxy
 
 
 @pytest.fixture(scope="module")
@@ -305,3 +307,41 @@ def test_documents_that_hold_more_than_a_block(server: Server, tmp_path: Path) -
     )
     assert fastdump.restore(server.uri, target_db=target, name=file).complete
     assert differences(state(server.connection, database), state(server.connection, target)) == []
+
+
+def test_interleaved_blocks_of_a_capped_collection_keep_their_order(
+    server: Server, tmp_path: Path
+) -> None:
+    """Also where others are on their way before them: each waits for the one before."""
+    capped, other = (Namespace("x", name) for name in ("capped", "other"))
+    options = b'{"options": {"capped": true, "size": 1000000}}'
+    blocks = [(other, 0), *((capped, n) for n in range(4))]
+    data = [(name, bson.encode({"_id": n})) for name, n in blocks]
+    crc = {name: archive.combined((archive.crc64(one), len(one)) for of, one in data if of == name)
+           for name in (capped, other)}  # fmt: skip
+    file = tmp_path / "it.archive"
+    file.write_bytes(b"".join([
+        archive.prelude(2, "6.0.5", "test", [
+            Described(capped, options, "collection"), Described(other, b"", "collection")]),
+        *(archive.block(name, one) for name, one in data),
+        *(archive.end(name, crc[name]) for name in (capped, other)),
+    ]))  # fmt: skip
+    target, others_came = server.new_database(), threading.Event()
+    arrived: list[int] = []
+
+    def hold_the_first(command: Document, forward: Forward) -> Document:
+        if command["insert"] == "capped":
+            arrived.append(1)
+            if len(arrived) > 1:
+                reply = forward(command)
+                others_came.set()
+                return reply
+            others_came.wait(1)  # in vain, where order is kept
+        return forward(command)
+
+    with WireProxy(server.uri) as proxy:
+        proxy.around("insert", hold_the_first)
+        assert fastdump.restore(proxy.uri, target_db=target, name=file, workers=3).complete
+    with server.client() as client:
+        found = client[target]["capped"].find().sort("$natural", 1)
+        assert [one["_id"] for one in found] == [0, 1, 2, 3]

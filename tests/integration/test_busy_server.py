@@ -12,11 +12,17 @@ import pytest
 
 import fastdump
 from benchmarks.shapes import insert
+from fastdump.config import described
 from fastdump.demo.compare import differences, state
 from fastdump.engine import planner
+from fastdump.engine.verify.comparison import compare
 from fastdump.errors import ServerError
+from fastdump.layouts.dated_folders import DatedFolders
 from fastdump.model import ReadOptions
 from fastdump.mongo import cursor
+from fastdump.mongo.client import connect
+from fastdump.mongo.replay import check_rights
+from fastdump.progress import Silent
 from tests.conftest import Server
 from tests.proxy import Document, Forward, WireProxy, refusal
 
@@ -169,3 +175,25 @@ def test_other_refusals_are_the_end_at_once(
     proxy.refuse("find", 99999, "no", "SomeOtherLabel")
     with pytest.raises(ServerError, match="no"):
         fastdump.backup(proxy.uri, db=database, folder=tmp_path)
+
+
+def test_counts_are_asked_for_again(any_server: Server, tmp_path: Path) -> None:
+    database = filled(any_server)
+    fastdump.backup(any_server.uri, db=database, folder=tmp_path)
+    with WireProxy(any_server.uri) as proxy:
+        busy = Busy(proxy, ("listCollections", "count", "aggregate"), QUEUE)
+        report = compare(
+            described(uri_of(proxy)), database, DatedFolders(tmp_path), None,
+            deep=False, workers=1, reporter=Silent(),
+        )  # fmt: skip
+    assert report.equal
+    assert {"listCollections", "count"} <= {*busy.refused}
+
+
+def test_the_right_to_replay_is_asked_for_again(replica_set: Server) -> None:
+    with WireProxy(replica_set.uri) as proxy:
+        busy = Busy(proxy, ("applyOps",), QUEUE)
+        connection = described(uri_of(proxy))
+        with connect(connection) as client:
+            check_rights(client, connection)
+    assert busy.refused["applyOps"]

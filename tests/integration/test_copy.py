@@ -13,7 +13,7 @@ import pytest
 
 import fastdump
 from benchmarks.shapes import hurtful, insert
-from fastdump import LoadOptions
+from fastdump import LoadOptions, ReadOptions
 from fastdump.demo.compare import differences, state
 from fastdump.demo.komodo import generate
 from fastdump.engine import planner
@@ -185,3 +185,16 @@ def test_it_asks_on_a_terminal_and_no_is_no(server: Server) -> None:
     assert f"into database '{target}' of 127.0.0.1" in done.stderr
     with server.client() as client:
         assert client[target].list_collection_names() == []
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_faster_than_allowed(server: Server, workers: int) -> None:
+    database, target = server.new_database(), server.new_database()
+    insert(server.connection, database, "c", ({"_id": n, "x": "x" * 1000} for n in range(4000)))
+    reading = ReadOptions(max_rate=2)
+    report = fastdump.copy(
+        server.uri, server.uri, db=database, target_db=target, workers=workers, reading=reading
+    )
+    assert report.complete
+    assert report.seconds > 0.9 * report.raw_bytes / 2e6

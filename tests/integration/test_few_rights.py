@@ -81,7 +81,7 @@ def test_the_servers_own_database_is_left_out(
 
 def test_but_not_if_it_is_meant(proxy: WireProxy, tmp_path: Path) -> None:
     refuse_admin(proxy, "listCollections", "find")
-    for more in ({"db": "admin"}, {"users_and_roles": True}):
+    for more in ({"db": "admin"}, {"collections": fastdump.CollectionFilter(users_and_roles=True)}):
         with pytest.raises(ServerError, match="CMD_NOT_ALLOWED"):
             backed_up(proxy.uri, tmp_path, **more)
     assert not (tmp_path / "a").exists()

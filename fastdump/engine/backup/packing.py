@@ -46,11 +46,6 @@ class Packer(ABC):
         self._file_bytes += len(packed)
         return packed
 
-    @property
-    def raw_bytes(self) -> int:
-        """Size of the documents so far."""
-        return self._raw_bytes
-
     def part(self, seconds: float, places: Sequence[int]) -> Part:  # noqa: ARG002 - of blocks only
         """What was packed so far.
 

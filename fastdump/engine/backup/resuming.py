@@ -94,7 +94,9 @@ def _left(
             done = writer.resume(planned, finished)
             writer.keep_journal(planned)
             is_taken = True
-            return writer, planned, [one for one in planned.chunks if one not in done]
+            left = [one for one in planned.chunks if one not in done]
+            session.expected = sum(one.raw_bytes for one in left)
+            return writer, planned, left
     finally:
         if not is_taken:
             writer.close()

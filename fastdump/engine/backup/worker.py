@@ -34,8 +34,7 @@ class BackupWorker(ServerWorker):
         fetch_ahead: bool,
         max_rate: float | None,
     ) -> None:
-        super().__init__(*session.readers, clock=session.clock)
-        self._max_rate = max_rate
+        super().__init__(*session.readers, clock=session.clock, max_rate=max_rate)
         self._outputs = writer.outputs
         self._encoding = writer.encoding
         self._level = level if writer.compressed else None
@@ -77,15 +76,9 @@ class BackupWorker(ServerWorker):
                 if look is not None:
                     look.add(batch)
                 self.done(batch.documents, len(batch.data))
-                self._wait(began, packing.raw_bytes)
             ids = None if look is None else look.end()
         part = packing.part(time.monotonic() - began, places)
         return replace(part, ids=ids, interruptions=self.interruptions - interruptions)
-
-    def _wait(self, began: float, raw_bytes: int) -> None:
-        """Be no faster than this worker's share of the rate allows."""
-        if self._max_rate:
-            time.sleep(max(0.0, began + raw_bytes / self._max_rate - time.monotonic()))
 
     def _at_least_one(self, chunk: Chunk) -> Iterator[Batch]:
         """The chunk's batches; an empty collection is one empty batch, for a valid gzip file."""

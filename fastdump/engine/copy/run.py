@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from fastdump.codec.bson import Batch
+from fastdump.engine import planner
 from fastdump.engine.document_counts import compare_counts
 from fastdump.engine.load.target import Loading, look_at
 from fastdump.engine.load.time_series import of_server
@@ -128,14 +129,16 @@ def copy(plan: CopyPlan, *, how: ReadOptions, workers: int, reporter: Reporter) 
     """
 
     def work(session: Session) -> CopyReport:
-        return _copy(plan, session, workers, reporter)
+        return _copy(plan, session, how.max_rate, workers, reporter)
 
     return read_consistently(
         how, plan.readers, plan.selection, workers, reporter, work=work, repeats=True
     )
 
 
-def _copy(plan: CopyPlan, session: Session, workers: int, reporter: Reporter) -> CopyReport:
+def _copy(
+    plan: CopyPlan, session: Session, max_rate: float | None, workers: int, reporter: Reporter
+) -> CopyReport:
     if session.keeps_oplog:
         with connect(plan.connection) as target_client, translated(plan.connection):
             check_rights(target_client, plan.connection)
@@ -150,7 +153,9 @@ def _copy(plan: CopyPlan, session: Session, workers: int, reporter: Reporter) ->
         target = Target(plan.connection, plan.how, None, _operations(plan, session, spool))
         run = Loading(target, catalog.collections, pieces, reporter, session.check)
         documents = sum(found.documents for found in catalog.collections)
-        run.run("copy", documents, catalog.raw_bytes, workers, CopyWorker(target, session))
+        sharing = min(workers, len(pieces)) if planner.use_processes(catalog.raw_bytes) else 1
+        worker = CopyWorker(target, session, max_rate and max_rate * 1e6 / max(1, sharing))
+        run.run("copy", documents, catalog.raw_bytes, workers, worker)
     differences = compare_counts(session, read, _counted(run.documents(), read))
     session.notes += differences.notes
     run.failures += differences.failures
@@ -193,9 +198,9 @@ def _moved(catalog: Catalog, database: str) -> Catalog:
 class CopyWorker(LoadWorker[Chunk]):
     """Fetches chunks from one server and loads them into another."""
 
-    def __init__(self, target: Target, session: Session) -> None:
+    def __init__(self, target: Target, session: Session, max_rate: float | None) -> None:
         super().__init__(target, _SENDERS)
-        self._source = ServerWorker(*session.readers, clock=session.clock)
+        self._source = ServerWorker(*session.readers, clock=session.clock, max_rate=max_rate)
 
     def load(self, piece: Chunk) -> Loaded:
         """Load the documents of a chunk."""

@@ -107,9 +107,12 @@ class StreamLoading(Loading[Segment]):
                         self._wait(found.namespace)
                         build(found)
                 elif found is not None:
-                    queue.append(threads.submit(self._send, worker, found, event))
-                    self._sent[found.namespace].append(queue[-1])
-                    if keeps_order(found, self._target.how) or len(queue) > waiting:
+                    sent = threads.submit(self._send, worker, found, event)
+                    queue.append(sent)
+                    self._sent[found.namespace].append(sent)
+                    if keeps_order(found, self._target.how):
+                        sent.result()
+                    if len(queue) > waiting:
                         queue.popleft().result()
             for sent in queue:
                 sent.result()

@@ -125,12 +125,12 @@ def plan_restore(
             check(collection)
         notes += _legacy_indexes(collections) if how.indexes else []
         cut = list(_cut(collections, workers, how, lost))
-    if how.oplog_replay:
-        with connect(connection) as client, translated(connection):
-            check_rights(client, connection)
     archive = source.stream
     documents = of_backup(archive, chosen.collections)
     held, differing = look_at(connection, collections, how, documents)
+    if how.oplog_replay:
+        with connect(connection) as client, translated(connection):
+            check_rights(client, connection)
     return RestorePlan(
         connection,
         backup,

@@ -13,6 +13,7 @@ from fastdump.codec.bson import Batch
 from fastdump.engine import planner
 from fastdump.engine.executors.forkserver import warm_up
 from fastdump.model import (
+    OPLOG,
     Bounds,
     Catalog,
     Chunk,
@@ -77,6 +78,8 @@ class Session(AbstractContextManager["Session"]):
         """From when on the server's history is needed."""
         self.clock: bytes | None = None
         """What every client must tell the server before it reads at that time."""
+        self.expected = 0
+        """About how many bytes of documents are to be read."""
         self._writes: dict[Namespace, int] = {}
         """How often somebody had written to what is cut, when it was planned."""
         self.notes: list[str] = []
@@ -103,7 +106,8 @@ class Session(AbstractContextManager["Session"]):
             if planner.use_processes(catalog.raw_bytes):
                 with suppress(OSError):  # it is said later
                     warm_up()
-            records = len(self.readers) == 1 and has_own_records(self.client)
+            ask = retrying(self.readers[0])
+            records = len(self.readers) == 1 and ask(has_own_records, self.client)
             finder = BoundFinder(self.client, records=records)
 
             def find(collection: Collection, pieces: int) -> Bounds:
@@ -113,6 +117,7 @@ class Session(AbstractContextManager["Session"]):
             cut = {one.namespace for one in chunks if one.chunks > 1}
             names = [one.data for one in catalog.collections if one.namespace in cut]
             self._writes = retrying(self.readers[0])(count_writes, self.client, names)
+        self.expected = catalog.raw_bytes
         return catalog, chunks
 
     def is_settled(self, collection: Collection) -> bool:  # noqa: ARG002 - nothing is, here
@@ -162,8 +167,11 @@ class Session(AbstractContextManager["Session"]):
         """
         self.at = at
         with translated(self.readers[0]):
-            there = read_names(self.client, self.selection)
-        return all(there.get(one.namespace, one.uuid) == one.uuid for one in catalog.collections)
+            there = retrying(self.readers[0])(read_names, self.client, self.selection)
+        listed = [
+            one for one in catalog.collections if one.namespace != OPLOG and "$" not in one.name
+        ]
+        return all((one.namespace, one.uuid) in there.items() for one in listed)
 
     def keeping(self, keep: Callable[[Batch], None]) -> AbstractContextManager[None]:  # noqa: ARG002 - there is none, here
         """Keep the oplog within, where it is kept at all.

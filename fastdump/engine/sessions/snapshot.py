@@ -71,9 +71,10 @@ class SnapshotSession(Session):
     def __init__(self, context: ReadContext, how: ReadOptions) -> None:
         super().__init__(context)
         self._how = how
-        self._total = 0
         self._began = 0.0
-        """When the moment was, on the monotonic clock."""
+        """When this run began to read, on the monotonic clock."""
+        self._age = 0.0
+        """How many seconds before that the moment was; more, where another run began."""
         self._kept: int | None = None
         """Seconds that the least of the servers keeps."""
         self._is_assumed = False
@@ -150,7 +151,7 @@ class SnapshotSession(Session):
             return
         took = time.monotonic() - self._began
         if took > min(_LOOK_AFTER_SECONDS, _LATEST_LOOK * self._kept):
-            self._need(took * max(self._total, raw_bytes) / raw_bytes)
+            self._need(self._age + took * max(self.expected, raw_bytes) / raw_bytes)
 
     def finish(self, catalog: Catalog, gone: Some[Namespace]) -> tuple[Catalog, Consistency]:
         """All of it is of the moment; what was dropped before it was read is left out."""
@@ -188,8 +189,8 @@ class SnapshotSession(Session):
     def _start(self, catalog: Catalog) -> None:
         """See that the moment can be read, and for how long."""
         assert self.at is not None  # noqa: S101 - it was just taken
-        self._began = time.monotonic() - (self._asked(snapshot.now).seconds - self.at.seconds)
-        self._total = catalog.raw_bytes
+        self._age = self._asked(snapshot.now).seconds - self.at.seconds
+        self._began = time.monotonic()
         self.clock = self._asked(snapshot.read_clock)
         self._see_that_it_is_shown(catalog, self.at)
         if self._kept is None:

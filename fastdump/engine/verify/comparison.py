@@ -101,10 +101,13 @@ def _counts(
     with connect(connection) as client:
         server_info(client, connection)
         with translated(connection):
-            there = schema.existing(client, {found.database for found in collections})
+            databases = {found.database for found in collections}
+            there = retrying(connection)(schema.existing, client, databases)
             return {
                 found.namespace: (
-                    schema.count(client, found.data) if found.namespace in there else None
+                    retrying(connection)(schema.count, client, found.data)
+                    if found.namespace in there
+                    else None
                 )
                 for found in collections
             }
