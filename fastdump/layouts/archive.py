@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,10 @@ from fastdump.storage.volume import Volume, private
 from fastdump.version import __version__
 
 __all__ = ["STREAM", "Archive", "ArchivePlace"]
+
+_STALL_SECONDS = 30
+"""From when on it is said that the output took nothing. By default, a server keeps the cursors of
+an idle session for half an hour, others for ten minutes, and the history of a snapshot for five."""
 
 STREAM = "-"
 """What standard input and output are called."""
@@ -94,6 +99,8 @@ class _Shared:
         self._descriptor = descriptor
         self._path = path
         self._turns = turns
+        self._stalled = 0.0
+        """For how many seconds it took nothing, at most."""
 
     def __reduce__(self) -> tuple[object, ...]:
         # Works only while a process is being started, which is when it is needed.
@@ -106,15 +113,31 @@ class _Shared:
     @contextmanager
     def opened(self, chunk: Chunk) -> Iterator[_Shared]:  # noqa: ARG002 - one output for all
         """Itself: it is open all the time."""
-        with disk(self._path):
+        with disk(self._path), self._explained():
             yield self
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Name a reader that took nothing for so long that the server forgot what it was asked."""
+        try:
+            yield
+        except ServerError as error:
+            if self._stalled < _STALL_SECONDS:
+                raise
+            shown = "standard output" if str(self._path) == STREAM else self._path
+            raise type(error)(
+                f"{error}; {shown} took nothing for {self._stalled:.0f} s, and a server keeps "
+                "what is read for some minutes only: write into a file first, or to what reads "
+                "faster"
+            ) from None
 
     def write(self, data: bytes) -> int:
         """Write a whole block; returns its place among all."""
-        left = memoryview(data)
+        left, began = memoryview(data), time.monotonic()
         with self._turns.next() as place:
             while left:
                 left = left[os.write(self._descriptor, left) :]
+        self._stalled = max(self._stalled, time.monotonic() - began)
         return place
 
     def close(self) -> None:

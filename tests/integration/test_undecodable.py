@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from fastdump.engine import planner
 from fastdump.model import Selection
 from fastdump.mongo.bounds import BoundFinder
 from fastdump.mongo.catalog import read_definitions
+from fastdump.mongo.client import Client
 from tests.conftest import Run, Server
 from tests.proxy import Document, WireProxy, refusal
 
@@ -219,3 +222,63 @@ def test_names(server: Server, fastdump: Run, tmp_path: Path, spoiled: bytes) ->
     assert "Traceback" not in done.err
     assert done.code == (1 if spoiled == b"spoil_ix" else 0), done.err
     assert held(server, target, "spoil_cc") == {bytes(bson.encode({"_id": 1}))}
+
+
+@pytest.fixture
+def strictly_described(server: Server) -> Iterator[str]:
+    """A database whose definitions hold what Python cannot decode."""
+    name = server.new_database()
+    values = document(b"\x09late\0" + TOO_LATE, b"\x02text\0" + text(b"\xff\xfe"))
+    late = RawBSONDocument(document(b"\x09$lt\0" + TOO_LATE))
+    spoiled = RawBSONDocument(document(b"\x02$ne\0" + text(b"\xff\xfe")))
+    with server.client() as client:
+        database = client[name]
+        database.create_collection("c", validator={"at": late, "text": spoiled})
+        database.command({"create": "view", "viewOn": "c", "pipeline": [{"$match": {"at": late}}]})
+        index = {"key": {"at": 1}, "name": "at_1", "partialFilterExpression": {"at": late}}
+        database.command({"createIndexes": "c", "indexes": [index]})
+        put(
+            server,
+            name,
+            "c",
+            [{"_id": 1, "at": datetime.datetime(2026, 1, 1), "inner": RawBSONDocument(values)}],
+        )
+    yield name
+    with server.client() as client:
+        client.drop_database(name)
+
+
+@pytest.mark.parametrize("layout", ["komodo", "komodo-json", "mongodump", "archive"])
+def test_definitions(
+    server: Server, fastdump: Run, tmp_path: Path, strictly_described: str, layout: str
+) -> None:
+    """Each command on them, in each layout; what Komodo's own layout cannot carry is said."""
+    source, target = strictly_described, server.new_database()
+    out = tmp_path / "out"
+    uri = ("--uri", server.uri, "--db", source)
+    to_target = ("--target-uri", server.uri, "--target-db", target, "-y")
+    against = ("verify", out, "--against", "--deep", "--uri", server.uri, "--db", target)
+    commands = [
+        ("backup", *uri, "--layout", layout, "--dry-run", "--out", out),
+        ("backup", *uri, "--layout", layout, "--out", out, "--progress", "json"),
+        ("list", "-f", tmp_path),
+        ("verify", out),
+        ("restore", out, *to_target, "--dry-run"),
+        ("restore", out, *to_target, "--progress", "json"),
+        ("restore", out, *to_target),  # everything is there already
+        *([] if layout == "archive" else [against]),
+        ("copy", *uri, "--target-uri", server.uri, "--target-db", f"{target}_copy", "-y"),
+    ]
+    for arguments in commands:
+        done = fastdump(*arguments)
+        assert "Traceback" not in done.err
+        assert done.code == 0, done
+    kept = [target, f"{target}_copy"] if layout != "komodo-json" else [f"{target}_copy"]
+    with server.client() as client:
+        for found in kept:
+            assert defined(client, found) == defined(client, source)
+
+
+def defined(client: Client, name: str) -> list[tuple[str, bytes, tuple[bytes, ...]]]:
+    found = read_definitions(client, Selection(name))
+    return [(one.name, one.options, one.indexes) for one in found]
