@@ -10,11 +10,10 @@ Source: https://www.mongodb.com/docs/manual/reference/bson-types/#timestamps, an
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from fastdump.codec.bson import Span, elements
 
-__all__ = ["KEEP", "can_be_kept", "has_empty", "likely"]
+__all__ = ["KEEP", "has_empty", "likely"]
 
 KEEP = "bypassEmptyTsReplacement"
 """The option of `insert` and `update`."""
@@ -24,15 +23,6 @@ _EMPTY = bytes(8)
 # Also found inside of other values, so that what it finds must be looked at. Names with control
 # characters are left out: with them, 3 % of the documents of Komodo's `Stats` look like it.
 _LIKELY = re.compile(rb"\x11[^\x00-\x1f]+\0" + _EMPTY)
-_FIRST_PATCHES = {5: 29, 6: 17, 7: 13}
-
-
-def can_be_kept(version: Sequence[int]) -> bool:
-    """Whether a server of that version (major, minor, patch) knows the option."""
-    major, minor, patch = version[:3]
-    if major not in _FIRST_PATCHES:
-        return major > max(_FIRST_PATCHES)
-    return not minor and patch >= _FIRST_PATCHES[major]
 
 
 def has_empty(run: bytes, span: Span) -> bool:

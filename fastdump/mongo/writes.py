@@ -25,7 +25,7 @@ from fastdump.mongo.client import Client, Document, open_database, write_concern
 from fastdump.mongo.documents_by_id import read_held
 from fastdump.mongo.retry import PASSING_LABELS, WILL_PASS, passes, retrying
 
-__all__ = ["DUPLICATE_KEY", "Verb", "Writer"]
+__all__ = ["DUPLICATE_KEY", "Verb", "Writer", "keeps_empty"]
 
 DUPLICATE_KEY = 11000
 """The server's answer to an insert under an `_id` that is there, or another unique value."""
@@ -46,6 +46,29 @@ class _Run(RawBSONDocument):
     @property
     def raw(self) -> bytes:
         return self._documents
+
+
+_UNKNOWN_FIELD = frozenset({9, 40415})
+"""What FerretDB 1 and MongoDB answer to a field of a command that they do not know."""
+
+
+def keeps_empty(client: Client, namespace: Namespace) -> bool:
+    """Ask the server whether it can be told to leave timestamps of zero alone.
+
+    Its version does not tell: FerretDB 1.24 says that it is 7.0.42, and refuses the field. Nothing
+    is written.
+
+    Raises:
+        PyMongoError: the server does not answer.
+    """
+    database = open_database(client, namespace.database)
+    try:
+        database.command({"insert": namespace.collection, "documents": [], timestamps.KEEP: True})
+    except OperationFailure as error:
+        if passes(error):
+            raise
+        return error.code not in _UNKNOWN_FIELD
+    return True
 
 
 class Writer:

@@ -18,6 +18,7 @@ from fastdump.errors import FastdumpError, UsageError
 from fastdump.mongo import indexes, timestamps
 from fastdump.mongo.client import Document, open_database
 from tests.conftest import Run, Server, knows, mongod_version
+from tests.proxy import Forward, WireProxy, refusal, without
 
 
 def backed_up(server: Server, folder: Path, documents: list[Document], **options: Any) -> str:
@@ -60,20 +61,33 @@ def test_timestamps_of_zero_stay(any_server: Server, tmp_path: Path) -> None:
     assert differences(one, other) == []
 
 
-@pytest.mark.parametrize(
-    ("version", "known"),
-    [
-        ((6, 0, 5), False),
-        ((6, 0, 17), True),
-        ((6, 2, 20), False),
-        ((7, 0, 13), True),
-        ((8, 0, 0), True),
-        ((4, 4, 29), False),
-        ((5, 0, 29), True),
-    ],
-)
-def test_which_servers_can_be_told(version: tuple[int, ...], *, known: bool) -> None:
-    assert timestamps.can_be_kept(version) is known
+@pytest.mark.parametrize(("code", "known"), [(9, False), (40415, False), (16, True), (None, True)])
+def test_a_server_is_asked_whether_it_can_be_told(
+    any_server: Server, tmp_path: Path, code: int | None, *, known: bool
+) -> None:
+    """FerretDB 1.24 says that it is 7.0.42, and refuses an insert that tells it."""
+    documents: list[Document] = [{"_id": n, "t": Timestamp(0, 0)} for n in range(3)]
+    backed_up(any_server, tmp_path, documents)
+    target = any_server.new_database()
+    told: list[bool] = []
+
+    def write(command: Document, forward: Forward) -> Document:
+        told.append(timestamps.KEEP in command and bool(command.get("documents")))
+        if not command.get("documents"):
+            return {"n": 0, "ok": 1.0} if code is None else refusal(code, "as servers do")
+        if not known and timestamps.KEEP in command:
+            return refusal(40415, "unknown field")
+        return forward(without(command, timestamps.KEEP))
+
+    def build(command: Document, forward: Forward) -> Document:
+        return {**forward(command), "version": "7.0.42", "versionArray": [7, 0, 42, 0]}
+
+    with WireProxy(any_server.uri) as proxy:
+        proxy.around("insert", write)
+        proxy.around("buildInfo", build)
+        report = fastdump.restore(proxy.uri, target_db=target, folder=tmp_path)
+    assert (report.complete, report.documents) == (True, 3)
+    assert any(told) == known
 
 
 def test_bypassing_a_validator(server: Server, tmp_path: Path) -> None:

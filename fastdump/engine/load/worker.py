@@ -17,12 +17,13 @@ from typing import Generic, Protocol, TypeVar
 from fastdump.codec.bson import Batch
 from fastdump.engine.server_worker import ServerWorker
 from fastdump.model import ClusterTime, Connection, Definition, Loaded, LoadOptions, Namespace
-from fastdump.mongo import indexes, schema, timestamps
+from fastdump.mongo import indexes, schema
 from fastdump.mongo.authorization import Authorization
 from fastdump.mongo.client import translated
 from fastdump.mongo.load import Loader
 from fastdump.mongo.retry import retrying
 from fastdump.mongo.shard_key import shard_key
+from fastdump.mongo.writes import keeps_empty
 
 __all__ = ["IndexJob", "LoadWorker", "Operations", "Piece", "Target"]
 
@@ -135,13 +136,14 @@ class LoadWorker(ServerWorker, Generic[P]):
         """
         key = self._shard_key(namespace)
         reads_first = self._is_harmed_by_refusals(namespace)
+        keeps = self._keeps_empty(namespace)
         return [
             Loader(
                 self.client,
                 self.connection,
                 namespace,
                 self._how,
-                keeps_empty=self._keeps_empty,
+                keeps_empty=keeps,
                 shard_key=key,
                 reads_first=reads_first,
                 is_fresh=namespace in self.fresh,
@@ -165,9 +167,9 @@ class LoadWorker(ServerWorker, Generic[P]):
         with translated(self.connection):
             return retrying(self.connection)(schema.is_capped, self.client, namespace)
 
-    @property
-    def _keeps_empty(self) -> bool:
-        return timestamps.can_be_kept(self._version)
+    def _keeps_empty(self, namespace: Namespace) -> bool:
+        with translated(self.connection):
+            return retrying(self.connection)(keeps_empty, self.client, namespace)
 
     @cached_property
     def _version(self) -> tuple[int, ...]:
