@@ -356,7 +356,7 @@ def _selection(database: str | None, wanted: CollectionFilter | None) -> Selecti
     Raises:
         UsageError: the query is not Extended JSON.
     """
-    from fastdump.mongo.catalog import filter_of
+    from fastdump.mongo.query import filter_of
 
     found = wanted or CollectionFilter()
     return Selection(

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from fastdump.model import Bson, Connection
 from fastdump.mongo.bucket_access import Access
-from fastdump.mongo.catalog import list_collections, list_indexes, options_of
 from fastdump.mongo.client import connect, open_database
+from fastdump.mongo.listing import list_collections, list_indexes, options_of
 
 __all__ = ["CollectionState", "differences", "state"]
 

@@ -14,7 +14,8 @@ from typing import Annotated
 import msgspec
 from blake3 import blake3
 
-from fastdump.codec.extended_json import from_bson, to_bson
+from fastdump.codec.extended_json import from_bson
+from fastdump.codec.extended_json_reader import to_bson
 from fastdump.errors import FormatError
 from fastdump.model import (
     DEFAULT_DATABASE,

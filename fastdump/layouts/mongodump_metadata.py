@@ -12,7 +12,8 @@ import msgspec
 
 from fastdump.codec.bson import element, elements
 from fastdump.codec.definitions import further_indexes
-from fastdump.codec.extended_json import from_bson, to_bson
+from fastdump.codec.extended_json import from_bson
+from fastdump.codec.extended_json_reader import to_bson
 from fastdump.errors import FormatError
 from fastdump.model import NO_OPTIONS, Bson, Collection, CollectionKind
 

@@ -1,4 +1,4 @@
-"""What is there: collections with their options, indexes and sizes, and bounds to cut them at."""
+"""The catalog: the collections of a server that are wanted, with options, indexes and sizes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from fastdump.codec.bson import without
-from fastdump.codec.definitions import further_indexes, has_true
-from fastdump.codec.extended_json import to_bson
-from fastdump.errors import FormatError, ServerError, UsageError
+from fastdump.codec.definitions import has_true
+from fastdump.errors import ServerError, UsageError
 from fastdump.model import (
     BUCKETS,
     NO_OPTIONS,
-    Bson,
     Catalog,
     Collection,
     CollectionKind,
@@ -29,7 +27,6 @@ from fastdump.model import (
 from fastdump.mongo.bucket_access import Access
 from fastdump.mongo.client import (
     NAMESPACE_NOT_FOUND,
-    STRICT,
     Client,
     Document,
     open_database,
@@ -38,17 +35,14 @@ from fastdump.mongo.client import (
     translated,
 )
 from fastdump.mongo.counts import read_sizes
+from fastdump.mongo.listing import list_collections, list_indexes, options_of
 from fastdump.mongo.retry import passes, retrying
 from fastdump.patterns import Patterns
 
 __all__ = [
-    "filter_of",
     "is_of_server",
     "is_selected",
     "is_servers_own",
-    "list_collections",
-    "list_indexes",
-    "options_of",
     "read_catalog",
     "read_definitions",
     "read_names",
@@ -62,18 +56,6 @@ _INTERNAL = "__mdb_internal"
 _OF_A_VIEW = (b"viewOn", b"pipeline")
 _SHOWN = 20
 _AUTHORIZATION = ("system.users", "system.roles", "system.version")
-
-
-def filter_of(text: str) -> bytes:
-    """Return the BSON of a filter in Extended JSON, canonical or relaxed.
-
-    Raises:
-        UsageError: the text is not a document.
-    """
-    try:
-        return to_bson(text)
-    except FormatError as error:
-        raise UsageError(f"the filter is {error}") from None
 
 
 def read_catalog(client: Client, connection: Connection, selection: Selection) -> Catalog:
@@ -360,52 +342,3 @@ def _authorization(client: Client, name: str | None, *, sizes: bool) -> Iterator
 
 def _uuid(value: object) -> str | None:
     return value.hex() if isinstance(value, bytes) else None
-
-
-def list_collections(database: Database[Document]) -> Iterator[Document]:
-    """Yield what the server says of each collection; what is nested in an entry stays raw.
-
-    Raises:
-        PyMongoError: the server does not answer or refuses.
-        ServerError: it lists what can be no collection.
-    """
-    for entry in _listing(database, {"listCollections": 1}, "$cmd.listCollections"):
-        name = entry["name"]
-        try:
-            yield {**RawBSONDocument(entry.raw, STRICT), "name": name}
-        except BSONError:
-            raise ServerError(
-                f"the name of the collection {database.name}.{name} is not UTF-8, so that it "
-                "cannot be asked for: rename it"
-            ) from None
-
-
-def options_of(entry: Document) -> Bson:
-    """Return the options of a collection that `list_collections` has listed."""
-    options = entry.get("options")
-    return bytes(options.raw) if isinstance(options, RawBSONDocument) else NO_OPTIONS
-
-
-def list_indexes(database: Database[Document], source: Access) -> tuple[Bson, ...]:
-    """Return a collection's indexes as the server lists them, without the one on `_id`.
-
-    Raises:
-        PyMongoError: the server does not answer or refuses.
-    """
-    listed = _listing(database, source.command("listIndexes"), source.collection)
-    return further_indexes(bytes(index.raw) for index in listed)
-
-
-def _listing(
-    database: Database[Document], command: Document, source: str
-) -> Iterator[RawBSONDocument]:
-    """Yield the documents that a listing command finds, as they are.
-
-    PyMongo's own methods decode them, which changes what Python's types cannot hold.
-    """
-    reply = database.command({**command, "cursor": {}})["cursor"]
-    yield from reply["firstBatch"]
-    while reply["id"]:
-        more = {"getMore": bson.Int64(reply["id"]), "collection": source}
-        reply = database.command(more)["cursor"]
-        yield from reply["nextBatch"]

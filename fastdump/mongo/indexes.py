@@ -18,7 +18,6 @@ from fastdump.errors import FormatError
 from fastdump.model import NO_OPTIONS, Bson, Definition, LoadOptions
 from fastdump.mongo import schema
 from fastdump.mongo.bucket_access import Access, access_to
-from fastdump.mongo.catalog import list_indexes
 from fastdump.mongo.client import (
     NAMESPACE_NOT_FOUND,
     UNAUTHORIZED,
@@ -27,6 +26,7 @@ from fastdump.mongo.client import (
     open_database,
     write_concern,
 )
+from fastdump.mongo.listing import list_indexes
 from fastdump.mongo.retry import passes
 from fastdump.mongo.schema import reason
 

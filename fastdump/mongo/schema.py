@@ -23,7 +23,6 @@ from fastdump.codec.definitions import has_true, unmet
 from fastdump.errors import FormatError
 from fastdump.model import Bson, CollectionKind, Definition, LoadOptions, Namespace
 from fastdump.mongo.bucket_access import access_to
-from fastdump.mongo.catalog import list_collections, options_of
 from fastdump.mongo.client import (
     NAMESPACE_EXISTS,
     NAMESPACE_NOT_FOUND,
@@ -32,6 +31,7 @@ from fastdump.mongo.client import (
     Document,
     open_database,
 )
+from fastdump.mongo.listing import list_collections, options_of
 from fastdump.mongo.retry import passes
 
 __all__ = [

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastdump.codec.decimal128 import decimal_bytes, decimal_text
-from fastdump.codec.extended_json import from_bson, shown_id, to_bson
+from fastdump.codec.extended_json import from_bson, shown_id
+from fastdump.codec.extended_json_reader import to_bson
 from fastdump.errors import FormatError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
