@@ -6,25 +6,21 @@ own, so that compression is as parallel as fetching; to any reader it is one gzi
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import sys
-import threading
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from multiprocessing import reduction
 from pathlib import Path
-from typing import BinaryIO, ClassVar, Protocol
+from typing import BinaryIO
 
 from fastdump.codec import archive, gzip
 from fastdump.codec.archive import Block, Described, End
 from fastdump.codec.bson import Batch
 from fastdump.errors import BackupNotFoundError, FormatError, ServerError
 from fastdump.layouts import mongodump_metadata as metadata
+from fastdump.layouts.archive_output import STREAM, SharedOutput, Turns
 from fastdump.layouts.archive_start import START_BYTES, check_start
 from fastdump.layouts.segments import damaged
 from fastdump.model import (
@@ -49,109 +45,11 @@ from fastdump.version import __version__
 
 __all__ = ["STREAM", "Archive", "ArchivePlace"]
 
-_STALL_SECONDS = 30
-"""From when on it is said that the output took nothing. By default, a server keeps the cursors of
-an idle session for half an hour, others for ten minutes, and the history of a snapshot for five."""
-
-STREAM = "-"
-"""What standard input and output are called."""
-
 _NAMES_BUCKETS = "8.2.0"
 _OWN_NAMES = (8, 3)
 """The first server of which mongodump writes buckets under the name of their time series, and of
 which mongorestore looks for them there: both go by the version in the head.
 Source: mongo-tools, Version.SupportsRawData and CreateDemux."""
-
-
-class _Turns:
-    """Turns that processes take, one after another, counted.
-
-    They lock a file without a name, of which the kernel lets go when a process is killed, as it
-    does not of a semaphore. The file holds how many turns were taken.
-
-    Args:
-        descriptor: of the file.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-        self._threads = threading.Lock()  # the other is held by the process as a whole
-
-    @contextmanager
-    def next(self) -> Iterator[int]:
-        """Wait for a turn; gives its number, from 1."""
-        with self._threads:
-            fcntl.lockf(self.descriptor, fcntl.LOCK_EX)
-            try:
-                number = int.from_bytes(os.pread(self.descriptor, 8, 0), "little") + 1
-                os.pwrite(self.descriptor, number.to_bytes(8, "little"), 0)
-                yield number
-            finally:
-                fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
-
-
-class _Shared:
-    """A file or pipe that several processes write to, one block after another."""
-
-    can_restart: ClassVar[bool] = False
-
-    def __init__(self, descriptor: int, path: Path, turns: _Turns) -> None:
-        self._descriptor = descriptor
-        self._path = path
-        self._turns = turns
-        self._stalled = 0.0
-        """For how many seconds it took nothing, at most."""
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # Works only while a process is being started, which is when it is needed.
-        return _attached, (
-            reduction.DupFd(self._descriptor),
-            self._path,
-            reduction.DupFd(self._turns.descriptor),
-        )
-
-    @contextmanager
-    def opened(self, chunk: Chunk) -> Iterator[_Shared]:  # noqa: ARG002 - one output for all
-        """Itself: it is open all the time."""
-        with disk(self._path), self._explained():
-            yield self
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Name a reader that took nothing for so long that the server forgot what it was asked."""
-        try:
-            yield
-        except ServerError as error:
-            if self._stalled < _STALL_SECONDS:
-                raise
-            shown = "standard output" if str(self._path) == STREAM else self._path
-            raise type(error)(
-                f"{error}; {shown} took nothing for {self._stalled:.0f} s, and a server keeps "
-                "what is read for some minutes only: write into a file first, or to what reads "
-                "faster"
-            ) from None
-
-    def write(self, data: bytes) -> int:
-        """Write a whole block; returns its place among all."""
-        left, began = memoryview(data), time.monotonic()
-        with self._turns.next() as place:
-            while left:
-                left = left[os.write(self._descriptor, left) :]
-        self._stalled = max(self._stalled, time.monotonic() - began)
-        return place
-
-    def close(self) -> None:
-        """Take no more turns."""
-        os.close(self._turns.descriptor)
-
-
-class _Duplicate(Protocol):
-    def detach(self) -> int:
-        """The descriptor, in the process that it was sent to."""
-
-
-def _attached(output: _Duplicate, path: Path, turns: _Duplicate) -> _Shared:
-    return _Shared(output.detach(), path, _Turns(turns.detach()))
 
 
 class ArchivePlace:
@@ -203,12 +101,12 @@ class ArchiveWriter:
         self._parts: defaultdict[Namespace, list[Part]] = defaultdict(list)
         self._lock: Lock | None = None
         self._descriptor = -1
-        self._shared: _Shared | None = None
+        self._shared: SharedOutput | None = None
         try:
             with disk(self.path):
                 self._descriptor = self._open()
-                turns = _Turns(os.memfd_create("turns"))
-            self._shared = _Shared(self._descriptor, self.path, turns)
+                turns = Turns(os.memfd_create("turns"))
+            self._shared = SharedOutput(self._descriptor, self.path, turns)
             # So many workers can be at work on so many collections, and one more may be half done.
             self._write(_prelude(catalog, workers + 1))
         except BaseException:
@@ -221,7 +119,7 @@ class ArchiveWriter:
         return "of standard output" if self._partial is None else self.path.name
 
     @property
-    def outputs(self) -> _Shared:
+    def outputs(self) -> SharedOutput:
         """Where workers write chunks."""
         assert self._shared is not None  # noqa: S101 - until it is closed
         return self._shared

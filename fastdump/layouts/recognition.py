@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from fastdump.errors import BackupDamagedError, UsageError
-from fastdump.layouts.archive import STREAM, Archive, ArchivePlace
+from fastdump.layouts.archive import Archive, ArchivePlace
+from fastdump.layouts.archive_output import STREAM
 from fastdump.layouts.dated_folders import DatedFolders
 from fastdump.layouts.folder_writer import MANIFEST
 from fastdump.layouts.interface import Destination, Form, Source

@@ -20,7 +20,7 @@ MB = 1024 * 1024
 def stalled(server: Server, database: str, tmp_path: Path) -> tuple[int, bytes, str]:
     """Back up to a reader that waits until the server forgets the sessions that are idle."""
     short = shim(
-        tmp_path / "shim", "import fastdump.layouts.archive as one; one._STALL_SECONDS = 0.5"
+        tmp_path / "shim", "import fastdump.layouts.archive_output as one; one._STALL_SECONDS = 0.5"
     )
     arguments = ("--uri", server.uri, "--db", database, "--layout", "archive", "--out", "-")
     backup = subprocess.Popen(
