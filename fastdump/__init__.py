@@ -151,7 +151,7 @@ def backup(
     """
     from fastdump.codec.gzip import LEVELS
     from fastdump.engine.backup import backup as run
-    from fastdump.mongo.catalog import filter_of
+    from fastdump.mongo.filters import filter_of
     from fastdump.store.layouts import destination
 
     config.checked_word("layout", layout, LAYOUTS)

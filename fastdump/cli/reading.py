@@ -53,7 +53,7 @@ def selection_of(
     Raises:
         UsageError: there are two filters, or one is no Extended JSON.
     """
-    from fastdump.mongo.catalog import filter_of
+    from fastdump.mongo.filters import filter_of
 
     text, path = settings.text("query"), settings.text("query-file")
     if text and path:

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 
 from blake3 import blake3
 
-from fastdump.codec.bson import Batch
 from fastdump.engine import planner
+from fastdump.engine.backup_worker import BackupWorker
 from fastdump.engine.consistency import read_consistently
 from fastdump.engine.counting import compare_counts, overlapping
 from fastdump.engine.oplog import OPLOG_COLLECTION
@@ -22,10 +22,7 @@ from fastdump.engine.pool import WorkerPool
 from fastdump.engine.processes import processes
 from fastdump.engine.prune import prune
 from fastdump.engine.reading import Reading
-from fastdump.engine.worker import ServerWorker, ahead
 from fastdump.errors import (
-    ChunkLostError,
-    CollectionChangedError,
     IncompleteError,
     StorageError,
     UsageError,
@@ -53,9 +50,6 @@ from fastdump.store.journal import Planned
 from fastdump.store.writing import FolderWriter
 
 __all__ = ["backup"]
-
-_RESTARTS = 3
-"""How often a chunk is read again from its beginning, where nothing else is possible."""
 
 
 def backup(
@@ -281,7 +275,7 @@ class _Writing:
         if not planner.use_processes(catalog.raw_bytes):
             wanted = 0
         fetched = _Fetched(processes(wanted, self.reporter))
-        worker = _Worker(
+        worker = BackupWorker(
             reading,
             writer,
             self.level,
@@ -297,11 +291,11 @@ class _Writing:
         documents = sum(found.documents for found in catalog.collections)
         self.reporter.start("backup", documents, catalog.raw_bytes)
         try:
-            with WorkerPool[_Worker, Chunk, Part | None](
+            with WorkerPool[BackupWorker, Chunk, Part | None](
                 worker, fetched.workers, tick, repeats=writer.outputs.can_restart
             ) as pool:
                 for chunk in chunks:
-                    pool.submit(_Worker.fetch, chunk)
+                    pool.submit(BackupWorker.fetch, chunk)
                 for chunk, part in pool.results():
                     name = chunk.namespace
                     left[name] -= 1
@@ -334,68 +328,3 @@ def _prune(destination: Destination, max_backups: int, name: str) -> PruneReport
         raise IncompleteError(
             f"the backup {name} is complete, but old ones could not be removed: {error}"
         ) from error
-
-
-class _Worker(ServerWorker):
-    """Fetches chunks and writes them."""
-
-    def __init__(
-        self,
-        reading: Reading,
-        writer: BackupWriter,
-        level: int,
-        *,
-        fetch_ahead: bool,
-        max_rate: float | None,
-    ) -> None:
-        super().__init__(*reading.readers, clock=reading.clock, max_rate=max_rate)
-        self._outputs = writer.outputs
-        self._encoding = writer.encoding
-        self._level = level if writer.compressed else None
-        self._ahead = fetch_ahead
-
-    def fetch(self, chunk: Chunk) -> Part | None:
-        """Write the chunk's documents.
-
-        Returns:
-            What they became; None where they cannot be read any more as they were.
-
-        Raises:
-            ServerError: the server cannot be reached or refuses.
-            StorageError: the disk refuses.
-        """
-        try:
-            return self._repeated(chunk)
-        except CollectionChangedError:
-            return None
-
-    def _repeated(self, chunk: Chunk) -> Part:
-        for _attempt in range(_RESTARTS if self._outputs.can_restart else 0):
-            before = self.meter.total if self.meter else (0, 0)
-            try:
-                return self._fetch(chunk)
-            except ChunkLostError:
-                if self.meter is not None:
-                    self.meter.reset(before)
-        return self._fetch(chunk)
-
-    def _fetch(self, chunk: Chunk) -> Part:
-        began, interruptions = time.monotonic(), self.interruptions
-        packing = packer(self._encoding, self._level, chunk)
-        places = []
-        with self._outputs.opened(chunk) as output:
-            for batch in self._at_least_one(chunk):
-                places.append(output.write(packing.pack(batch)))
-                self.done(batch.documents, len(batch.data))
-        part = packing.part(time.monotonic() - began, places)
-        return replace(part, interruptions=self.interruptions - interruptions)
-
-    def _at_least_one(self, chunk: Chunk) -> Iterator[Batch]:
-        """The chunk's batches; an empty collection is one empty batch, for a valid gzip file."""
-        empty = True
-        batches = self.batches(chunk)
-        for batch in ahead(batches) if self._ahead else batches:
-            empty = False
-            yield batch
-        if empty:
-            yield Batch(b"", 0)

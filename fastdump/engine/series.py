@@ -31,7 +31,8 @@ from fastdump.mongo import ejson
 from fastdump.mongo.client import Client, open_database
 from fastdump.mongo.held import read_held
 from fastdump.mongo.retry import retrying
-from fastdump.store.archive import STREAM, Archive
+from fastdump.store.archive import Archive
+from fastdump.store.base import STREAM
 from fastdump.store.reading import read_batches, read_lines, segments
 
 __all__ = ["Documents", "check_series", "of_backup", "of_server"]

@@ -36,8 +36,8 @@ from fastdump.errors import BackupDamagedError
 from fastdump.model import OPLOG, Backup, Namespace, Segment, StoredCollection
 from fastdump.progress import Reporter
 from fastdump.report import CollectionReport, Problem, VerifyReport
-from fastdump.store.archive import STREAM, Archive
-from fastdump.store.base import Source
+from fastdump.store.archive import Archive
+from fastdump.store.base import STREAM, Source
 from fastdump.store.reading import check_files, segments
 from fastdump.store.scratch import scratch_folder
 

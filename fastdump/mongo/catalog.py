@@ -12,8 +12,7 @@ from pymongo.errors import OperationFailure
 
 from fastdump.codec.bson import without
 from fastdump.codec.definitions import further_indexes, has_true
-from fastdump.codec.extended_json import to_bson
-from fastdump.errors import FormatError, ServerError, UsageError
+from fastdump.errors import ServerError, UsageError
 from fastdump.model import (
     BUCKETS,
     NO_OPTIONS,
@@ -39,7 +38,6 @@ from fastdump.mongo.retry import passes, retrying
 from fastdump.patterns import Patterns
 
 __all__ = [
-    "filter_of",
     "is_selected",
     "is_servers_own",
     "list_collections",
@@ -58,18 +56,6 @@ _INTERNAL = "__mdb_internal"
 _OF_A_VIEW = (b"viewOn", b"pipeline")
 _SHOWN = 20
 _AUTHORIZATION = ("system.users", "system.roles", "system.version")
-
-
-def filter_of(text: str) -> bytes:
-    """Return the BSON of a filter in Extended JSON, canonical or relaxed.
-
-    Raises:
-        UsageError: the text is not a document.
-    """
-    try:
-        return to_bson(text)
-    except FormatError as error:
-        raise UsageError(f"the filter is {error}") from None
 
 
 def read_catalog(client: Client, connection: Connection, selection: Selection) -> Catalog:

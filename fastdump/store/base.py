@@ -24,6 +24,7 @@ from fastdump.report import CollectionReport, Problem
 from fastdump.store.volume import Volume
 
 __all__ = [
+    "STREAM",
     "BackupWriter",
     "Destination",
     "Form",
@@ -33,6 +34,9 @@ __all__ = [
     "Source",
     "disk",
 ]
+
+STREAM = "-"
+"""What standard input and output are called."""
 
 
 class Outputs(Protocol):

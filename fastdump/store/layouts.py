@@ -7,8 +7,9 @@ from pathlib import Path
 
 from fastdump.errors import BackupDamagedError, UsageError
 from fastdump.model import Encoding
-from fastdump.store.archive import STREAM, Archive, ArchivePlace
-from fastdump.store.base import Destination, Form, Source
+from fastdump.store.archive import Archive
+from fastdump.store.archive_writing import ArchivePlace
+from fastdump.store.base import STREAM, Destination, Form, Source
 from fastdump.store.dated import DatedFolders
 from fastdump.store.komodo import KomodoForm
 from fastdump.store.mongodump import MongodumpFolder, MongodumpForm

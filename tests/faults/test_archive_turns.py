@@ -12,7 +12,7 @@ import pytest
 
 from fastdump.engine.processes import without_main_module
 from fastdump.model import Chunk, Namespace
-from fastdump.store.archive import ArchivePlace
+from fastdump.store.archive_writing import ArchivePlace
 from fastdump.store.base import Outputs
 from tests.conformance.test_layouts import TAKEN, catalog_of
 

@@ -16,8 +16,7 @@ import fastdump as package
 from benchmarks.shapes import insert
 from fastdump import ReadOptions
 from fastdump.embedded import Mongod
-from fastdump.engine import backup as backup_module
-from fastdump.engine import planner
+from fastdump.engine import backup_worker, planner
 from fastdump.engine.snapshot import SnapshotReading
 from fastdump.errors import ServerError, SnapshotUnavailableError
 from fastdump.model import ClusterTime, Selection
@@ -65,7 +64,7 @@ def slowly(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[float]:
         times.append(time.monotonic())
         time.sleep(seconds)
 
-    monkeypatch.setattr(backup_module._Worker, "_wait", wait)
+    monkeypatch.setattr(backup_worker.BackupWorker, "_wait", wait)
     return times
 
 
@@ -122,7 +121,7 @@ def test_raised_and_put_back(
     window(short_history, 2)
     seen = []
     monkeypatch.setattr(
-        backup_module._Worker, "_wait", lambda *_: seen.append(window(short_history))
+        backup_worker.BackupWorker, "_wait", lambda *_: seen.append(window(short_history))
     )
     reading = ReadOptions(consistency="snapshot", raise_snapshot_window=True, max_rate=1)
     report = package.backup(short_history.uri, db=database, folder=tmp_path, reading=reading)
@@ -167,7 +166,7 @@ def test_history_that_is_gone_half_way(
             client["elsewhere"]["c"].insert_one({})
         time.sleep(0.2)
 
-    monkeypatch.setattr(backup_module._Worker, "_wait", forget)
+    monkeypatch.setattr(backup_worker.BackupWorker, "_wait", forget)
     reading = ReadOptions(consistency="snapshot")
     with pytest.raises(ServerError, match=r"no longer keeps the moment .* --consistency oplog"):
         package.backup(short_history.uri, db=database, folder=tmp_path, reading=reading)
@@ -238,7 +237,7 @@ class changing:  # noqa: N801 - reads as what it does
         self._server, self._database = server, database
         self._again, self._rename = again, rename
         self._changed = False
-        monkeypatch.setattr(backup_module._Worker, "_wait", lambda *_: self._change())
+        monkeypatch.setattr(backup_worker.BackupWorker, "_wait", lambda *_: self._change())
 
     def _change(self) -> None:
         if self._changed:

@@ -22,7 +22,7 @@ from benchmarks.shapes import insert
 from fastdump import LoadOptions, ReadOptions
 from fastdump.demo.compare import CollectionState, differences, state
 from fastdump.embedded import Mongod
-from fastdump.engine import backup as backup_module
+from fastdump.engine import backup_worker
 from fastdump.engine import copy as copy_module
 from fastdump.engine import reading as reading_module
 from fastdump.errors import ServerError, UsageError
@@ -56,7 +56,7 @@ def during(monkeypatch: pytest.MonkeyPatch, server: Server, name: str, work: Wor
             with server.client() as client:
                 left.pop()(client[name])
 
-    monkeypatch.setattr(backup_module._Worker, "_wait", once)
+    monkeypatch.setattr(backup_worker.BackupWorker, "_wait", once)
 
 
 def before_the_catalog(
@@ -461,7 +461,7 @@ def test_an_oplog_that_becomes_too_short(
         reads.append(time.monotonic())
         time.sleep(0.2)
 
-    monkeypatch.setattr(backup_module._Worker, "_wait", slowly)
+    monkeypatch.setattr(backup_worker.BackupWorker, "_wait", slowly)
     monkeypatch.setattr("fastdump.mongo.cursor.BATCH_BYTES", 20)
     with pytest.raises(ServerError, match="too long for its size"):
         package.backup(short.uri, db="db", folder=tmp_path, reading=OPLOG)

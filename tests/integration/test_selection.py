@@ -18,8 +18,8 @@ from fastdump.engine import planner
 from fastdump.engine.reading import Reading
 from fastdump.errors import UsageError
 from fastdump.model import Selection
-from fastdump.mongo.catalog import filter_of
 from fastdump.mongo.client import Document, open_database
+from fastdump.mongo.filters import filter_of
 from fastdump.progress import Silent
 from tests.conftest import Run, Server
 

@@ -16,8 +16,7 @@ import fastdump as package
 from benchmarks.shapes import insert
 from fastdump import Consistency, ReadOptions
 from fastdump.embedded import Mongod
-from fastdump.engine import backup as backup_module
-from fastdump.engine import planner
+from fastdump.engine import backup_worker, planner
 from fastdump.errors import SnapshotUnavailableError, UsageError
 from fastdump.mongo import snapshot
 from tests.conftest import Run, Server, mongod_version
@@ -335,7 +334,7 @@ def test_a_reader_without_further_rights(
     assert report.consistency.mode == "snapshot"
     with guarded.client() as client:
         client.admin.command({"setParameter": 1, snapshot.WINDOW: 1})
-    monkeypatch.setattr(backup_module._Worker, "_wait", forget)
+    monkeypatch.setattr(backup_worker.BackupWorker, "_wait", forget)
     report = package.backup(uri, db="db", folder=tmp_path)
     assert report.consistency == Consistency("none")
     assert report.documents == DOCUMENTS

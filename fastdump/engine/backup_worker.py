@@ -1,0 +1,91 @@
+"""What a worker of a backup does: fetch chunks, pack them, and write them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from fastdump.codec.bson import Batch
+from fastdump.engine.packing import packer
+from fastdump.engine.reading import Reading
+from fastdump.engine.worker import ServerWorker, ahead
+from fastdump.errors import (
+    ChunkLostError,
+    CollectionChangedError,
+)
+from fastdump.model import (
+    Chunk,
+    Part,
+)
+from fastdump.store.base import BackupWriter
+
+__all__ = ["BackupWorker"]
+
+_RESTARTS = 3
+"""How often a chunk is read again from its beginning, where nothing else is possible."""
+
+
+class BackupWorker(ServerWorker):
+    """Fetches chunks and writes them."""
+
+    def __init__(
+        self,
+        reading: Reading,
+        writer: BackupWriter,
+        level: int,
+        *,
+        fetch_ahead: bool,
+        max_rate: float | None,
+    ) -> None:
+        super().__init__(*reading.readers, clock=reading.clock, max_rate=max_rate)
+        self._outputs = writer.outputs
+        self._encoding = writer.encoding
+        self._level = level if writer.compressed else None
+        self._ahead = fetch_ahead
+
+    def fetch(self, chunk: Chunk) -> Part | None:
+        """Write the chunk's documents.
+
+        Returns:
+            What they became; None where they cannot be read any more as they were.
+
+        Raises:
+            ServerError: the server cannot be reached or refuses.
+            StorageError: the disk refuses.
+        """
+        try:
+            return self._repeated(chunk)
+        except CollectionChangedError:
+            return None
+
+    def _repeated(self, chunk: Chunk) -> Part:
+        for _attempt in range(_RESTARTS if self._outputs.can_restart else 0):
+            before = self.meter.total if self.meter else (0, 0)
+            try:
+                return self._fetch(chunk)
+            except ChunkLostError:
+                if self.meter is not None:
+                    self.meter.reset(before)
+        return self._fetch(chunk)
+
+    def _fetch(self, chunk: Chunk) -> Part:
+        began, interruptions = time.monotonic(), self.interruptions
+        packing = packer(self._encoding, self._level, chunk)
+        places = []
+        with self._outputs.opened(chunk) as output:
+            for batch in self._at_least_one(chunk):
+                places.append(output.write(packing.pack(batch)))
+                self.done(batch.documents, len(batch.data))
+        part = packing.part(time.monotonic() - began, places)
+        return replace(part, interruptions=self.interruptions - interruptions)
+
+    def _at_least_one(self, chunk: Chunk) -> Iterator[Batch]:
+        """The chunk's batches; an empty collection is one empty batch, for a valid gzip file."""
+        empty = True
+        batches = self.batches(chunk)
+        for batch in ahead(batches) if self._ahead else batches:
+            empty = False
+            yield batch
+        if empty:
+            yield Batch(b"", 0)
