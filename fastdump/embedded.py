@@ -23,7 +23,7 @@ from pymongo.errors import PyMongoError
 
 from fastdump.errors import ServerError, UsageError
 
-__all__ = ["Mongod", "find_mongod"]
+__all__ = ["Mongod", "find_mongod", "free_port"]
 
 _START_SECONDS = 60
 _STOP_SECONDS = 20
@@ -148,7 +148,7 @@ class Mongod:
 
     def _launch(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="fastdump-mongod-"))
-        self.port = _free_port()
+        self.port = free_port()
         self._start()
 
     def _start(self) -> None:
@@ -200,7 +200,8 @@ class Mongod:
         return log.read_text(errors="replace")[-2000:]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
