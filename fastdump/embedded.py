@@ -24,7 +24,7 @@ from pymongo.errors import PyMongoError
 from fastdump.errors import ServerError, UsageError
 from fastdump.storage.temporary_files import scratch
 
-__all__ = ["Mongod", "find_mongod"]
+__all__ = ["Mongod", "find_mongod", "free_port"]
 
 _START_SECONDS = 60
 _STOP_SECONDS = 20
@@ -150,7 +150,7 @@ class Mongod:
     def _launch(self) -> None:
         with scratch():
             self.folder = Path(tempfile.mkdtemp(prefix="fastdump-mongod-"))
-        self.port = _free_port()
+        self.port = free_port()
         self._start()
 
     def _start(self) -> None:
@@ -202,7 +202,8 @@ class Mongod:
         return log.read_text(errors="replace")[-2000:]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

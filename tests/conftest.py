@@ -83,8 +83,8 @@ class Mortal(Mongod):
 
 
 @contextmanager
-def replica_set_of(count: int, name: str) -> Iterator[list[Mortal]]:
-    """Servers of which the first is the primary, as long as it can be."""
+def replica_set_of(count: int, name: str, *, arbiters: int = 0) -> Iterator[list[Mortal]]:
+    """Servers of which the first is the primary, as long as it can be; the last are arbiters."""
     with ExitStack() as stack:
         arguments = ["--replSet", name]
         found = [
@@ -93,14 +93,16 @@ def replica_set_of(count: int, name: str) -> Iterator[list[Mortal]]:
         ]
         members = [
             {"_id": n, "host": one.address, "priority": 2 if n == 0 else 1,
-             "tags": {"place": f"p{n}"}}
+             **({"tags": {"place": f"p{n}"}} if n < count - arbiters else {"arbiterOnly": True})}
             for n, one in enumerate(found)
         ]  # fmt: skip
         settings = {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 300}
         config = {"_id": name, "members": members, "settings": settings}
         with found[0].client() as client:
             client.admin.command({"replSetInitiate": config})
-            wait_for_states(client, {"PRIMARY": 1, "SECONDARY": count - 1})
+            wait_for_states(
+                client, {"PRIMARY": 1, "SECONDARY": count - 1 - arbiters, "ARBITER": arbiters}
+            )
         yield found
 
 
@@ -108,7 +110,7 @@ def wait_for_states(client: Client, wanted: dict[str, int]) -> None:
     deadline = time.monotonic() + COMMAND_SECONDS
     while time.monotonic() < deadline:
         status = client.admin.command("replSetGetStatus")["members"]
-        if Counter(one["stateStr"] for one in status) == wanted:
+        if Counter(one["stateStr"] for one in status) == Counter(wanted):
             return
         time.sleep(0.1)
     raise AssertionError(f"the set is {status}")

@@ -35,6 +35,7 @@ from fastdump.errors import (
     UsageError,
 )
 from fastdump.model import Connection, ServerInfo
+from fastdump.mongo.replica import asked_of_seeds, check_usable
 from fastdump.mongo.uri import left_out
 from fastdump.version import __version__
 
@@ -204,14 +205,16 @@ def members(connection: Connection) -> tuple[Connection, ...]:
     enough to have named every one of them.
 
     Raises:
-        ServerError: no server answers, or none fits.
-        UsageError: the preference is malformed, or cannot be honoured.
+        ServerError: no server answers, or none fits, or it is in no replica set, though it should
+            be.
+        UsageError: the preference is malformed, or cannot be honoured, or it is an arbiter.
     """
     with connect(connection) as client, translated(connection):
         preference = _preference(connection.read_preference, client)
+        hello = client.admin.command("hello", read_preference=preference)
+        check_usable(client, connection.shown, hello)
         if preference.mode == ReadPreference.PRIMARY.mode:
             return (connection,)
-        hello = client.admin.command("hello", read_preference=preference)
         if hello.get("msg") == _MONGOS:
             raise UsageError("mongos chooses what it reads from: leave --read-preference out")
         if "me" not in hello:
@@ -274,10 +277,12 @@ def server_info(client: Client, connection: Connection) -> ServerInfo:
     """Which server answers, asked for real.
 
     Raises:
-        ServerError: it does not answer or refuses.
+        ServerError: it does not answer or refuses, or is in no replica set, though it should be.
+        UsageError: it is an arbiter, which holds no data.
     """
     with translated(connection):
         hello = client.admin.command("hello")
+        check_usable(client, connection.shown, hello)
         version = client.server_info()["version"]
     topology = "standalone"
     if "setName" in hello:
@@ -397,6 +402,8 @@ def _explained(error: PyMongoError, connection: Connection) -> str:
             )
         return f"{where} refused: {said}"
     if isinstance(error, ServerSelectionTimeoutError):
+        if (known := asked_of_seeds(connection)) is not None:
+            return f"{known} ({said})"
         return f"no server answers at {where}: check that it runs and the address is right ({said})"
     if isinstance(error, AutoReconnect):
         return f"the connection to {where} was lost: {said}; run the same command again"

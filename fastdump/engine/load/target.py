@@ -31,6 +31,7 @@ from fastdump.mongo.catalog import read_definitions
 from fastdump.mongo.client import Client, connect, server_info, translated, write_concern
 from fastdump.mongo.load import MAX_NAMED
 from fastdump.mongo.replay import Replay
+from fastdump.mongo.replica import check_primary
 from fastdump.mongo.retry import retrying
 from fastdump.mongo.target import check_case, too_long
 from fastdump.progress import Reporter
@@ -55,14 +56,15 @@ def look_at(
 
     Raises:
         ServerError: the target cannot be reached or refuses.
-        UsageError: it holds a time series that measurements would be mixed into, or a database
-            whose name differs in case only.
+        UsageError: it is a secondary, or holds a time series that measurements would be mixed
+            into, or a database whose name differs in case only.
     """
     held, notes = 0, [said for said in map(too_long, definitions) if said]
     with connect(connection) as client:
         server_info(client, connection)
         with translated(connection):
             databases = {found.namespace.database for found in definitions}
+            retrying(connection)(check_primary, client, connection)
             retrying(connection)(check_case, client, connection, databases)
             present = retrying(connection)(schema.existing, client, databases)
             for definition in definitions:
