@@ -62,8 +62,9 @@ def keeps_empty(client: Client, namespace: Namespace) -> bool:
         PyMongoError: the server does not answer.
     """
     database = open_database(client, namespace.database)
+    command = access_to(client, namespace).command("insert")
     try:
-        database.command({"insert": namespace.collection, "documents": [], timestamps.KEEP: True})
+        database.command({**command, "documents": [], timestamps.KEEP: True})
     except OperationFailure as error:
         if passes(error):
             raise
