@@ -337,11 +337,21 @@ def write_concern(client: Client, chosen: str | None) -> Document:
     """The write concern as chosen (a number, `majority` or a name of the server's configuration).
 
     Without a choice, that of the connection string, else majority.
+
+    Raises:
+        UsageError: it is 0, which asks the server for no answer.
     """
     if chosen is not None:
-        return {"w": int(chosen) if chosen.isdecimal() else chosen}
-    concern = client.write_concern
-    return (WriteConcern("majority") if concern.is_server_default else concern).document
+        found: Document = {"w": int(chosen) if chosen.isdecimal() else chosen}
+    else:
+        concern = client.write_concern
+        found = (WriteConcern("majority") if concern.is_server_default else concern).document
+    if found.get("w") == 0:
+        raise UsageError(
+            "with the write concern 0 the server does not say what it has written, so nobody could "
+            "tell whether it is all: use 1 or more, or majority (--write-concern, or w in the URI)"
+        )
+    return found
 
 
 @contextmanager

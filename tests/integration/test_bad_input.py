@@ -360,3 +360,22 @@ def test_a_socket_and_an_address_of_ipv6(
         assert done.code == 0, done.err
         assert address in done.out
         assert proxy.seen["insert"]
+
+
+def test_a_write_concern_that_asks_for_no_answer(
+    fastdump: Run, server: Server, backed_up: Path
+) -> None:
+    database, target = server.new_database(), server.new_database()
+    with server.client() as client:
+        client[database]["c"].insert_one({"_id": 1})
+    for options in (
+        ("--target-uri", server.uri, "--write-concern", "0"),
+        ("--target-uri", f"{server.uri}&w=0"),
+    ):
+        done = fastdump("restore", *options, "--target-db", target, "-y", backed_up)
+        complains(done, 2, "with the write concern 0 the server does not say")
+        source = ("--uri", server.uri, "--db", database)
+        done = fastdump("copy", *source, *options, "--target-db", target, "-y")
+        complains(done, 2, "with the write concern 0 the server does not say")
+    with server.client() as client:
+        assert target not in client.list_database_names()

@@ -56,11 +56,12 @@ def look_at(
 
     Raises:
         ServerError: the target cannot be reached or refuses.
-        UsageError: it is a secondary, or holds a time series that measurements would be mixed
-            into, or a database whose name differs in case only.
+        UsageError: the write concern is 0, or the target is a secondary, or holds a time series
+            that measurements would be mixed into, or a database whose name differs in case only.
     """
     held, notes = 0, [said for said in map(too_long, definitions) if said]
     with connect(connection) as client:
+        write_concern(client, how.write_concern)
         server_info(client, connection)
         with translated(connection):
             databases = {found.namespace.database for found in definitions}
