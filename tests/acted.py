@@ -31,7 +31,7 @@ def do_the_rest(
     parts = command[field_name]
     left = [place for place in range(len(parts)) if place not in refused]
     reply: Document = {"n": 0, "nModified": 0, "ok": 1.0}
-    if left:
+    if left or not parts:
         reply = forward({**command, field_name: [parts[place] for place in left]})
     moved: Document = {
         field: [{**one, "index": left[one["index"]]} for one in reply[field]]
