@@ -5,11 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver, util
+from multiprocessing import forkserver, resource_tracker, util
 from types import ModuleType
 
 from fastdump.progress import Reporter
@@ -20,6 +21,7 @@ __all__ = ["cool_down", "processes", "warm_up", "without_main_module"]
 # kernel, which would zero it again: a third of a dump's time otherwise. See docs/performance.md.
 _ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "67108864"}
 
+_TIDIED = "ignore:resource_tracker:UserWarning"
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the C library keeps semaphores there, nowhere else
 _is_warm = False
 
@@ -35,8 +37,29 @@ def warm_up() -> None:
     context.set_forkserver_preload(["fastdump.engine.executors.forkserver_imports"])
     # Workers inherit the forkserver's environment.
     with _environment(_ALLOCATOR), _temporary_folder():
-        forkserver.ensure_running()
+        with _quiet_tracker():
+            resource_tracker.ensure_running()
+        # Ctrl-C on a terminal reaches every process, and would end this one in a traceback.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         _is_warm = True
+
+
+@contextmanager
+def _quiet_tracker() -> Iterator[None]:
+    """Have Python's resource tracker, if it is started within, tidy up without a word.
+
+    If this process ends without what runs at an interpreter's exit, the tracker removes the
+    semaphores and warns of each, which means nothing to a user.
+    """
+    sys.warnoptions.append(_TIDIED)
+    try:
+        yield
+    finally:
+        sys.warnoptions.remove(_TIDIED)
 
 
 def cool_down() -> None:
