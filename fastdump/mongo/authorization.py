@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fastdump.errors import ServerError
 from fastdump.model import Namespace
 from fastdump.mongo.client import Client, Document, open_database
+from fastdump.mongo.confirming import check_confirmed
 from fastdump.mongo.schema import drop
 from fastdump.mongo.writes import DUPLICATE_KEY
 
@@ -30,10 +31,15 @@ class Authorization:
     roles: bool
 
 
-def clear(client: Client) -> None:
-    """Drop what waits, also what an earlier run left behind."""
+def clear(client: Client, concern: Document) -> None:
+    """Drop what waits, also what an earlier run left behind.
+
+    Raises:
+        PyMongoError: the server refuses.
+        ServerError: it could not have that confirmed.
+    """
     for name in TEMPORARY.values():
-        drop(client, Namespace("admin", name))
+        drop(client, Namespace("admin", name), concern)
 
 
 def merge(client: Client, found: Authorization, *, replace: bool, concern: Document) -> None:
@@ -61,7 +67,8 @@ def merge(client: Client, found: Authorization, *, replace: bool, concern: Docum
         "db": "" if found.database == "admin" else found.database,
         "writeConcern": concern,
     }
-    open_database(client, "admin").command(command)
+    reply = open_database(client, "admin").command(command)
+    check_confirmed(reply, "the users and roles", concern)
 
 
 def _add_oneself(client: Client, found: Authorization, concern: Document) -> None:
@@ -109,3 +116,4 @@ def _add(client: Client, kind: str, documents: list[Document], concern: Document
     others = [one for one in reply.get("writeErrors", ()) if one["code"] != DUPLICATE_KEY]
     if others:
         raise ServerError(f"{documents[0]['_id']} cannot be kept: {others[0]['errmsg']}")
+    check_confirmed(reply, "the users and roles", concern)

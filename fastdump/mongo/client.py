@@ -14,7 +14,7 @@ import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
-from pymongo import MongoClient, ReadPreference, WriteConcern
+from pymongo import MongoClient, ReadPreference
 from pymongo.database import Database
 from pymongo.errors import (
     AutoReconnect,
@@ -59,7 +59,6 @@ __all__ = [
     "server_info",
     "translated",
     "uri_notes",
-    "write_concern",
 ]
 
 Document = dict[str, Any]
@@ -331,27 +330,6 @@ def same_server(
     if process is None:
         return connection.shown == other_connection.shown
     return bool(process == second.get("topologyVersion", {}).get("processId"))
-
-
-def write_concern(client: Client, chosen: str | None) -> Document:
-    """The write concern as chosen (a number, `majority` or a name of the server's configuration).
-
-    Without a choice, that of the connection string, else majority.
-
-    Raises:
-        UsageError: it is 0, which asks the server for no answer.
-    """
-    if chosen is not None:
-        found: Document = {"w": int(chosen) if chosen.isdecimal() else chosen}
-    else:
-        concern = client.write_concern
-        found = (WriteConcern("majority") if concern.is_server_default else concern).document
-    if found.get("w") == 0:
-        raise UsageError(
-            "with the write concern 0 the server does not say what it has written, so nobody could "
-            "tell whether it is all: use 1 or more, or majority (--write-concern, or w in the URI)"
-        )
-    return found
 
 
 @contextmanager

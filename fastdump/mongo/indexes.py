@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import bson
 from bson.decimal128 import Decimal128
@@ -15,7 +15,7 @@ from fastdump.codec.bson import element
 from fastdump.codec.definitions import differing, unmet
 from fastdump.codec.extended_json import from_bson
 from fastdump.errors import FormatError
-from fastdump.model import NO_OPTIONS, Bson, Definition, LoadOptions
+from fastdump.model import NO_OPTIONS, Bson, Connection, Definition, LoadOptions
 from fastdump.mongo import schema
 from fastdump.mongo.bucket_access import Access, access_to
 from fastdump.mongo.client import (
@@ -24,8 +24,8 @@ from fastdump.mongo.client import (
     Client,
     Document,
     open_database,
-    write_concern,
 )
+from fastdump.mongo.confirming import build_watched, check_confirmed, write_concern
 from fastdump.mongo.listing import list_indexes
 from fastdump.mongo.retry import passes
 from fastdump.mongo.schema import reason
@@ -127,20 +127,27 @@ def _option(name: str, value: object) -> object:
 _NEVER = 2**31 - 1
 
 
-def create(client: Client, definition: Definition, how: LoadOptions) -> list[str]:
+def create(
+    client: Client, connection: Connection, definition: Definition, how: LoadOptions
+) -> list[str]:
     """Build all of a collection's indexes in one command, which reads its documents once.
 
     Those that the target has already, just so, are left alone.
 
     Returns:
         For each index that could not be built, its name and the server's reason.
+
+    Raises:
+        PyMongoError: the server does not answer.
+        ServerError: it could not have that confirmed.
     """
     database = open_database(client, definition.namespace.database)
     source = access_to(client, definition.namespace)
-    options: Document = {"writeConcern": write_concern(client, how.write_concern)}
+    concern = write_concern(client, connection, how.write_concern)
+    options: Document = {"writeConcern": concern}
     if "setName" in client.admin.command("hello"):
         # By default a member that is down holds up the building of indexes until it is back.
-        options["commitQuorum"] = "majority"
+        options["commitQuorum"] = concern.get("w", "majority")
     present = [_portable(index, definition, how) for index in _present(database, source) or ()]
     readable = [index for index in definition.indexes if is_readable(index)]
     wanted = [_portable(converted(described(i))[0], definition, how) for i in readable]
@@ -156,7 +163,7 @@ def _build_all(
     database: Database[Document],
     source: Access,
     indexes: Sequence[Document],
-    options: Mapping[str, object],
+    options: Document,
 ) -> dict[str, str]:
     """Build indexes; return the names of those that could not be built, with the reasons."""
     refused: dict[str, str] = {}
@@ -177,7 +184,7 @@ def _build_without_expiry(
     database: Database[Document],
     source: Access,
     index: Document,
-    options: Mapping[str, object],
+    options: Document,
     error: OperationFailure,
 ) -> dict[str, str]:
     """Build an index that was refused without an expiry that means never, if it has one.
@@ -229,11 +236,20 @@ def _build(
     database: Database[Document],
     source: Access,
     indexes: Sequence[Document],
-    options: Mapping[str, object],
+    options: Document,
 ) -> None:
-    if indexes:
-        command = {**source.command("createIndexes"), "indexes": list(indexes)}
-        database.command({**command, **options})
+    if not indexes:
+        return
+    command = {**source.command("createIndexes"), "indexes": list(indexes), **options}
+    concern = options["writeConcern"]
+    is_watched = options.get("commitQuorum", 1) != 1
+    build = build_watched if is_watched else _build_at_once
+    reply = build(database, command, concern)
+    check_confirmed(reply, f"the indexes of {database.name}.{source.collection}", concern)
+
+
+def _build_at_once(database: Database[Document], command: Document, _concern: Document) -> Document:
+    return database.command(command)
 
 
 def _portable(index: Document, definition: Definition, how: LoadOptions) -> Document:

@@ -41,6 +41,7 @@ from fastdump.mongo.client import (
     Document,
     open_database,
 )
+from fastdump.mongo.confirming import check_confirmed
 from fastdump.mongo.oplog import (
     NOISE,
     OPERATIONS,
@@ -293,7 +294,8 @@ class Replay:
 
     def _command(self, command: Document) -> None:
         command = {**command, "writeConcern": self._concern}
-        retrying(self._connection)(self._client.admin.command, command)
+        reply = retrying(self._connection)(self._client.admin.command, command)
+        check_confirmed(reply, "the oplog", self._concern)
 
     def _run(self, database: str, operation: Entry, at: ClusterTime) -> None:
         """What changes a collection and not its documents."""
@@ -336,7 +338,7 @@ class Replay:
             return
         self._kept.discard(target)
         own = _series(target)
-        retrying(self._connection)(schema.drop, self._client, own)
+        retrying(self._connection)(schema.drop, self._client, own, self._concern)
         self._present.discard(target)
         self._reached.discard(target)
         for name in (own, target):
@@ -397,13 +399,13 @@ class Replay:
             change = {"op": "u", "ns": f"{target.database}.{VIEWS}", "o2": {"_id": str(target)}}
             self._command({"applyOps": [{**change, "o": definition, "b": True}]})
         elif operation["op"] == "d":
-            retrying(self._connection)(schema.drop, self._client, target)
+            retrying(self._connection)(schema.drop, self._client, target, self._concern)
             self._present.discard(_buckets(target))
             self._indexes.pop(target, None)
         elif not field(definition, "viewOn", str).startswith(
             BUCKETS
         ):  # those are made with their buckets
-            retrying(self._connection)(schema.drop, self._client, target)
+            retrying(self._connection)(schema.drop, self._client, target, self._concern)
             self._make(target, {name: definition[name] for name in definition if name != "_id"})
         self.operations += 1
 

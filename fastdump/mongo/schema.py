@@ -31,6 +31,7 @@ from fastdump.mongo.client import (
     Document,
     open_database,
 )
+from fastdump.mongo.confirming import check_confirmed
 from fastdump.mongo.listing import list_collections, options_of
 from fastdump.mongo.retry import passes
 
@@ -127,28 +128,37 @@ def is_capped(client: Client, namespace: Namespace) -> bool:
     return bool(database.command({"listCollections": 1, "filter": wanted})["cursor"]["firstBatch"])
 
 
-def drop(client: Client, namespace: Namespace) -> None:
-    """Drop a collection, if it is there."""
+def drop(client: Client, namespace: Namespace, concern: Document) -> None:
+    """Drop a collection, if it is there.
+
+    Raises:
+        PyMongoError: the server does not answer or refuses.
+        ServerError: it could not have that confirmed.
+    """
+    confirming = {"writeConcern": concern}
     database = open_database(client, namespace.database)
     if namespace.collection == "system.js":
         # The only one that a server lets nobody drop.
-        database.command({"delete": "system.js", "deletes": [{"q": {}, "limit": 0}]})
+        deletion = {"delete": "system.js", "deletes": [{"q": {}, "limit": 0}]}
+        check_confirmed(database.command({**deletion, **confirming}), namespace, concern)
         return
     missing: list[str | int] = ["ns not found", NAMESPACE_NOT_FOUND]
-    database.command({"drop": namespace.collection}, allowable_errors=missing)
+    dropping = {"drop": namespace.collection, **confirming}
+    check_confirmed(database.command(dropping, allowable_errors=missing), namespace, concern)
 
 
-def create(client: Client, definition: Definition, how: LoadOptions) -> Created:
+def create(client: Client, definition: Definition, how: LoadOptions, concern: Document) -> Created:
     """Make an empty collection, or a view, with those options of the backup that the server takes.
 
     Raises:
         PyMongoError: the server does not answer.
+        ServerError: it could not have that confirmed.
     """
     command = {"create": definition.namespace.collection, **_asked(definition, how)}
     left_out: list[str] = []
     while True:
         try:
-            _send(client, definition, command, how)
+            reply = _send(client, definition, command, how, concern)
         except OperationFailure as error:
             if passes(error):
                 raise
@@ -162,6 +172,7 @@ def create(client: Client, definition: Definition, how: LoadOptions) -> Created:
                 _leave_out(command, path)
             left_out += refused
         else:
+            check_confirmed(reply, definition.namespace, concern)
             return Created(True, left_out, [])
 
 
@@ -174,11 +185,15 @@ def _asked(definition: Definition, how: LoadOptions) -> Document:
     }
 
 
-def _send(client: Client, definition: Definition, command: Document, how: LoadOptions) -> None:
+def _send(
+    client: Client, definition: Definition, command: Document, how: LoadOptions, concern: Document
+) -> Document:
+    confirming = {"writeConcern": concern}
     if how.preserve_uuid and definition.uuid and definition.kind is CollectionKind.COLLECTION:
-        _create_as(client, definition, command)
-    else:
-        open_database(client, definition.namespace.database).command(command)
+        applied = _applied(definition, command)
+        return open_database(client, "admin").command({**applied, **confirming})
+    database = open_database(client, definition.namespace.database)
+    return database.command({**command, **confirming})
 
 
 def _refused(command: Document, error: OperationFailure) -> list[str]:
@@ -230,7 +245,7 @@ def compare(
     return created._replace(failures=failures, left_out=[p for p in created.left_out if p in dead])
 
 
-def _create_as(client: Client, definition: Definition, command: Document) -> None:
+def _applied(definition: Definition, command: Document) -> Document:
     """With the UUID of the original, which only the command that applies an oplog takes."""
     operation = {
         "op": "c",
@@ -238,7 +253,7 @@ def _create_as(client: Client, definition: Definition, command: Document) -> Non
         "ui": Binary.from_uuid(UUID(definition.uuid)),
         "o": command,
     }
-    open_database(client, "admin").command({"applyOps": [operation]})
+    return {"applyOps": [operation]}
 
 
 def reason(error: OperationFailure) -> str:

@@ -17,11 +17,11 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import AutoReconnect, OperationFailure
 
 from fastdump.codec.bson import Span
-from fastdump.errors import ServerError
 from fastdump.model import BUCKETS, Connection, LoadOptions, Namespace
 from fastdump.mongo import timestamps
 from fastdump.mongo.bucket_access import Access, access_to
-from fastdump.mongo.client import Client, Document, open_database, write_concern
+from fastdump.mongo.client import Client, Document, open_database
+from fastdump.mongo.confirming import check_confirmed, write_concern
 from fastdump.mongo.documents_by_id import read_held
 from fastdump.mongo.retry import PASSING_LABELS, WILL_PASS, passes, retrying
 
@@ -95,7 +95,7 @@ class Writer:
         self._connection = connection
         self._database = open_database(client, namespace.database)
         self.namespace = namespace
-        self._concern = write_concern(client, how.write_concern)
+        self._concern = write_concern(client, connection, how.write_concern)
         self._of_documents: Document = {
             **({"bypassDocumentValidation": True} if how.bypass_validation else {}),
             **({timestamps.KEEP: True} if keeps_empty else {}),
@@ -119,10 +119,7 @@ class Writer:
                 command = {**self._command(verb, run), "writeConcern": self._concern}
                 reply = self._database.command(command)
                 _check_passing(reply)
-        if concern := reply.get("writeConcernError"):
-            raise ServerError(
-                f"{self.namespace}: the server could not confirm a write: {concern['errmsg']}"
-            )
+        check_confirmed(reply, self.namespace, self._concern)
         return reply
 
     def move(self, deletion: bytes, verb: Verb, run: bytes) -> Document | None:

@@ -28,7 +28,8 @@ from fastdump.model import (
 )
 from fastdump.mongo import authorization, schema
 from fastdump.mongo.catalog import read_definitions
-from fastdump.mongo.client import Client, connect, server_info, translated, write_concern
+from fastdump.mongo.client import Client, Document, connect, server_info, translated
+from fastdump.mongo.confirming import write_concern
 from fastdump.mongo.load import MAX_NAMED
 from fastdump.mongo.replay import Replay
 from fastdump.mongo.replica import check_primary
@@ -61,7 +62,7 @@ def look_at(
     """
     held, notes = 0, [said for said in map(too_long, definitions) if said]
     with connect(connection) as client:
-        write_concern(client, how.write_concern)
+        write_concern(client, connection, how.write_concern)
         server_info(client, connection)
         with translated(connection):
             databases = {found.namespace.database for found in definitions}
@@ -236,7 +237,7 @@ class Loading(Generic[P]):
                     *beside,
                 ],
                 keeps=operations.is_of_another,
-                concern=write_concern(client, self._target.how.write_concern),
+                concern=self._concern(client),
                 limit=operations.limit,
             )
             for batch in operations.batches():
@@ -275,10 +276,10 @@ class Loading(Generic[P]):
 
         def clear(client: Client) -> None:
             if target.authorization is not None:
-                authorization.clear(client)
+                authorization.clear(client, self._concern(client))
             if target.how.drop:
                 for name in self._definitions.keys() - self._unnamable:
-                    schema.drop(client, name)
+                    schema.drop(client, name, self._concern(client))
 
         self._on_target(clear)
         self._on_target(lambda client: self._make(client, views=False))
@@ -302,7 +303,9 @@ class Loading(Generic[P]):
                 continue  # by an attempt before this one
             found = present.get(one.namespace)
             if found is None:
-                self._created[one.namespace] = schema.create(client, one, self._target.how)
+                self._created[one.namespace] = schema.create(
+                    client, one, self._target.how, self._concern(client)
+                )
                 self._fresh.add(one.data)
             elif found.kind is not one.kind:
                 failures.append(_in_the_way(one, found))
@@ -329,6 +332,9 @@ class Loading(Generic[P]):
         if not created.is_there:
             self._blocked.add(definition.namespace)
 
+    def _concern(self, client: Client) -> Document:
+        return write_concern(client, self._target.connection, self._target.how.write_concern)
+
     def _on_target(self, work: Callable[[Client], None]) -> None:
         """Have something done by a server that may go away meanwhile, so it must bear repeating."""
         connection = self._target.connection
@@ -341,11 +347,11 @@ class Loading(Generic[P]):
             return
         with connect(target.connection) as client, translated(target.connection):
             try:
-                concern = write_concern(client, target.how.write_concern)
+                concern = self._concern(client)
                 drops = target.how.drop
                 authorization.merge(client, target.authorization, replace=drops, concern=concern)
             finally:
-                authorization.clear(client)
+                authorization.clear(client, self._concern(client))
 
     def _load(self, worker: LoadWorker[P]) -> None:
         """Load every piece, and build a collection's indexes when its last one is in."""

@@ -117,7 +117,9 @@ class LoadWorker(ServerWorker, Generic[P]):
             ServerError: the server cannot be reached or refuses.
         """
         with translated(self.connection):
-            return retrying(self.connection)(indexes.create, self.client, job.definition, self._how)
+            return retrying(self.connection)(
+                indexes.create, self.client, self.connection, job.definition, self._how
+            )
 
     @property
     def senders(self) -> int:
