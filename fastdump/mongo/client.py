@@ -210,10 +210,10 @@ def members(connection: Connection) -> tuple[Connection, ...]:
     """
     with connect(connection) as client, translated(connection):
         preference = _preference(connection.read_preference, client)
-        if preference.mode == ReadPreference.PRIMARY.mode:
-            return (connection,)  # whether it can be used is looked at with the catalog
         hello = client.admin.command("hello", read_preference=preference)
         check_usable(client, connection.shown, hello)
+        if preference.mode == ReadPreference.PRIMARY.mode:
+            return (connection,)
         if hello.get("msg") == _MONGOS:
             raise UsageError("mongos chooses what it reads from: leave --read-preference out")
         if "me" not in hello:

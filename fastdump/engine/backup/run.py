@@ -25,7 +25,7 @@ from fastdump.model import (
     ReadOptions,
     Selection,
 )
-from fastdump.mongo.client import members
+from fastdump.mongo.client import connect, members, open_database
 from fastdump.progress import Reporter
 from fastdump.report import BackupReport, PruneReport
 
@@ -65,6 +65,9 @@ def backup(
         UsageError: there is no such database, or the options contradict each other.
     """
     clock = time.monotonic()
+    if selection.database is not None:
+        with connect(connection) as client:
+            open_database(client, selection.database)  # a name that none can have needs no server
     readers = members(connection)
     with ExitStack() as held:
         writing = Writing(destination, workers, level, how, resume, reporter, held)

@@ -11,7 +11,7 @@ from fastdump.engine.sessions.plain import ReadContext, Session
 from fastdump.engine.sessions.snapshot import SnapshotSession
 from fastdump.errors import SnapshotUnavailableError, UsageError
 from fastdump.model import Connection, ReadOptions, Selection
-from fastdump.mongo.client import connect, open_database, translated
+from fastdump.mongo.client import connect, translated
 from fastdump.mongo.retry import retrying
 from fastdump.mongo.snapshot import why_unavailable
 from fastdump.progress import Reporter
@@ -62,8 +62,6 @@ def read_consistently(
 
 def _prepare(context: ReadContext) -> None:
     first, *others = context.readers
-    if context.selection.database is not None:
-        open_database(context.client, context.selection.database)  # a bad name needs no server
     release_stale(context.client, first, context.reporter)
     for connection in others:
         with connect(connection) as client:
