@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pymongo import WriteConcern
 
 import fastdump
 from fastdump import LoadOptions, ReadOptions
@@ -32,6 +33,9 @@ def members() -> Iterator[list[Mortal]]:
     with replica_set_of(3, "bank") as found:
         with found[0].client() as client:
             bank.found(client["bank"])
+            # So that it is on every member: MongoDB 4.4 waits for none but the primary.
+            everywhere = client["bank"]["done"].with_options(write_concern=WriteConcern(w=3))
+            everywhere.insert_one({"_id": 1})
         yield found
 
 
