@@ -14,14 +14,14 @@ from tests.shims import shim
 
 CLOCK = """
     import datetime
-    from fastdump.engine.backup import run as backup
+    from fastdump.engine.backup import resuming, writing
 
     class Shifted(datetime.datetime):
         @classmethod
         def now(cls, tz=None):
             return datetime.datetime.now(tz) + datetime.timedelta(days=400)
 
-    backup.datetime = Shifted
+    resuming.datetime = writing.datetime = Shifted
 """
 """A clock that is more than a year ahead."""
 
