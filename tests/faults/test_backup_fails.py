@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import fastdump
 from benchmarks.shapes import insert
 from fastdump.demo.compare import differences, state
 from fastdump.demo.komodo import generate
+from fastdump.embedded import Mongod
 from tests.conftest import COMMAND_SECONDS, Server, command, environment
 
 pytestmark = pytest.mark.timeout(120)
@@ -31,12 +33,18 @@ def database(server: Server) -> str:
     return name
 
 
+@pytest.fixture(scope="module")
+def small(database: str) -> Iterator[str]:
+    """The address of a server with a small database of the same name."""
+    with Mongod() as mongod:
+        generate(Server(mongod.uri).connection, database, 1_000_000)
+        yield mongod.uri
+
+
 @pytest.fixture
-def folder(server: Server, tmp_path: Path) -> Path:
-    """A folder with one good backup, of another database with the same collections."""
-    small = server.new_database()
-    generate(server.connection, small, 1_000_000)
-    fastdump.backup(server.uri, db=small, folder=tmp_path / "backups")
+def folder(small: str, database: str, tmp_path: Path) -> Path:
+    """A folder with one good backup, of a database with the same name and collections."""
+    fastdump.backup(small, db=database, folder=tmp_path / "backups")
     return tmp_path / "backups"
 
 
@@ -261,7 +269,6 @@ def test_a_read_only_disk(server: Server, database: str, folder: Path, tmp_path:
 
 
 def test_the_server_dies_half_way(folder: Path) -> None:
-    from fastdump.embedded import Mongod
 
     before = content(folder)
     with Mongod() as mongod:
