@@ -268,13 +268,12 @@ def test_a_read_only_disk(server: Server, database: str, folder: Path, tmp_path:
     assert "Traceback" not in done.stderr
 
 
-def test_the_server_dies_half_way(folder: Path) -> None:
-
+def test_the_server_dies_half_way(database: str, folder: Path) -> None:
     before = content(folder)
     with Mongod() as mongod:
         server = Server(mongod.uri)
-        generate(server.connection, "db", DATABASE_BYTES)
-        backup = start(server, "db", folder, FASTDUMP_RETRY_FOR="1")
+        generate(server.connection, database, DATABASE_BYTES)
+        backup = start(server, database, folder, FASTDUMP_RETRY_FOR="1")
         working_processes(backup.pid)
         os.kill(mongod.pid, signal.SIGKILL)
         _out, err = backup.communicate(timeout=COMMAND_SECONDS)
