@@ -110,19 +110,6 @@ def test_all_processes_get_it(full: Mortal, tmp_path: Path) -> None:
     assert ended(backup) in (1, 143)
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3, 4])
-def test_a_terminal_interrupts_all(full: Mortal, tmp_path: Path, processes: int) -> None:
-    """Ctrl-C reaches every process of a command, also those that have just begun."""
-    backup = start("backup", "--uri", full.uri, "--db", "db", "-f", tmp_path, "--max-rate", "10",
-                   start_new_session=True)  # fmt: skip
-    wait_until(
-        lambda: len(psutil.Process(backup.pid).children(recursive=True)) >= processes,
-        "it started no process",
-    )
-    os.killpg(backup.pid, signal.SIGINT)
-    assert ended(backup) == 130
-
-
 def test_a_killed_worker(full: Mortal, tmp_path: Path) -> None:
     backup = slow_backup(full, tmp_path)
     workers_of(backup)[0].kill()
