@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastdump.model.chunks import Bounds, Chunk, ChunkSource, Range
 from fastdump.model.loading import Loaded, LoadOptions, Rejection
 from fastdump.model.names import (
     CONSISTENCIES,
@@ -19,10 +20,8 @@ from fastdump.model.server import (
     BUCKETS,
     NO_OPTIONS,
     OPLOG,
-    Bounds,
     Bson,
     Catalog,
-    Chunk,
     ClusterTime,
     Collection,
     CollectionKind,
@@ -66,6 +65,7 @@ __all__ = [
     "Bson",
     "Catalog",
     "Chunk",
+    "ChunkSource",
     "ClusterTime",
     "Collection",
     "CollectionFilter",
@@ -82,6 +82,7 @@ __all__ = [
     "Namespace",
     "NamespaceFilter",
     "Part",
+    "Range",
     "ReadOptions",
     "Rejection",
     "Segment",

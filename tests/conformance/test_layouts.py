@@ -22,6 +22,7 @@ from fastdump.model import (
     Backup,
     Catalog,
     Chunk,
+    ChunkSource,
     Collection,
     CollectionKind,
     Consistency,
@@ -88,7 +89,7 @@ def documents(name: str, number: int) -> bytes:
 
 def write(writer: BackupWriter, name: str, number: int) -> None:
     namespace = Namespace("db", name)
-    chunk = Chunk(namespace, namespace, number, 3, 0, 0)
+    chunk = Chunk(namespace, ChunkSource(namespace), number=number, chunks=3)
     packing = packer(writer.encoding, 1 if writer.compressed else None, chunk)
     with writer.outputs.opened(chunk) as output:
         place = output.write(packing.pack(Batch(documents(name, number), 3)))
