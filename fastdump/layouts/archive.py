@@ -299,7 +299,7 @@ class Archive:
             collections=collections,
             has_manifest=True,
             layout="archive",
-            databases=tuple(sorted({found.database for found in collections} - {""})),
+            databases=tuple(sorted({found.namespace.database for found in collections} - {""})),
             oplog=next((found for found in collections if found.namespace == OPLOG), None),
             server_version=prelude.server_version,
         )
@@ -352,13 +352,10 @@ class Archive:
             found = metadata.read(text)
             options, *indexes = exact or (found.options, *found.indexes)
             yield StoredCollection(
-                name=namespace.collection,
-                kind=CollectionKind.TIMESERIES if kind == "timeseries" else found.kind,
-                path=None,
-                file_bytes=0,
+                namespace,
+                CollectionKind.TIMESERIES if kind == "timeseries" else found.kind,
                 options=options,
                 indexes=tuple(indexes),
-                database=namespace.database,
                 uuid=found.uuid,
             )
 

@@ -72,7 +72,7 @@ class RestorePlan:
     @property
     def databases(self) -> list[str]:
         """Those that are written."""
-        return sorted({found.database for found in self.collections.values()})
+        return sorted({found.namespace.database for found in self.collections.values()})
 
     @property
     def raw_bytes(self) -> int:
@@ -208,7 +208,7 @@ def _name_of(
     if namespace in known:
         found = chosen.get(namespace)
         # The oplog is none of the operations on what another backup wrote.
-        return None if found is None or found.is_of_another else found.namespace
+        return None if found is None or found.origin.is_of_another else found.namespace
     return target_of(backup, namespace, filters)
 
 
@@ -216,7 +216,7 @@ def _cut(
     collections: Sequence[StoredCollection], workers: int, how: LoadOptions, lost: list[str]
 ) -> Iterator[Segment]:
     for collection in sorted(collections, key=_index_work, reverse=True):
-        if collection.path is not None and not collection.path.exists():
+        if collection.file is not None and not collection.file.path.exists():
             continue  # only where what is intact is wanted
         whole = keeps_order(collection, how)
         salvaged = lost if how.salvage else None
@@ -229,7 +229,7 @@ def _index_work(collection: StoredCollection) -> tuple[int, int]:
     The server builds a collection's indexes with one thread, so that at the end, with nothing
     left to load, all other cores wait for it.
     """
-    return (collection.documents or 0) * len(collection.indexes), collection.file_bytes
+    return (collection.contents.documents or 0) * len(collection.indexes), collection.file_bytes
 
 
 def _legacy_indexes(collections: Iterable[StoredCollection]) -> list[str]:
@@ -266,7 +266,7 @@ def restore(plan: RestorePlan, *, workers: int, reporter: Reporter) -> RestoreRe
         operations = None
         if plan.how.oplog_replay:
             oplog = plan.backup.oplog
-            is_file = oplog is not None and oplog.path is not None
+            is_file = oplog is not None and oplog.file is not None
             batches = partial(_oplog, plan.backup) if is_file else spool.batches
             operations = Operations(batches, plan.name_of, plan.how.oplog_limit, plan.is_of_another)
         target = Target(plan.connection, plan.how, plan.authorization, operations)
@@ -304,7 +304,7 @@ def _loading(
 def _oplog(backup: Backup) -> Iterator[Batch]:
     assert backup.oplog is not None  # noqa: S101 - the plan was made for it
     for segment in segments(backup.oplog, whole=True):
-        yield from read_batches(segment)
+        yield from read_batches(segment.place)
 
 
 def _consistency(plan: RestorePlan, replayed_to: ClusterTime | None) -> Consistency | None:
@@ -318,7 +318,7 @@ def _consistency(plan: RestorePlan, replayed_to: ClusterTime | None) -> Consiste
             found = Consistency("none")
         elif found is None and replayed_to is not None:
             found = Consistency("oplog", replayed_to.moment, replayed_to)
-    others = [str(name) for name, one in plan.collections.items() if one.is_of_another]
+    others = [str(name) for name, one in plan.collections.items() if one.origin.is_of_another]
     if found is None or found.moment is None or not others:
         return found
     return replace(found, exceptions=(*found.exceptions, *others))
@@ -341,12 +341,12 @@ class RestoreWorker(LoadWorker[Segment]):
         A file of BSON that cannot be cut is read here alone, and sent by several threads.
         """
         began = time.monotonic()
-        if piece.encoding is Encoding.JSON:
+        if piece.place.encoding is Encoding.JSON:
             return self._load_lines(piece, began)
-        senders = self._senders if piece.is_foreign and not piece.ordered else 1
+        senders = self._senders if piece.place.is_foreign and not piece.ordered else 1
         loaders = self.loaders(piece.target, senders, is_of_collection=piece.is_of_collection)
         lost: list[str] = []
-        self.send_all(loaders, read_batches(piece, lost))
+        self.send_all(loaders, read_batches(piece.place, lost))
         return replace(summed(loaders, time.monotonic() - began), damage=_told(lost))
 
     def _load_lines(self, segment: Segment, began: float) -> Loaded:
@@ -358,9 +358,9 @@ class RestoreWorker(LoadWorker[Segment]):
                 batch, bad = ejson.decode(lines)
                 self.send(loader, batch)
                 for line in bad:
-                    loader.reject(f"at line {line.number} of {segment.path}", line.reason)
+                    loader.reject(f"at line {line.number} of {segment.place.path}", line.reason)
         except FormatError as error:
             # Every segment of the file comes to the same end.
             if not segment.number:
-                damage = f"{segment.path}: {error}; what came before that was restored"
+                damage = f"{segment.place.path}: {error}; what came before that was restored"
         return replace(summed(loaders, time.monotonic() - began), damage=damage)

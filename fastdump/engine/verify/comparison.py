@@ -101,7 +101,7 @@ def _counts(
     with connect(connection) as client:
         server_info(client, connection)
         with translated(connection):
-            databases = {found.database for found in collections}
+            databases = {found.namespace.database for found in collections}
             there = retrying(connection)(schema.existing, client, databases)
             return {
                 found.namespace: (
@@ -151,7 +151,7 @@ def _comparison(
 ) -> Comparison:
     in_database = counts[found.namespace]
     if compared is None:
-        return Comparison(found.namespace, found.documents, in_database)
+        return Comparison(found.namespace, found.contents.documents, in_database)
     shared = compared.same + compared.different
     return Comparison(
         found.namespace,
@@ -192,9 +192,9 @@ class CompareWorker(ServerWorker):
         )
 
     def _runs(self, segment: Segment) -> Iterator[bytes]:
-        if segment.encoding is Encoding.JSON:
+        if segment.place.encoding is Encoding.JSON:
             return (ejson.decode(lines).batch.data for lines in read_lines(segment))
-        return (batch.data for batch in read_batches(segment))
+        return (batch.data for batch in read_batches(segment.place))
 
     def _held(
         self, database: str, source: Access, run: bytes, spans: list[tuple[int, int]]
