@@ -152,15 +152,8 @@ class ArchiveWriter:
 
     def report(self, namespace: Namespace) -> CollectionReport:
         """What the parts of a collection sum up to."""
-        parts = self._parts[namespace]
-        return CollectionReport(
-            namespace,
-            self._collections[namespace].kind,
-            sum(part.documents for part in parts),
-            sum(part.raw_bytes for part in parts),
-            sum(part.file_bytes for part in parts),
-            sum(part.seconds for part in parts),
-        )
+        kind = self._collections[namespace].kind
+        return CollectionReport.of_written(namespace, kind, self._parts[namespace])
 
     def commit(
         self, catalog: Catalog, started: datetime, ended: datetime, consistency: Consistency

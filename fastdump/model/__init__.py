@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastdump.model.chunks import Bounds, Chunk, ChunkSource, Range
-from fastdump.model.loading import Loaded, LoadOptions, Rejection
+from fastdump.model.loading import MAX_NAMED, Loaded, LoadOptions, Rejection
 from fastdump.model.names import (
     CONSISTENCIES,
     DEFAULT_DATABASE,
@@ -61,6 +61,7 @@ __all__ = [
     "KEEPS_DATABASE",
     "LAYOUTS",
     "LEVELS",
+    "MAX_NAMED",
     "NO_OPTIONS",
     "OPLOG",
     "ArchivedBlock",

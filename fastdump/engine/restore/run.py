@@ -358,7 +358,9 @@ class RestoreWorker(LoadWorker[Segment]):
                 batch, bad = ejson.decode(lines)
                 self.send(loader, batch)
                 for line in bad:
-                    loader.reject(f"at line {line.number} of {segment.place.path}", line.reason)
+                    loader.tally.reject(
+                        f"at line {line.number} of {segment.place.path}", line.reason
+                    )
         except FormatError as error:
             # Every segment of the file comes to the same end.
             if not segment.number:

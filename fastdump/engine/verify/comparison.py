@@ -28,8 +28,8 @@ from fastdump.model import (
 from fastdump.mongo import ejson, schema
 from fastdump.mongo.bucket_access import Access, access_to
 from fastdump.mongo.client import connect, open_database, server_info, translated
-from fastdump.mongo.documents_by_id import read_held
-from fastdump.mongo.load import MAX_RUN_DOCUMENTS, shown_id
+from fastdump.mongo.documents_by_id import read_held, shown_id
+from fastdump.mongo.load import MAX_RUN_DOCUMENTS
 from fastdump.mongo.retry import retrying
 from fastdump.progress import Reporter
 from fastdump.report import AgainstReport, Comparison

@@ -260,14 +260,7 @@ class _Verification:
 
     def _report(self, stored: StoredCollection) -> CollectionReport:
         found = self._found[stored.namespace].values()
-        return CollectionReport(
-            stored.namespace,
-            stored.kind,
-            sum(verified.documents for verified in found),
-            sum(verified.raw_bytes for verified in found),
-            stored.file_bytes,
-            sum(verified.seconds for verified in found),
-        )
+        return CollectionReport.of(stored.namespace, stored.kind, found, stored.file_bytes)
 
 
 def _each(
