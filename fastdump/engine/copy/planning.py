@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from fastdump.engine.load.target import look_at
+from fastdump.engine.load.inspection import inspect_target
 from fastdump.engine.load.time_series import of_server
 from fastdump.errors import UsageError
 from fastdump.model import DEFAULT_DATABASE, Catalog, Connection, LoadOptions, Selection
@@ -70,7 +70,7 @@ def plan_copy(
                 "name another target"
             )
     documents = of_server(readers, source_name)
-    held, notes = look_at(connection, catalog.collections, how, documents)
+    held, notes = inspect_target(connection, catalog.collections, how, documents)
     return CopyPlan(
         readers=readers,
         selection=selection,
