@@ -81,7 +81,7 @@ def test_what_does_not_exist_is_said(fastdump: Run, server: Server, database: st
         (["--query", "{", "--collection", "Stats"], "the filter is not valid Extended JSON"),
         (["--query", "{}", "--query-file", "x"], "drop one"),
         (["--query-file", "/absent"], "cannot be read"),
-        (["--read-preference", "nowhere"], "the read preference nowhere is none"),
+        (["--read-preference", "nowhere"], "invalid read preference nowhere"),
         (["--read-preference", "{mode: secondary, tagSets: 5}"], "is none"),
     ):
         done = fastdump("backup", *source, "-f", "b", *options)

@@ -9,7 +9,8 @@ from fastdump.engine.load.time_series import of_server
 from fastdump.errors import UsageError
 from fastdump.model import DEFAULT_DATABASE, Catalog, Connection, LoadOptions, Selection
 from fastdump.mongo.catalog import read_catalog
-from fastdump.mongo.client import connect, members, same_server
+from fastdump.mongo.client import connect, same_server
+from fastdump.mongo.members import members
 from fastdump.mongo.target import check_databases
 
 __all__ = ["CopyPlan", "moved", "plan_copy"]
