@@ -178,7 +178,7 @@ def test_history_that_is_gone_half_way(
     assert "no longer keeps the moment" in report.notes[0]
 
 
-@pytest.mark.parametrize("change", ["dropped", "dropped and made again"])
+@pytest.mark.parametrize("change", ["dropped", "dropped and created again"])
 def test_dropped_before_it_is_read(
     short_history: Server,
     database: str,
@@ -191,7 +191,7 @@ def test_dropped_before_it_is_read(
         report = package.backup(short_history.uri, db=database, folder=tmp_path)
     assert [found.name for found in report.collections] == ["a", "b"]
     assert report.notes == (
-        f"{database}.c was {change} during the backup, before it was read, and is not in it",
+        f"{database}.c was {change} while the server was read, before its turn, and is left out",
     )
     assert package.verify(tmp_path).intact
     (listed,) = package.list_backups(tmp_path)

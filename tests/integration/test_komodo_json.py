@@ -341,9 +341,11 @@ def test_what_json_cannot_carry_is_said(fastdump: Run, server: Server, tmp_path:
         "backup", "--uri", server.uri, "--db", database, "-f", tmp_path, "--layout", "komodo-json"
     )
     assert done.code == 0, done.err
-    assert "Ids: 2 documents have an _id that is no ObjectId" in done.err
-    assert "Odd: 2 documents will not come back as they are, since they hold deprecated" in done.err
-    assert "Literal: 4 documents will not come back as they are" in done.err
+    assert "Ids: 2 documents have an _id that is not an ObjectId" in done.err
+    assert (
+        "Odd: 2 documents will not be restored exactly, because they contain deprecated" in done.err
+    )
+    assert "Literal: 4 documents will not be restored exactly" in done.err
     assert "the indexes of Plain" in done.err
     assert "the options of Capped" in done.err
     assert "note: Plain: 1" not in done.err
