@@ -168,14 +168,14 @@ def test_history_that_is_gone_half_way(
 
     monkeypatch.setattr(BackupWorker, "_wait", forget)
     reading = ReadOptions(consistency="snapshot")
-    with pytest.raises(ServerError, match=r"no longer keeps the moment .* --consistency oplog"):
+    with pytest.raises(ServerError, match=r"no longer has the history .* --consistency oplog"):
         package.backup(short_history.uri, db=database, folder=tmp_path, reading=reading)
     assert package.list_backups(tmp_path) == []
     window(short_history, 300)
     report = package.backup(short_history.uri, db=database, folder=tmp_path)
     assert report.consistency == package.Consistency("none")
     assert report.documents == DOCUMENTS
-    assert "no longer keeps the moment" in report.notes[0]
+    assert "no longer has the history" in report.notes[0]
 
 
 @pytest.mark.parametrize("change", ["dropped", "dropped and created again"])

@@ -85,16 +85,16 @@ FORMS: list[tuple[str, Any]] = [
 ]
 
 BAD = [
-    ("no json", "no document"),
-    ('{"_id":1', "no document"),
-    ("[1]", "no JSON object"),
-    ('"text"', "no JSON object"),
+    ("no json", "not a valid document"),
+    ('{"_id":1', "not a valid document"),
+    ("[1]", "not a JSON object"),
+    ('"text"', "not a JSON object"),
     ('{"x":1}', "no _id"),
     ('{"_id":{"$oid":"short"}}', "ObjectId"),
     ('{"_id":{"$oid":null}}', "must be text"),
     ('{"_id":1,"x":18446744073709551615}', "8-byte"),
-    ('{"_id":1,"x":NaN}', "no document"),
-    ('{"_id":1,"x":{"$date":"yesterday"}}', "no document"),
+    ('{"_id":1,"x":NaN}', "not a valid document"),
+    ('{"_id":1,"x":{"$date":"yesterday"}}', "not a valid document"),
     ('{"_id":1,"a\\u0000b":1}', "document"),
     ('{"_id":1,"x":{"$binary":5}}', ""),
     ('{"_id":1,"x":{"$numberLong":"1.5"}}', ""),
