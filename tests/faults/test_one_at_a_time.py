@@ -114,7 +114,7 @@ def test_a_lock_needs_no_byte(tmp_path: Path) -> None:
     """So that old backups can be removed from a full disk."""
     with limited(0):
         lock = Lock(tmp_path / ".lock", tmp_path, Volume(tmp_path))
-    with pytest.raises(StorageError, match="another backup is being written there; wait for it"):
+    with pytest.raises(StorageError, match="another backup is being written there; wait for that"):
         Lock(tmp_path / ".lock", tmp_path, Volume(tmp_path))
     lock.release()
     assert list(tmp_path.iterdir()) == []

@@ -122,7 +122,7 @@ def test_a_folder_that_cannot_be_written(fastdump: Run, server: Server, tmp_path
     insert(server.connection, database, "c", [{"_id": 1}])
     (tmp_path / "file").write_text("")
     done = fastdump("backup", "--uri", server.uri, "--db", database, "-f", tmp_path / "file" / "x")
-    complains(done, 1, "no folder")
+    complains(done, 1, "not a folder")
 
 
 def test_a_restore_needs_a_yes(fastdump: Run, server: Server, backed_up: Path) -> None:
@@ -149,7 +149,7 @@ def flip(path: Path) -> None:
         (Path.unlink, "missing"),
         (cut, "were written"),
         (flip, "inflated|CRC|promises"),
-        (lambda path: path.write_bytes(b"x" * path.stat().st_size), "no gzip file"),
+        (lambda path: path.write_bytes(b"x" * path.stat().st_size), "not a gzip file"),
         (lambda path: path.write_bytes(b""), "were written"),
     ],
 )
@@ -184,7 +184,7 @@ def test_a_foreign_file_in_place_of_a_collection(
     assert done.code == 1
     assert "c.gz: not a valid document" in done.err
     (backup / "c.gz").write_bytes(b"plain text")
-    complains(restore(fastdump, server, backup), 4, "no gzip file")
+    complains(restore(fastdump, server, backup), 4, "not a gzip file")
 
 
 def test_a_hostile_manifest(fastdump: Run, server: Server, backed_up: Path) -> None:
