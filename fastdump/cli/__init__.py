@@ -117,7 +117,13 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="fastdump",
         description="Back up and restore MongoDB databases with many processes at once.",
-        epilog="'fastdump COMMAND --help' explains a command.",
+        epilog="""\
+'fastdump COMMAND --help' shows the options of a command and an example.
+Names in round brackets, there and above, are environment variables.
+
+example:
+  fastdump backup --uri mongodb://localhost:27017 --db komodo -f /backups""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"fastdump {__version__}")
     add_files(top, default=None)
