@@ -121,7 +121,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if not options.quiet:
         # Standard output is the archive, then.
         with redirect_stdout(sys.stderr) if to_stream else nullcontext():
-            _show(report, reporter)
+            _show(report, reporter, to_stream=to_stream)
     return 0
 
 
@@ -136,7 +136,7 @@ def _write_options(settings: Settings) -> WriteOptions:
     )
 
 
-def _show(report: BackupReport, reporter: Reporter) -> None:
+def _show(report: BackupReport, reporter: Reporter, *, to_stream: bool) -> None:
     notes(report.notes, reporter)
     interrupted(report.interruptions, reporter)
     summary(report.collections, report.seconds)
@@ -145,7 +145,10 @@ def _show(report: BackupReport, reporter: Reporter) -> None:
         kept = f"{report.oplog.documents:,} operations, {size(report.oplog.file_bytes)}"
         print(f"oplog: {kept}; restore --oplog-replay makes one moment of it")
     consistent(report.consistency)
-    print(f"backup {report.name} is complete: {report.path}")
+    if to_stream:
+        print("the archive on standard output is complete")
+    else:
+        print(f"backup {report.name} is complete: {report.path}")
     if report.pruned:
         print(f"removed {len(report.pruned)} old: {', '.join(report.pruned)}")
 

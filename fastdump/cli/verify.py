@@ -104,6 +104,9 @@ def _compare(settings: Settings, options: argparse.Namespace, which: str | None)
         raise IncompleteError(
             f"backup {report.name} and the database differ: {', '.join(differing)}"
         )
+    if not options.quiet:
+        same = "documents" if report.deep else "numbers of documents"
+        print(f"\nbackup {report.name} and the database have the same {same}")
     return 0
 
 
