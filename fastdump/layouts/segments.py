@@ -1,4 +1,4 @@
-"""Reading the files of a backup: cut into segments, and each segment's documents run by run."""
+"""Read the files of a backup: cut them into segments, and read each segment batch by batch."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ __all__ = [
 ]
 
 SEGMENT_BYTES = 32 * 1024 * 1024
-"""How many bytes of documents one worker takes in one go."""
+"""Wanted size of a segment in bytes of BSON, which one worker reads as one job."""
 
 _READ_BYTES = 1024 * 1024
 
 
 def check_files(collections: list[StoredCollection]) -> list[Problem]:
-    """What can be known without reading: files that are missing or have another size."""
+    """Return problems that show without reading: files that are missing or have a wrong size."""
     problems = []
     for collection in collections:
         if (file := collection.file) is None:
@@ -45,7 +45,8 @@ def check_files(collections: list[StoredCollection]) -> list[Problem]:
             problems.append(Problem(file.path, "the file is missing"))
             continue
         if size != file.file_bytes:
-            problems.append(Problem(file.path, f"has {size} bytes, {file.file_bytes} were written"))
+            message = f"has {size} bytes, but {file.file_bytes} were written"
+            problems.append(Problem(file.path, message))
     return problems
 
 
@@ -56,15 +57,21 @@ def segments(
     whole: bool = False,
     lost: list[str] | None = None,
 ) -> list[Segment]:
-    """Cut a collection's file at its members; `whole` keeps it in one, so that order is kept.
+    """Cut the file of a collection into segments at its members.
 
-    A gzip file that is not made of members is one segment too, unless it holds JSON lines: those
-    are shared by so many readers, for each of whom parsing them is the larger part of the work.
-    With `lost`, which gets what is damaged, a file is cut as far as it is intact.
+    A gzip file of another program has no members, so it is one segment. If it contains JSON lines,
+    it is one segment for each reader: each inflates the file and parses its share of the lines,
+    which is the larger part of the work.
+
+    Args:
+        collection: the collection.
+        readers: the number of readers of JSON lines.
+        whole: make one segment, so that the order of documents is kept.
+        lost: gets a message for each damage, and the intact rest is cut; None raises an error.
 
     Raises:
-        BackupDamagedError: it is no gzip file, or a member is cut.
-        StorageError: it cannot be read.
+        BackupDamagedError: the file is not gzip, or a member is cut.
+        StorageError: the file cannot be read.
     """
     if collection.file is None:
         return []
@@ -82,12 +89,12 @@ def segments(
         elif start[:2] == gzip.MAGIC[: len(start[:2])]:
             cut = _foreign_segments(collection, path, size, 1 if whole else readers)
         else:
-            raise FormatError("this is no gzip file")
+            raise FormatError("this is not a gzip file")
     return [replace(segment, ordered=whole) for segment in cut]
 
 
 def _is_plain(collection: StoredCollection, path: Path, start: bytes) -> bool:
-    """Whether a file is nothing but documents, by its name where that tells."""
+    """Return True if a file contains plain BSON, judged by its name, or by its first bytes."""
     if collection.namespace == OPLOG or path.suffix == ".bin":
         return start[:3] != gzip.MAGIC[:3]
     return path.suffix == ".bson"
@@ -113,7 +120,7 @@ def _plain_segments(
     whole: bool,
     lost: list[str] | None,
 ) -> list[Segment]:
-    """Those of a file that is nothing but documents."""
+    """Cut a file of plain BSON into segments."""
     if not size:
         empty = FileRange(path, 0, 0, compressed=False)
         return [replace(_whole_segment(collection, empty), documents=0)]
@@ -125,7 +132,7 @@ def _plain_segments(
         except FormatError as error:
             if lost is None:
                 raise
-            lost.append(f"{path}: {error}; what came before that can be read")
+            lost.append(f"{path}: {error}; everything before that can be read")
     return [
         replace(
             _whole_segment(collection, FileRange(path, start, end - start, compressed=False)),
@@ -147,7 +154,7 @@ def _foreign_segments(
     try:
         text = lines.is_text(next(gzip.stream(path), b""))
     except FormatError:
-        # Nothing of it can be inflated. Komodo leaves such files when its backup fails.
+        # Nothing can be inflated. Komodo leaves such files behind when its backup fails.
         return [in_lines]
     if not text:
         return [one]
@@ -192,15 +199,14 @@ def _whole_segment(collection: StoredCollection, place: FileRange) -> Segment:
 
 
 def read_batches(place: FileRange, lost: list[str] | None = None) -> Iterator[Batch]:
-    """The documents in a range of a file, about a megabyte at a time.
+    """Yield the documents in a range of a file, about a megabyte at a time.
 
     Args:
-        place: what to read.
-        lost: gets what was lost to damage, so that all that is intact is read; where it is None,
-            damage is the end.
+        place: the range to read.
+        lost: gets a message for each damage, and the intact rest is read; None raises an error.
 
     Raises:
-        BackupDamagedError: a member is not what was written, or these are no documents.
+        BackupDamagedError: a member was changed, or the content is not BSON.
         StorageError: the file cannot be read.
     """
     batches = _members(place, lost) if place.members is not None else _whole(place)
@@ -210,11 +216,11 @@ def read_batches(place: FileRange, lost: list[str] | None = None) -> Iterator[Ba
     except BackupDamagedError as error:
         if lost is None:
             raise
-        lost.append(f"{error}; what came before that was read")
+        lost.append(f"{error}; everything before that was read")
 
 
 def _whole(place: FileRange) -> Iterator[Batch]:
-    """Of a file without members, or a part of a plain one."""
+    """Yield the documents of a file without members, or of a part of a plain one."""
     pieces = gzip.stream(place.path) if place.compressed else _read_range(place)
     return bson.reframe(pieces)
 
@@ -241,7 +247,7 @@ def _read_range(place: FileRange) -> Iterator[bytes]:
 
 
 def read_lines(segment: Segment) -> Iterator[Lines]:
-    """The segment's share of a file of JSON lines, about a megabyte at a time.
+    """Yield the segment's share of a file of JSON lines, about a megabyte at a time.
 
     Raises:
         FormatError: the file is cut or damaged; the lines before that were yielded.
@@ -255,10 +261,10 @@ def read_lines(segment: Segment) -> Iterator[Lines]:
 
 
 def read_members(place: FileRange) -> Iterator[tuple[Member, bytes]]:
-    """The members in a range of a file, each with its bytes, unread.
+    """Yield the members in a range of a file, each with its bytes as they are in the file.
 
     Raises:
-        FormatError: a member's header is not what was written.
+        FormatError: the header of a member was changed.
         OSError: the file cannot be read.
     """
     with place.path.open("rb") as file:
@@ -269,10 +275,10 @@ def read_members(place: FileRange) -> Iterator[tuple[Member, bytes]]:
 
 @contextmanager
 def damaged(path: Path) -> Iterator[None]:
-    """Add the file's name to a FormatError within.
+    """Add the file's name to a FormatError raised inside the context.
 
     Raises:
-        BackupDamagedError: instead of the FormatError.
+        BackupDamagedError: a FormatError was raised inside.
     """
     try:
         yield

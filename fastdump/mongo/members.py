@@ -24,14 +24,15 @@ _ACQUAINTANCE_SECONDS = 2
 
 
 def members(connection: Connection) -> tuple[Connection, ...]:
-    """Return the servers that the read preference allows: several only of a replica set.
+    """Return the servers that the read preference allows; several only in a replica set.
 
-    The driver chooses a member for each command anew, among all that are near enough, so it is
-    asked often enough to have named every one of them.
+    The driver chooses anew for each command among all members that are near enough, so it is asked
+    often enough to name every one of them.
 
     Raises:
-        ServerError: no server answers or fits, or the server should be in a replica set and is not.
-        UsageError: the preference is invalid, or cannot be honoured, or the server is an arbiter.
+        ServerError: no server answers or fits the preference, or the server should be in a replica
+            set and is not.
+        UsageError: the preference is malformed or not possible, or the server is an arbiter.
     """
     with connect(connection) as client, translated(connection):
         preference = _preference(connection.read_preference, client)
@@ -40,7 +41,10 @@ def members(connection: Connection) -> tuple[Connection, ...]:
         if preference.mode == ReadPreference.PRIMARY.mode:
             return (connection,)
         if hello.get("msg") == MONGOS:
-            raise UsageError("mongos chooses what it reads from: leave --read-preference out")
+            raise UsageError(
+                "--read-preference cannot be used with mongos, which chooses the members itself: "
+                "leave it out"
+            )
         if "me" not in hello:
             return (connection,)
         _wait_for_all(client)
@@ -51,9 +55,9 @@ def members(connection: Connection) -> tuple[Connection, ...]:
 
 
 def _wait_for_all(client: Client) -> None:
-    """Wait until the driver has asked each member of a replica set what it is, at most a moment.
+    """Wait a moment until the driver knows the state of each member of a replica set.
 
-    The driver names a member as soon as it knows one; on a busy machine the others take longer.
+    It answers as soon as it knows one member; on a busy machine the others take longer.
     """
     deadline = time.monotonic() + _ACQUAINTANCE_SECONDS
     while time.monotonic() < deadline:
@@ -73,7 +77,7 @@ def _preference(text: str | None, client: Client) -> Any:
         try:
             described = yaml.safe_load(text)
         except yaml.YAMLError:
-            raise UsageError(f"the read preference {text} is not a valid JSON object") from None
+            raise UsageError(f"invalid read preference {text}: it is not a JSON object") from None
     try:
         mode = read_pref_mode_from_name(described["mode"])
         return make_read_preference(

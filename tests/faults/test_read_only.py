@@ -118,7 +118,7 @@ def test_what_needs_a_folder_for_temporary_files_says_so(
     for done in (unique, locked):
         assert done.code == 1, done.err
         assert "Traceback" not in done.err
-        assert "temporary files can be written: name one with TMPDIR" in done.err
+        assert "temporary files can be written: set TMPDIR" in done.err
     monkeypatch.setattr(tempfile, "tempdir", f"{tmp_path / 'gone'}")
     with TemporaryOplog() as spool, pytest.raises(StorageError, match="gone"):
         spool.keep(Batch(bytes(5), 1))

@@ -364,7 +364,7 @@ def test_not_everything_can_have_one(
     insert(server.connection, alone, "c", [{"_id": 1}])
     with pytest.raises(ServerError, match="has no oplog"):
         package.backup(server.uri, db=alone, folder=tmp_path, reading=OPLOG)
-    with pytest.raises(UsageError, match="whole collections"):
+    with pytest.raises(UsageError, match="cannot be combined with --query"):
         package.backup(
             replica_set.uri,
             db=database,
@@ -372,7 +372,7 @@ def test_not_everything_can_have_one(
             reading=OPLOG,
             collections=package.CollectionFilter(include=["a"], query='{"x": 1}'),
         )
-    with pytest.raises(UsageError, match="knows no oplog"):
+    with pytest.raises(UsageError, match="cannot read an oplog"):
         package.backup(
             replica_set.uri,
             db=database,
@@ -461,7 +461,7 @@ def test_an_oplog_that_was_too_short(
     short: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before_the_catalog(monkeypatch, short, "db", lambda _found: overflow(short))
-    with pytest.raises(ServerError, match="too long for its size"):
+    with pytest.raises(ServerError, match="the oplog is full"):
         package.backup(short.uri, db="db", folder=tmp_path, reading=OPLOG)
     assert package.list_backups(tmp_path) == []
 
@@ -488,7 +488,7 @@ def test_an_oplog_that_becomes_too_short(
 
     monkeypatch.setattr(BackupWorker, "_wait", slowly)
     monkeypatch.setattr("fastdump.mongo.cursor.BATCH_BYTES", 20)
-    with pytest.raises(ServerError, match="too long for its size"):
+    with pytest.raises(ServerError, match="the oplog is full"):
         package.backup(short.uri, db="db", folder=tmp_path, reading=OPLOG)
     assert len(reads) < 190
     assert package.list_backups(tmp_path) == []
