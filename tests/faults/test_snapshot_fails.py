@@ -83,7 +83,7 @@ def test_too_short_from_the_beginning(
                  "--max-rate", "0.5", "--consistency", "snapshot")  # fmt: skip
     done = fastdump(*arguments)
     assert done.code == 3
-    for said in ("about 6 s", "for 2 s only", "--raise-snapshot-window", "--consistency oplog"):
+    for said in ("about 6 s", "for only 2 s", "--raise-snapshot-window", "--consistency oplog"):
         assert said in done.err
     assert not (tmp_path / "f").exists()
     assert window(short_history) == 2
@@ -96,7 +96,7 @@ def test_too_short_by_what_is_read(
     batches = slowly(monkeypatch, 0.3)
     many_chunks(monkeypatch)
     reading = ReadOptions(consistency="snapshot")
-    with pytest.raises(SnapshotUnavailableError, match="for 5 s only"):
+    with pytest.raises(SnapshotUnavailableError, match="for only 5 s"):
         package.backup(short_history.uri, db=database, folder=tmp_path, reading=reading)
     assert 0 < len(batches) < 10, "it was not known in time"
     assert list(tmp_path.iterdir()) == []
