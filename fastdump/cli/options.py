@@ -1,4 +1,4 @@
-"""Options that several commands share, and from options to settings."""
+"""Options that several commands share, and functions that turn options into settings."""
 
 from __future__ import annotations
 
@@ -47,37 +47,40 @@ __all__ = [
 
 
 def add_server(parser: argparse.ArgumentParser, origin: Origin) -> None:
-    """The options that describe a server."""
+    """Add the options that describe a server."""
     group = parser.add_argument_group(f"the {origin.role} server")
     flag, variable = f"--{origin.flag}", origin.variable
     group.add_argument(
         f"{flag}uri",
         metavar="URI",
-        help=f"mongodb://host:port/database; better in {variable}URI, where no process list "
-        "shows a password",
+        help=f"mongodb://host:port/database; if it contains a password, better set {variable}URI, "
+        "which does not appear in the list of processes",
     )
     group.add_argument(
         f"{flag}address",
         metavar="HOST:PORT",
-        help=f"instead of a URI; also several, or the path of a socket ({variable}ADDRESS)",
+        help="the address instead of a URI; also several with commas, or the path of a socket "
+        f"({variable}ADDRESS)",
     )
-    group.add_argument(f"{flag}username", metavar="NAME", help=f"({variable}USERNAME)")
+    group.add_argument(
+        f"{flag}username", metavar="NAME", help=f"the name of the user ({variable}USERNAME)"
+    )
     group.add_argument(
         f"{flag}password-file",
         metavar="FILE",
-        help=f"a file that holds the password ({variable}PASSWORD_FILE); without it, the "
-        f"password is asked for, or comes from {variable}PASSWORD",
+        help=f"a file with the password ({variable}PASSWORD_FILE); without it, the password is "
+        f"taken from {variable}PASSWORD or asked for",
     )
     database = "target-db" if origin.flag else "db"
     group.add_argument(
         f"--{database}",
         metavar="NAME",
-        help=f"the database; by default that of the URI, else komodo ({variable}DB_NAME)",
+        help=f"the database; by default the one in the URI, else komodo ({variable}DB_NAME)",
     )
 
 
 def add_security(parser: argparse.ArgumentParser, origin: Origin) -> None:
-    """Add the options for TLS and for how a user is authenticated."""
+    """Add the options for TLS and authentication."""
     group = parser.add_argument_group(f"the {origin.role} server: TLS and authentication")
     flag = f"--{origin.flag}"
     for name, option in CONNECTION_OPTIONS.items():
@@ -92,98 +95,105 @@ def add_security(parser: argparse.ArgumentParser, origin: Origin) -> None:
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:
-    """`-f`, the backups folder."""
+    """Add `-f`, the folder of backups."""
     parser.add_argument(
         "-f",
         "--folder",
         "--backups-folder",
         metavar="FOLDER",
-        help=f"the backups folder, by default {DEFAULT_FOLDER} (KOMODO_CLI_BACKUPS_FOLDER)",
+        help=f"the folder of backups, by default {DEFAULT_FOLDER} (KOMODO_CLI_BACKUPS_FOLDER)",
     )
 
 
 def add_max_backups(parser: argparse.ArgumentParser) -> None:
-    """`--max-backups`, how many to keep."""
+    """Add `--max-backups`, the number of backups to keep."""
     parser.add_argument(
         "--max-backups",
         metavar="N",
-        help=f"how many backups to keep, by default {DEFAULT_MAX_BACKUPS}; 0 keeps all "
+        help=f"the number of backups to keep, by default {DEFAULT_MAX_BACKUPS}; 0 keeps all "
         "(KOMODO_CLI_MAX_BACKUPS)",
     )
 
 
 def add_layout(parser: argparse.ArgumentParser) -> None:
-    """Add `--layout`, `--out` and `--gzip`: in which form a backup is written, and where."""
+    """Add `--layout`, `--out` and `--gzip`: the form and the place of a backup."""
     parser.add_argument(
         "--layout",
         metavar="|".join(LAYOUTS),
-        help="how documents are written: komodo, as BSON; komodo-json, as the JSON lines that "
-        "Komodo's own restore reads; mongodump and archive, as what mongorestore reads; these two "
-        "hold all databases where none is named (FASTDUMP_LAYOUT)",
+        help="the form of the backup: komodo, BSON files in Komodo's folders; komodo-json, JSON "
+        "lines for Komodo's own restore; mongodump, a folder for mongorestore; archive, one file "
+        "for mongorestore. mongodump and archive contain all databases if none is named "
+        "(FASTDUMP_LAYOUT)",
     )
     parser.add_argument(
         "-o",
         "--out",
         metavar="PATH",
-        help="one backup there, instead of a dated one in the backups folder: for an archive a "
-        "file, or - for standard output (FASTDUMP_OUT)",
+        help="write a single backup to this place, instead of a dated one to the folder of "
+        "backups: an empty folder, or for an archive a file, or - for standard output "
+        "(FASTDUMP_OUT)",
     )
     parser.add_argument(
         "--gzip",
         action="store_const",
         const="true",
-        help="compress, which is the default (FASTDUMP_GZIP)",
+        help="compress with gzip (the default) (FASTDUMP_GZIP)",
     )
     parser.add_argument(
         "--no-gzip",
         action="store_const",
         const="false",
         dest="gzip",
-        help="do not compress, in the layouts mongodump and archive",
+        help="do not compress; only for the layouts mongodump and archive",
     )
 
 
 def add_rare(parser: argparse.ArgumentParser) -> None:
-    """Add how a backup is written, as far as the defaults suit nearly everybody."""
+    """Add options of writing a backup whose defaults suit nearly everybody."""
     group = parser.add_argument_group("rarely needed")
     group.add_argument(
         "--latest-only",
         metavar="NAME[,NAME]",
-        help="collections of which only the latest copy is kept, by default Stats "
+        help="keep only the latest copy of these collections, by default Stats "
         "(FASTDUMP_LATEST_ONLY)",
     )
     group.add_argument(
-        "--level", metavar="0-3", help="level of compression, by default 1 (FASTDUMP_LEVEL)"
+        "--level", metavar="0-3", help="the compression level, by default 1 (FASTDUMP_LEVEL)"
     )
     group.add_argument(
-        "--mode", metavar="MODE", help="permissions of the files, by default 600 (FASTDUMP_MODE)"
+        "--mode",
+        metavar="MODE",
+        help="the permissions of the files, by default 600 (FASTDUMP_MODE)",
     )
 
 
 def add_users_and_roles(parser: argparse.ArgumentParser) -> None:
-    """`--users-and-roles`."""
+    """Add `--users-and-roles`."""
     parser.add_argument(
         "--users-and-roles",
         action="store_true",
-        help="the users and roles of the database too, or of all",
+        help="include the users and roles of the database, or of all databases",
     )
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
-    """What restore and copy do with their target."""
+    """Add the options of `restore` and `copy` about writing to the target."""
     parser.add_argument(
-        "--drop", action="store_true", help="drop each of these collections on the target first"
+        "--drop",
+        action="store_true",
+        help="first drop the target's collections that will be written",
     )
     indexes = parser.add_mutually_exclusive_group()
     indexes.add_argument(
-        "-i", "--index", action="store_true", help="build indexes too, which is the default"
+        "-i", "--index", action="store_true", help="also build indexes (the default)"
     )
     indexes.add_argument("--no-indexes", action="store_true", help="do not build indexes")
     parser.add_argument(
         "--write-concern",
         metavar="W",
-        help="a number of servers, majority, or a name of the server's configuration; by default "
-        "that of the URI, else majority (FASTDUMP_WRITE_CONCERN)",
+        help="the number of servers that must confirm writes, or majority, or a name from the "
+        "server's configuration; by default the one in the URI, else majority "
+        "(FASTDUMP_WRITE_CONCERN)",
     )
     group = parser.add_argument_group("how documents are written")
     for flag, about in _SWITCHES.items():
@@ -191,31 +201,31 @@ def add_target(parser: argparse.ArgumentParser) -> None:
 
 
 _SWITCHES = {
-    "preserve-uuid": "make collections with the UUID that they had; needs --drop",
-    "no-options-restore": "make collections without the options that they had",
-    "keep-index-version": "build indexes in the version that they had",
-    "bypass-document-validation": "write documents that a collection's validator refuses",
-    "maintain-insertion-order": "load a collection's documents in their order, by one process",
-    "stop-on-error": "end with the first document that cannot be written",
-    "objcheck": "decode every document before it is sent, and count what is none",
+    "preserve-uuid": "create collections with their original UUID; needs --drop",
+    "no-options-restore": "create collections without their original options",
+    "keep-index-version": "build indexes with their original version",
+    "bypass-document-validation": "also write documents that a collection's validator refuses",
+    "maintain-insertion-order": "load the documents of a collection in order, with one process",
+    "stop-on-error": "stop at the first document that cannot be written",
+    "objcheck": "decode every document before sending it, and count invalid ones",
 }
 
 
 def load_options_of(settings: Settings, options: argparse.Namespace) -> LoadOptions:
-    """How documents are written.
+    """Return the options of writing documents.
 
     Raises:
         UsageError: options contradict each other.
     """
     if options.preserve_uuid and not options.drop:
-        raise UsageError("--preserve-uuid needs --drop: a collection that is there keeps its UUID")
+        raise UsageError("--preserve-uuid needs --drop: an existing collection keeps its UUID")
     replay = getattr(options, "oplog_replay", False)
     limit = settings.parsed("oplog-limit", cluster_time) if replay else None
     oplog_file = settings.text("oplog-file") if replay else None
     if not replay and getattr(options, "oplog_limit", None):
-        raise UsageError("--oplog-limit says where --oplog-replay ends: add that")
+        raise UsageError("--oplog-limit needs --oplog-replay: add --oplog-replay")
     if not replay and getattr(options, "oplog_file", None):
-        raise UsageError("--oplog-file is what --oplog-replay replays: add that")
+        raise UsageError("--oplog-file needs --oplog-replay: add --oplog-replay")
     return LoadOptions(
         drop=options.drop,
         indexes=not options.no_indexes,
@@ -236,64 +246,67 @@ def load_options_of(settings: Settings, options: argparse.Namespace) -> LoadOpti
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
-    """`-j`, how many processes."""
+    """Add `-j`, the number of processes."""
     parser.add_argument(
         "-j",
         "--workers",
         metavar="N",
-        help="number of processes, by default the smaller of 4 and the number of cores "
+        help="the number of processes, by default the smaller of 4 and the number of cores "
         "(FASTDUMP_WORKERS)",
     )
 
 
 def add_retry(parser: argparse.ArgumentParser) -> None:
-    """`--retry-for`."""
+    """Add `--retry-for`."""
     parser.add_argument(
         "--retry-for",
         metavar="SECONDS",
-        help="how long to try again when a server goes away, by default 60 (FASTDUMP_RETRY_FOR)",
+        help="how long to retry when the connection to a server is lost, by default 60 "
+        "(FASTDUMP_RETRY_FOR)",
     )
 
 
 def add_yes(parser: argparse.ArgumentParser) -> None:
-    """`-y`, no questions."""
-    parser.add_argument("-y", "--yes", action="store_true", help="do not ask before it begins")
+    """Add `-y`, which answers the question before the work begins."""
+    parser.add_argument(
+        "-y", "--yes", action="store_true", help="begin without asking for confirmation"
+    )
 
 
 def add_everywhere(parser: argparse.ArgumentParser) -> None:
-    """The options of every command."""
+    """Add the options that every command has."""
     parser.add_argument(
         "--progress",
         metavar="|".join(MODES),
-        help="how to show progress: by default a bar on a terminal and log lines elsewhere "
+        help="the form of progress messages: by default a bar on a terminal, log lines elsewhere "
         "(FASTDUMP_PROGRESS)",
     )
-    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print only errors")
     add_files(parser, default=argparse.SUPPRESS)
 
 
 def add_files(parser: argparse.ArgumentParser, *, default: str | None) -> None:
-    """`-c` and `-p`: which configuration, before the command's name or after it."""
+    """Add `-c` and `-p`, which choose the configuration, before or after the command's name."""
     parser.add_argument(
         "-c",
         "--config",
         metavar="PATH",
         action="append",
         default=default,
-        help="a configuration file or a folder with some, also several times; by default what "
-        "is in ~/.config/komodo and here (KOMODO_CLI_CONFIG_PATHS)",
+        help="a configuration file or a folder of them; can be given several times; by default "
+        "~/.config/komodo and the current folder (KOMODO_CLI_CONFIG_PATHS)",
     )
     parser.add_argument(
         "-p",
         "--profile",
         metavar="NAME",
         default=default,
-        help="a profile of these files, by its name or alias (KOMODO_CLI_DEFAULT_PROFILE)",
+        help="the name or alias of a profile in these files (KOMODO_CLI_DEFAULT_PROFILE)",
     )
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """The settings that these options, the environment and the files make.
+    """Return the settings from options, environment and files.
 
     Raises:
         UsageError: a file is missing or malformed, or there is no such profile.
@@ -308,7 +321,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
 
 def say_of_uri(reporter: Reporter, *connections: Connection) -> None:
-    """Tell the user once what the driver leaves out of connection strings."""
+    """Tell the user once about options of connection strings that the driver ignores."""
     from fastdump.mongo.client import uri_notes
 
     for connection in connections:
@@ -317,13 +330,17 @@ def say_of_uri(reporter: Reporter, *connections: Connection) -> None:
 
 
 def asked_connection(settings: Settings, origin: Origin) -> Connection:
-    """The server of that role, with the password asked for on a terminal where it is missing."""
+    """Return the server of that role; ask for a missing password on a terminal.
+
+    Raises:
+        UsageError: the password is missing, and there is no terminal.
+    """
     connection = settings.connection(origin)
     if connection.username is None or connection.password is not None:
         return connection
     if not sys.stdin.isatty():
         raise UsageError(
-            f"user {connection.username!r} has no password: name a file that holds it with "
+            f"there is no password for user {connection.username!r}: name a file with it by "
             f"--{origin.flag}password-file, or set {origin.variable}PASSWORD"
         )
     password = getpass.getpass(f"Password of {connection.username} on {connection.shown}: ")
@@ -331,22 +348,24 @@ def asked_connection(settings: Settings, origin: Origin) -> Connection:
 
 
 def chosen_reporter(settings: Settings, *, quiet: bool) -> Reporter:
-    """How progress is shown."""
+    """Return the reporter that the settings choose."""
     mode = settings.parsed("progress", one_of(MODES))
     return Silent() if quiet else reporter(mode)
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask on a terminal; elsewhere `-y` must have said yes.
+    """Ask for confirmation on a terminal, unless `-y` was given.
 
     Raises:
-        UsageError: there is nobody to ask.
+        UsageError: there is no terminal.
         KeyboardInterrupt: the answer is no.
     """
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError(f"{question} There is no terminal to ask on: add -y if you mean it")
+        raise UsageError(
+            f"{question} There is no terminal to ask on: add -y to begin without this question"
+        )
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise KeyboardInterrupt

@@ -15,15 +15,17 @@ EXAMPLES = "fastdump prune -f /backups --max-backups 7"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `prune`."""
+    """Add the options of `prune`."""
     add_folder(parser)
     add_max_backups(parser)
-    parser.add_argument("--dry-run", action="store_true", help="show what would be removed")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would be removed, and remove nothing"
+    )
     add_yes(parser)
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Do it; returns the exit code."""
+    """Run the command, and return the exit code."""
     from fastdump.engine.prune import prune
     from fastdump.layouts.dated_folders import DatedFolders
 

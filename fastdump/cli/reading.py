@@ -1,4 +1,4 @@
-"""Options for what of a server is read, and how; from options to settings."""
+"""Options for the part of a server that is read and for the consistency, and their values."""
 
 from __future__ import annotations
 
@@ -12,35 +12,37 @@ __all__ = ["add_consistency", "add_selection", "read_options_of", "selection_of"
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
-    """What of a database is read."""
+    """Add the options that choose collections, documents and members."""
     group = parser.add_argument_group("what is read")
     group.add_argument(
         "--collection",
         metavar="PATTERN",
         action="append",
-        help="only collections with that name, in which * stands for anything; also several times",
+        help="read only collections of this name; * stands for anything; can be given several "
+        "times",
     )
     group.add_argument(
         "--exclude-collection",
         metavar="PATTERN",
         action="append",
-        help="none with that name; also several times",
+        help="leave out collections of this name; * stands for anything; can be given several "
+        "times",
     )
     group.add_argument(
         "--query",
         metavar="JSON",
-        help="a filter for the documents of one collection, in Extended JSON",
+        help="read only documents that match this filter, in Extended JSON; needs one collection",
     )
-    group.add_argument("--query-file", metavar="FILE", help="a file that holds the filter")
+    group.add_argument("--query-file", metavar="FILE", help="a file with the filter")
     group.add_argument(
         "--views-as-collections",
         action="store_true",
-        help="only views, as collections with what they show",
+        help="read only views, and store their documents as collections",
     )
     group.add_argument(
         "--read-preference",
         metavar="MODE|JSON",
-        help="which servers of a replica set to read from, as secondary or "
+        help="the members of a replica set to read from, such as secondary or "
         '\'{mode: "nearest", tagSets: [{dc: "ny"}], maxStalenessSeconds: 120}\'',
     )
 
@@ -48,16 +50,16 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 def selection_of(
     settings: Settings, options: argparse.Namespace, database: str | None
 ) -> Selection:
-    """What of a server is read.
+    """Return the part of a server that is read.
 
     Raises:
-        UsageError: there are two filters, or one is no Extended JSON.
+        UsageError: there are two filters, or the filter is not valid Extended JSON.
     """
     from fastdump.mongo.query import filter_of
 
     text, path = settings.text("query"), settings.text("query-file")
     if text and path:
-        raise UsageError("--query and --query-file both hold a filter: drop one")
+        raise UsageError("--query and --query-file cannot be combined: leave one out")
     if path:
         text = read_text(path, "--query-file")
     return Selection(
@@ -71,38 +73,38 @@ def selection_of(
 
 
 def add_consistency(parser: argparse.ArgumentParser) -> None:
-    """`--consistency` and what goes with it, and `--max-rate`."""
+    """Add `--consistency` with its further options, and `--max-rate`."""
     parser.add_argument(
         "--max-rate",
         metavar="MB/S",
-        help="read at most so many megabytes of documents a second (FASTDUMP_MAX_RATE)",
+        help="read at most this many megabytes of documents a second (FASTDUMP_MAX_RATE)",
     )
-    group = parser.add_argument_group("of which moment")
+    group = parser.add_argument_group("consistency")
     group.add_argument(
         "--consistency",
         metavar="|".join(CONSISTENCIES),
-        help="snapshot: all documents as they were at one moment, which a replica set shows for a "
-        "while; oplog: with the operations meanwhile, which a restore replays; lock: nobody "
-        "writes meanwhile; none: of different moments; auto, which is the default: snapshot "
-        "where the server offers it, else none (FASTDUMP_CONSISTENCY)",
+        help="snapshot: all documents as they were at one moment, which a replica set can show for "
+        "a while; oplog: documents of different moments with all operations meanwhile, which a "
+        "restore replays; lock: nobody can write meanwhile; none: documents of different moments; "
+        "auto (the default): snapshot if the server offers it, else none (FASTDUMP_CONSISTENCY)",
     )
     group.add_argument(
         "--raise-snapshot-window",
         action="store_const",
         const="true",
-        help="have the server keep its history for as long as a snapshot takes, and put that back "
-        "(FASTDUMP_RAISE_SNAPSHOT_WINDOW)",
+        help="let the server keep its history for as long as the snapshot needs, and then set this "
+        "back (FASTDUMP_RAISE_SNAPSHOT_WINDOW)",
     )
     group.add_argument(
         "--max-lock-seconds",
         metavar="SECONDS",
-        help="give up a lock that is held longer, by default 600; 0 never does "
+        help="give up if the lock lasts longer than this, by default 600; 0 for no limit "
         "(FASTDUMP_MAX_LOCK_SECONDS)",
     )
 
 
 def read_options_of(settings: Settings) -> ReadOptions:
-    """How a server is read."""
+    """Return the consistency and the limits of reading."""
     return ReadOptions(
         consistency=settings.parsed("consistency", one_of(CONSISTENCIES)),
         raise_snapshot_window=settings.parsed("raise-snapshot-window", switch),

@@ -1,7 +1,7 @@
 """Load a backup into a database; running it twice leaves the same database.
 
-Documents of the target that are not in the backup stay, unless --drop. The target is never taken
-from the settings for the source.
+Documents of the target that are not in the backup stay, unless --drop is given. The target must be
+named; it is never taken from the settings for the source.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ fastdump restore --target-uri mongodb://localhost:27017 dump/"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `restore`."""
+    """Add the options of `restore`."""
     add_server(parser, TARGET)
     add_folder(parser)
     add_which(parser)
@@ -52,24 +52,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--oplog-replay",
         action="store_true",
-        help="replay what happened while the backup was made, so that all of it is of one moment",
+        help="replay the operations that happened during the backup, so that all documents are of "
+        "one moment",
     )
     parser.add_argument(
         "--oplog-limit",
         metavar="SECONDS[:N]",
-        help="replay only what happened before that second since 1970, and before the Nth "
-        "operation in it (FASTDUMP_OPLOG_LIMIT)",
+        help="replay only operations before this second since 1970, or before the Nth operation in "
+        "it (FASTDUMP_OPLOG_LIMIT)",
     )
     parser.add_argument(
         "--oplog-file",
         "--oplogFile",
         metavar="FILE",
-        help="replay this oplog, of a backup that holds none (FASTDUMP_OPLOG_FILE)",
+        help="replay the oplog in this file, for a backup without one (FASTDUMP_OPLOG_FILE)",
     )
     parser.add_argument(
         "--salvage",
         action="store_true",
-        help="restore what is intact of a damaged backup, and say what is lost",
+        help="restore the intact parts of a damaged backup, and report what is lost",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="show what would be done and write nothing"
@@ -83,38 +84,38 @@ def _add_namespaces(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--target-collection",
         metavar="NAME",
-        help="what the only collection is to be called, as that of a single file "
+        help="the new name of the backup's only collection, such as that of a single file "
         "(FASTDUMP_TARGET_COLLECTION)",
     )
     for flag, about in {
-        "ns-include": "only these; * stands for anything, \\* for itself",
-        "ns-exclude": "not these",
-        "ns-from": "rename these; * or $name$ stands for what goes into the new name",
-        "ns-to": "the new names, one for each --ns-from",
+        "ns-include": "restore only these; * stands for anything, \\* for an asterisk",
+        "ns-exclude": "leave these out",
+        "ns-from": "rename these; * or $name$ stands for a part that goes into the new name",
+        "ns-to": "the new name, one for each --ns-from",
     }.items():
         group.add_argument(f"--{flag}", metavar="PATTERN", action="append", help=about)
 
 
 def add_which(parser: argparse.ArgumentParser) -> None:
-    """`-r` or a path: which backup."""
+    """Add `-r` and the path, which choose a backup."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "-r",
         "--restore-folder",
         metavar="NAME",
-        help="which backup, as 'fastdump list' names it; by default the most recent",
+        help="the name of a backup, as shown by 'fastdump list'; by default the most recent one",
     )
     which.add_argument(
         "path",
         nargs="?",
         metavar="PATH",
-        help="the folder of a backup anywhere, or an archive, or - for one on standard input, or "
-        "a .bson file",
+        help="the path of a backup: a folder, an archive, a .bson file, or - for an archive on "
+        "standard input",
     )
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Do it; returns the exit code."""
+    """Run the command, and return the exit code."""
     from fastdump.engine.restore.run import restore
 
     connection = asked_connection(settings, TARGET)
@@ -160,7 +161,7 @@ def _plan(settings: Settings, options: argparse.Namespace, connection: Connectio
 
 
 def chosen_backup(options: argparse.Namespace) -> str | None:
-    """The name or path of a backup; a path is made absolute, so that no folder is put before it."""
+    """Return the name or path of a backup; a path is absolute, so that no folder is added to it."""
     if options.path is not None and options.path != "-":
         from pathlib import Path
 

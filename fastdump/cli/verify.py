@@ -1,4 +1,4 @@
-"""Read a whole backup and compare it with what its manifest promises."""
+"""Read a whole backup and compare it with its manifest, or with a live database."""
 
 from __future__ import annotations
 
@@ -28,40 +28,42 @@ fastdump verify -f /backups --against --deep --uri mongodb://localhost:27017"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `verify`."""
+    """Add the options of `verify`."""
     add_folder(parser)
     add_which(parser)
     add_workers(parser)
     parser.add_argument(
         "--against",
         action="store_true",
-        help="compare with a live database instead, which is only read",
+        help="compare with a live database instead; nothing is written to it",
     )
     parser.add_argument(
-        "--deep", action="store_true", help="with --against, every document and not only counts"
+        "--deep",
+        action="store_true",
+        help="with --against, compare every document, not only the counts",
     )
     parser.add_argument(
         "--unique",
         action="store_true",
-        help="see too that no two documents of a collection have the same _id; takes 16 bytes for "
-        "each document in the folder for temporary files (TMPDIR)",
+        help="also check that no two documents of a collection have the same _id; this takes 16 "
+        "bytes per document in the folder for temporary files (TMPDIR)",
     )
     add_server(parser, SOURCE)
     add_security(parser, SOURCE)
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Do it; returns the exit code."""
+    """Run the command, and return the exit code."""
     from fastdump.engine.verify.run import verify
     from fastdump.layouts.recognition import source
 
     which = chosen_backup(options)
     if options.against and options.unique:
-        raise UsageError("--unique reads the backup alone: leave --against out")
+        raise UsageError("--unique cannot be combined with --against: leave one out")
     if options.against:
         return _compare(settings, options, which)
     if options.deep:
-        raise UsageError("--deep says how to compare: it needs --against")
+        raise UsageError("--deep needs --against: add --against")
     report = verify(
         source(settings.folder, which),
         which,
