@@ -274,7 +274,7 @@ def test_a_capped_collection_is_told_apart(
     done = fastdump("backup", "--uri", short_history.uri, "--db", database, "-f", tmp_path)
     assert done.code == 0
     assert f"{database}.log is capped" in done.err
-    assert f"but for {database}.log" in done.out
+    assert f"except {database}.log" in done.out
     manifest = json.loads(next(tmp_path.glob("*/manifest.json")).read_text())
     assert manifest["exceptions"] == [f"{database}.log"]
     listed = fastdump("list", "-f", tmp_path)
