@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection as Some
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from fastdump.model import CollectionKind, Consistency, Namespace, Rejection, ServerInfo
+from fastdump.model import CollectionKind, Consistency, Namespace, Part, Rejection, ServerInfo
 
 __all__ = [
     "AgainstReport",
@@ -18,7 +20,24 @@ __all__ = [
     "PruneReport",
     "RestoreReport",
     "VerifyReport",
+    "Work",
 ]
+
+
+class Work(Protocol):
+    """The work on a part of a collection, as a worker reports it."""
+
+    @property
+    def documents(self) -> int:
+        """Number of documents."""
+
+    @property
+    def raw_bytes(self) -> int:
+        """Size of the documents as BSON."""
+
+    @property
+    def seconds(self) -> float:
+        """How long the worker was busy with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +59,34 @@ class CollectionReport:
     def name(self) -> str:
         """The collection's name in its database."""
         return self.namespace.collection
+
+    @classmethod
+    def of(
+        cls, namespace: Namespace, kind: CollectionKind, done: Some[Work], file_bytes: int
+    ) -> CollectionReport:
+        """Return the sums over the parts of a collection.
+
+        Args:
+            namespace: the collection.
+            kind: its kind.
+            done: what workers report of its parts.
+            file_bytes: size of its file.
+        """
+        return cls(
+            namespace,
+            kind,
+            sum(one.documents for one in done),
+            sum(one.raw_bytes for one in done),
+            file_bytes,
+            sum(one.seconds for one in done),
+        )
+
+    @classmethod
+    def of_written(
+        cls, namespace: Namespace, kind: CollectionKind, parts: Some[Part]
+    ) -> CollectionReport:
+        """Return the sums over the parts of a collection that were written."""
+        return cls.of(namespace, kind, parts, sum(part.file_bytes for part in parts))
 
 
 class _Totals:

@@ -31,11 +31,14 @@ from fastdump.layouts.journal import Finished, Planned, read_journal
 from fastdump.layouts.manifest_checks import check_folder
 from fastdump.layouts.removal import remove_folder
 from fastdump.model import (
+    DEFAULT_DATABASE,
     OPLOG,
     Backup,
     Catalog,
-    CollectionKind,
+    Namespace,
+    Origin,
     StoredCollection,
+    StoredFile,
 )
 from fastdump.report import Problem
 from fastdump.storage.disk_errors import disk
@@ -117,11 +120,12 @@ class DatedFolders:
         known = backup.has_manifest
         beside = []
         for found in DatedFolders(backup.path.parent).latest():
-            if known and found.documents is not None and found.database not in backup.databases:
-                notes.append(f"{found.path} belongs to database {found.database!r}: left out")
+            if known and _owner(found) not in (None, *backup.databases):
+                notes.append(f"{_path(found)} belongs to database {_owner(found)!r}: left out")
             elif found.namespace not in own:
-                is_of_another = known and found.started != backup.started
-                beside.append(replace(found, is_of_another=is_of_another))
+                is_of_another = known and found.origin.started != backup.started
+                origin = replace(found.origin, is_of_another=is_of_another)
+                beside.append(replace(found, origin=origin))
         return [*backup.collections, *beside], notes
 
     def problems(self, backup: Backup) -> list[Problem]:
@@ -204,11 +208,11 @@ class DatedFolders:
             if one.has_data and one.name in self._form.latest_only
         }
         for found in _latest(self.folder):
-            file = found.path.name if found.path is not None else ""
-            own = replaced.get(file, found.database)
-            if found.documents is not None and own != found.database:
+            path, owner = _path(found), _owner(found)
+            own = replaced.get(path.name, owner)
+            if owner is not None and own != owner:
                 raise UsageError(
-                    f"{found.path} belongs to database {found.database!r}, whose backups need it, "
+                    f"{path} belongs to database {owner!r}, whose backups need it, "
                     f"and a backup of {own!r} would replace it: name another folder with -f"
                 )
 
@@ -329,7 +333,21 @@ def _bare(path: Path, *, latest_only: bool) -> StoredCollection:
     # Only a manifest has the whole of a shortened name; without it, use the file's own name.
     name = stem if is_cut(stem) else collection_name(stem)
     size = path.stat().st_size
-    return StoredCollection(name, CollectionKind.COLLECTION, path, size, latest_only=latest_only)
+    return StoredCollection(
+        Namespace(DEFAULT_DATABASE, name),
+        file=StoredFile(path, size),
+        origin=Origin(latest_only=latest_only),
+    )
+
+
+def _path(latest: StoredCollection) -> Path:
+    assert latest.file is not None  # noqa: S101 - it was found by its file
+    return latest.file.path
+
+
+def _owner(latest: StoredCollection) -> str | None:
+    """Return the database that a latest copy is of; None if nothing describes it."""
+    return None if latest.contents.documents is None else latest.namespace.database
 
 
 def _latest(folder: Path) -> list[StoredCollection]:
@@ -349,7 +367,7 @@ def _latest(folder: Path) -> list[StoredCollection]:
             for candidate in candidates
             if (read := _read_manifest(candidate, latest_only=True)) is not None
             for collection in read[1]
-            if collection.path == path
+            if collection.file is not None and collection.file.path == path
         ]
         if described:
             fitting = [collection for collection in described if collection.file_bytes == size]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fastdump.model.loading import Loaded, LoadOptions, Rejection
+from fastdump.model.chunks import Bounds, Chunk, ChunkSource, Range
+from fastdump.model.loading import MAX_NAMED, Loaded, LoadOptions, Rejection
 from fastdump.model.names import (
     CONSISTENCIES,
     DEFAULT_DATABASE,
@@ -19,10 +20,8 @@ from fastdump.model.server import (
     BUCKETS,
     NO_OPTIONS,
     OPLOG,
-    Bounds,
     Bson,
     Catalog,
-    Chunk,
     ClusterTime,
     Collection,
     CollectionKind,
@@ -38,12 +37,16 @@ from fastdump.model.stored import (
     ArchivedBlock,
     Backup,
     Consistency,
+    Contents,
     Encoding,
+    FileRange,
     Losses,
     Member,
+    Origin,
     Part,
     Segment,
     StoredCollection,
+    StoredFile,
     ViewIds,
 )
 
@@ -58,6 +61,7 @@ __all__ = [
     "KEEPS_DATABASE",
     "LAYOUTS",
     "LEVELS",
+    "MAX_NAMED",
     "NO_OPTIONS",
     "OPLOG",
     "ArchivedBlock",
@@ -66,22 +70,27 @@ __all__ = [
     "Bson",
     "Catalog",
     "Chunk",
+    "ChunkSource",
     "ClusterTime",
     "Collection",
     "CollectionFilter",
     "CollectionKind",
     "Connection",
     "Consistency",
+    "Contents",
     "Definition",
     "Encoding",
     "ExtendedJson",
+    "FileRange",
     "LoadOptions",
     "Loaded",
     "Losses",
     "Member",
     "Namespace",
     "NamespaceFilter",
+    "Origin",
     "Part",
+    "Range",
     "ReadOptions",
     "Rejection",
     "Segment",
@@ -89,6 +98,7 @@ __all__ = [
     "Server",
     "ServerInfo",
     "StoredCollection",
+    "StoredFile",
     "ViewIds",
     "WriteOptions",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from pymongo.errors import OperationFailure
 
@@ -11,11 +11,36 @@ from fastdump.model import Connection, Definition
 from fastdump.mongo.client import Client
 from fastdump.mongo.retry import passes
 
-__all__ = ["check_case", "too_long"]
+__all__ = ["check_case", "check_databases", "too_long"]
+
+_LOCAL = "local"
+"""The database that holds a server's own data, such as its oplog."""
+
+_LONGEST_DATABASE = 63
+"""In bytes."""
 
 _LONGEST_NAMESPACE = 255
 """Longest namespace in bytes since MongoDB 4.4. The limit of 235 for sharded collections is left to
 mongos."""
+
+
+def check_databases(names: Iterable[str]) -> None:
+    """Check that databases of those names can be written.
+
+    Raises:
+        UsageError: `local` is among them, or a name that is too long.
+    """
+    names = set(names)
+    if _LOCAL in names:
+        raise UsageError(
+            "the database local holds a server's own data and is never written: name another target"
+        )
+    for name in names:
+        if len(name.encode()) > _LONGEST_DATABASE:
+            raise UsageError(
+                f"the name {name!r} of a database is too long: a server allows "
+                f"{_LONGEST_DATABASE} bytes"
+            )
 
 
 def too_long(definition: Definition) -> str | None:

@@ -22,6 +22,7 @@ from fastdump.model import (
     Backup,
     Catalog,
     Chunk,
+    ChunkSource,
     Collection,
     CollectionKind,
     Consistency,
@@ -88,7 +89,7 @@ def documents(name: str, number: int) -> bytes:
 
 def write(writer: BackupWriter, name: str, number: int) -> None:
     namespace = Namespace("db", name)
-    chunk = Chunk(namespace, namespace, number, 3, 0, 0)
+    chunk = Chunk(namespace, ChunkSource(namespace), number=number, chunks=3)
     packing = packer(writer.encoding, 1 if writer.compressed else None, chunk)
     with writer.outputs.opened(chunk) as output:
         place = output.write(packing.pack(Batch(documents(name, number), 3)))
@@ -117,9 +118,9 @@ def contents(layout: Layout, backup: Backup) -> dict[str, StoredCollection]:
 
 
 def read(segment: Segment) -> bytes:
-    if segment.encoding is Encoding.JSON:
+    if segment.place.encoding is Encoding.JSON:
         return b"".join(ejson.decode(lines).batch.data for lines in read_lines(segment))
-    return b"".join(batch.data for batch in read_batches(segment))
+    return b"".join(batch.data for batch in read_batches(segment.place))
 
 
 def test_what_is_written_comes_back(layout: Layout) -> None:
@@ -131,13 +132,13 @@ def test_what_is_written_comes_back(layout: Layout) -> None:
     assert check_files(list(stored.values())) == []
     for name in NAMES:
         found = stored[name]
-        assert (found.documents, found.kind) == (9, CollectionKind.COLLECTION)
-        assert found.path is not None
+        assert (found.contents.documents, found.kind) == (9, CollectionKind.COLLECTION)
+        assert found.file is not None
         (segment,) = segments(found)
         assert read(segment) == b"".join(documents(name, number) for number in range(3))
-        assert gzip.decompress(found.path.read_bytes()).count(name.encode()) >= 9
+        assert gzip.decompress(found.file.path.read_bytes()).count(name.encode()) >= 9
         assert (found.options, found.indexes) == (OPTIONS, (INDEX,))
-    assert stored["view"].path is None
+    assert stored["view"].file is None
     assert stored["view"].kind is CollectionKind.VIEW
 
 
@@ -152,7 +153,7 @@ def test_nothing_is_there_before_all_of_it_is(layout: Layout) -> None:
     assert not writer.path.exists()
     writer.abort()
     assert layout.backups() == before
-    assert contents(layout, before[0])["Stats"].documents == 9
+    assert contents(layout, before[0])["Stats"].contents.documents == 9
 
 
 def test_an_abort_leaves_nothing(layout: Layout, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from fastdump import LoadOptions, ReadOptions
 from fastdump.demo.compare import CollectionState, differences, state
 from fastdump.embedded import Mongod
 from fastdump.engine.backup.worker import BackupWorker
-from fastdump.engine.copy import run as copy_module
+from fastdump.engine.copy.worker import CopyWorker
 from fastdump.engine.sessions import plain as reading_module
 from fastdump.errors import ServerError, UsageError
 from fastdump.model import ClusterTime
@@ -386,7 +386,7 @@ def test_not_everything_can_have_one(
 def test_a_copy(
     replica_set: Server, server: Server, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = copy_module.CopyWorker.load
+    original = CopyWorker.load
     left: list[Work] = [documents, definitions]
 
     def load(*arguments: Any) -> Any:
@@ -396,7 +396,7 @@ def test_a_copy(
                 left.pop()(client[database])
         return loaded
 
-    monkeypatch.setattr(copy_module.CopyWorker, "load", load)
+    monkeypatch.setattr(CopyWorker, "load", load)
     target = server.new_database()
     report = package.copy(replica_set.uri, server.uri, db=database, target_db=target, reading=OPLOG)
     assert report.complete

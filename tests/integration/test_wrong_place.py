@@ -12,7 +12,8 @@ import pytest
 import fastdump
 from fastdump.codec import archive
 from fastdump.engine.restore.filters import Filters
-from fastdump.engine.restore.run import plan_restore, restore
+from fastdump.engine.restore.planning import plan_restore
+from fastdump.engine.restore.run import restore
 from fastdump.errors import UsageError
 from fastdump.layouts.recognition import source
 from fastdump.model import LoadOptions, Namespace

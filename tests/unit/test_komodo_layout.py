@@ -21,7 +21,7 @@ def komodo(folder: Path, latest_only: Sequence[str] = ("Stats",)) -> DatedFolder
 
 def stats(folder: Path) -> int | None:
     layout = komodo(folder)
-    return contents(layout, layout.find(None))["Stats"].documents
+    return contents(layout, layout.find(None))["Stats"].contents.documents
 
 
 def test_only_the_latest_is_kept_beside_the_folders(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_only_the_latest_is_kept_beside_the_folders(tmp_path: Path) -> None:
         "Stats.manifest.json",
     ]
     assert sorted(path.name for path in first.path.iterdir()) == ["c.gz", "manifest.json"]
-    assert layout.latest()[0].latest_only
+    assert layout.latest()[0].origin.latest_only
 
 
 def test_the_latest_of_another_database_is_not_restored_with_this_one(tmp_path: Path) -> None:

@@ -107,14 +107,14 @@ def of_backup(
 
 
 def _of_file(collection: StoredCollection) -> Iterator[Batch]:
-    if collection.path is None or not collection.path.exists():
+    if collection.file is None or not collection.file.path.exists():
         return
     with suppress(BackupDamagedError):
         for segment in segments(collection, whole=True, lost=[]):
-            if segment.encoding is Encoding.JSON:
+            if segment.place.encoding is Encoding.JSON:
                 yield from (ejson.decode(lines).batch for lines in read_lines(segment))
             else:
-                yield from read_batches(segment, [])
+                yield from read_batches(segment.place, [])
 
 
 def _of_stream(again: Stream, data: Namespace) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""Loading an archive as it comes: one reader, several threads that send, little memory."""
+"""Loading an archive while it is read: one reader, several threads that send, little memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 
 from fastdump.codec.archive import Block, End
 from fastdump.codec.bson import Batch
@@ -16,6 +15,7 @@ from fastdump.engine.load.target import Loading, keeps_order
 from fastdump.engine.load.worker import IndexJob, LoadWorker, Target
 from fastdump.errors import BackupDamagedError
 from fastdump.model import OPLOG, Namespace, Segment, StoredCollection
+from fastdump.model.server import data_namespace
 from fastdump.mongo.load import Loader, summed
 from fastdump.progress import Reporter
 
@@ -26,14 +26,14 @@ _INDEX_BUILDERS = 2
 
 
 class StreamLoading(Loading[Segment]):
-    """Loads what comes, and builds a collection's indexes when it has ended.
+    """A loading of an archive, which builds the indexes of a collection when that has ended.
 
     Args:
         target: where documents go.
-        collections: by their names in the archive, called as on the target.
-        blocks: the archive.
-        reporter: hears how it goes.
-        keep: gets what the archive holds of an oplog, which may come before the documents.
+        collections: the collections, called as on the target, by their names in the archive.
+        blocks: the blocks of the archive.
+        reporter: is told about the progress.
+        keep: is called with the entries of an oplog, which may come before the documents.
     """
 
     def __init__(
@@ -46,10 +46,9 @@ class StreamLoading(Loading[Segment]):
     ) -> None:
         self._keep = keep
         super().__init__(target, list(collections.values()), (), reporter)
-        # A block names what holds the documents, which for a time series is its buckets.
+        # A block of a time series names its buckets.
         self._collections = {
-            replace(found, database=name.database, name=name.collection).data: found
-            for name, found in collections.items()
+            data_namespace(name, found.kind): found for name, found in collections.items()
         }
         self._blocks = blocks
         self._loaders = defaultdict[Namespace, dict[int, Loader]](dict)
@@ -120,13 +119,13 @@ class StreamLoading(Loading[Segment]):
             for sent in queue:
                 sent.cancel()
             raise
-        # Of those that did not end, because the archive is damaged, what came is kept too.
+        # If the archive is damaged, the collections that did not end keep what came of them.
         for found in list(self._unbuilt):
             build(found)
         return building
 
     def _read(self) -> Iterator[Block | End]:
-        """The archive, as far as it can be read."""
+        """Yield the blocks of the archive, as far as it can be read."""
         ticked = time.monotonic()
         try:
             for event in self._blocks:
@@ -138,7 +137,7 @@ class StreamLoading(Loading[Segment]):
             self.failures.append(f"{error}; what came before that was restored")
 
     def _send(self, worker: LoadWorker[Segment], found: StoredCollection, block: Block) -> None:
-        """Runs in a thread, each of which has its own loader for a collection."""
+        """Send a block, in a thread; each thread has a loader of its own for a collection."""
         loaders = self._loaders[found.namespace]
         me = threading.get_ident()
         if me not in loaders:

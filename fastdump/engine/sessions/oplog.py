@@ -68,7 +68,9 @@ class OplogSession(Session):
         self.at = min(self.of_each(oplog.start_of_oplog))
         catalog, chunks = super().plan()
         # Writes that a new primary rolls back never appear in its oplog: read only committed ones.
-        return catalog, [replace(chunk, committed=True) for chunk in chunks]
+        return catalog, [
+            replace(chunk, source=replace(chunk.source, committed=True)) for chunk in chunks
+        ]
 
     def resumes(self, at: ClusterTime | None, catalog: Catalog) -> bool:
         """Return True if the oplog still reaches back to the beginning of the other run."""

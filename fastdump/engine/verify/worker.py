@@ -1,4 +1,4 @@
-"""What a worker does of a verification: it reads segments, and compares keys."""
+"""The worker's part of a verification: reading segments, and comparing keys."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MAX_LINES = 10
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was found in a segment."""
+    """The result of reading a segment."""
 
     documents: int
     raw_bytes: int
@@ -45,22 +45,22 @@ class Verified:
     member_digests: bytes
     problems: tuple[Problem, ...]
     keys: tuple[Block, ...] = ()
-    """Where those of its documents are, if they are wanted."""
+    """The keys of its documents, if `_id`s are compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A segment in which documents with some keys are looked for."""
+    """A search for the documents of a segment that have one of some keys."""
 
     segment: Segment
     wanted: frozenset[Key]
 
 
 class VerifyWorker:
-    """Reads segments.
+    """A worker that reads segments.
 
     Args:
-        keys: where the keys of documents are written; None where nobody wants them.
+        keys: the place for the keys of documents; None if `_id`s are not compared.
     """
 
     def __init__(self, keys: Keys | None) -> None:
@@ -68,7 +68,11 @@ class VerifyWorker:
         self._keys = keys
 
     def verify(self, segment: Segment) -> Verified:
-        """Read a segment; a damaged member does not end that, its loss is counted."""
+        """Read a segment to its end. Damaged members become problems of the result.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
         began = time.monotonic()
         documents = raw_bytes = 0
         digests: list[bytes] = []
@@ -85,12 +89,20 @@ class VerifyWorker:
         return Verified(documents, raw_bytes, seconds, b"".join(digests), tuple(problems), keys)
 
     def compare(self, share: Share) -> Met:
-        """Compare keys."""
+        """Compare the keys of a share.
+
+        Raises:
+            StorageError: the keys cannot be read.
+        """
         return compare(share)
 
     def look(self, job: Look) -> list[Sighting]:
-        """Read a segment again, and return which of its documents have one of those keys."""
-        assert self._keys is not None  # noqa: S101 - somebody has compared them
+        """Read a segment again, and return the documents that have one of the keys.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        assert self._keys is not None  # noqa: S101 - the keys were compared
         watch = Watch(self._keys, job.wanted)
         for batch in self._batches(job.segment, [], []):
             watch.add(job.segment.namespace, batch.data)
@@ -99,49 +111,49 @@ class VerifyWorker:
     def _batches(
         self, segment: Segment, digests: list[bytes], problems: list[Problem]
     ) -> Iterator[Batch]:
-        """The documents of each intact member."""
+        """Yield the documents of each intact member; digests and problems go into the lists."""
+        place = segment.place
         try:
-            if segment.members is None and not segment.number:
-                with disk(segment.path):
-                    digests.append(file_digest(segment.path))
-            if segment.encoding is Encoding.JSON:
+            if place.members is None and not segment.number:
+                with disk(place.path):
+                    digests.append(file_digest(place.path))
+            if place.encoding is Encoding.JSON:
                 yield from self._lines(segment, problems)
                 return
-            if segment.members is None:
-                yield from read_batches(segment)
+            if place.members is None:
+                yield from read_batches(place)
                 return
-            with disk(segment.path), damaged(segment.path):
-                for member, data in read_members(segment):
+            with disk(place.path), damaged(place.path):
+                for member, data in read_members(place):
                     digests.append(blake3(data).digest())
                     try:
                         raw = gzip.unpack(data, member)
                         _check_documents(raw, member)
                     except FormatError as error:
                         lost = f"{error} ({member.documents} documents affected)"
-                        problems.append(Problem(segment.path, lost))
+                        problems.append(Problem(place.path, lost))
                     else:
                         yield Batch(raw, member.documents)
         except BackupDamagedError as error:
-            message = str(error).removeprefix(f"{segment.path}: ")
-            problems.append(Problem(segment.path, message))
+            message = str(error).removeprefix(f"{place.path}: ")
+            problems.append(Problem(place.path, message))
 
     def _lines(self, segment: Segment, problems: list[Problem]) -> Iterator[Batch]:
-        """The same of JSON lines."""
-        with disk(segment.path), damaged(segment.path):
+        """Yield the documents of a file of JSON lines."""
+        path = segment.place.path
+        with disk(path), damaged(path):
             more = 0
             for lines in read_lines(segment):
                 batch, bad = ejson.decode(lines)
                 named = bad[: max(0, _MAX_LINES - len(problems))]
-                problems += [
-                    Problem(segment.path, f"line {line.number}: {line.reason}") for line in named
-                ]
+                problems += [Problem(path, f"line {line.number}: {line.reason}") for line in named]
                 more += len(bad) - len(named)
                 yield batch
             if more:
-                problems.append(Problem(segment.path, f"{more:,} more lines are no documents"))
+                problems.append(Problem(path, f"{more:,} more lines are no documents"))
 
     def close(self) -> None:
-        """Nothing is open between segments."""
+        """Do nothing: no file stays open between segments."""
 
 
 def _check_documents(raw: bytes, member: Member) -> None:
