@@ -33,11 +33,11 @@ class Work(Protocol):
 
     @property
     def raw_bytes(self) -> int:
-        """Size of the documents as BSON."""
+        """Size of the documents in bytes of BSON."""
 
     @property
     def seconds(self) -> float:
-        """How long the worker was busy with it."""
+        """Time that the worker spent on it, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,9 @@ class CollectionReport:
 
         Args:
             namespace: the collection.
-            kind: its kind.
-            done: what workers report of its parts.
-            file_bytes: size of its file.
+            kind: the kind of the collection.
+            done: the workers' reports of its parts.
+            file_bytes: the size of its file in bytes.
         """
         return cls(
             namespace,
