@@ -53,7 +53,7 @@ def test_nothing_is_removed_beside_a_backup(
     assert fastdump("prune", "-f", tmp_path, "--max-backups", "1", "--dry-run").code == 0
     out, err = backup.communicate(timeout=COMMAND_SECONDS)
     assert backup.returncode == 0, err
-    assert out.splitlines()[-1] == f"removed 2 old: {names[0]}, {names[1]}"
+    assert out.splitlines()[-1] == f"removed 2 old backups: {names[0]}, {names[1]}"
     assert not (tmp_path / ".lock").exists()
 
 
