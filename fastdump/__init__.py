@@ -131,7 +131,7 @@ def backup(
         UsageError: an argument is wrong, or there is no such database.
     """
     from fastdump.engine.backup.run import backup as run
-    from fastdump.layouts.recognition import destination
+    from fastdump.places import destination
 
     source, form = _server(server), config.checked_writing(writing)
     named = db or config.database_of(source.uri)
@@ -194,8 +194,8 @@ def restore(
     from fastdump.engine.restore.filters import Filters
     from fastdump.engine.restore.run import plan_restore
     from fastdump.engine.restore.run import restore as run
-    from fastdump.layouts.recognition import source
     from fastdump.patterns import Patterns, Renaming
+    from fastdump.places import source
 
     which = None if name is None else str(name)
     where, wanted = _server(target), namespaces or NamespaceFilter()
@@ -303,7 +303,7 @@ def verify(
         StorageError: the folder cannot be read.
     """
     from fastdump.engine.verify.run import verify as run
-    from fastdump.layouts.recognition import source
+    from fastdump.places import source
 
     which = None if name is None else str(name)
     return run(

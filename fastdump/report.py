@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from fastdump.model import CollectionKind, Consistency, Namespace, Rejection, ServerInfo
+from fastdump.model import CollectionKind, Consistency, Namespace, Place, Rejection, ServerInfo
 
 __all__ = [
     "AgainstReport",
@@ -68,7 +67,7 @@ class BackupReport(_Totals):
     """What a backup did."""
 
     name: str
-    path: Path
+    path: Place
     databases: tuple[str, ...]
     """Those that were backed up."""
     server: ServerInfo
@@ -84,6 +83,8 @@ class BackupReport(_Totals):
     """What the user should know of it, such as what the layout cannot carry."""
     interruptions: int = 0
     """How often the server went away, and reading went on."""
+    new_bytes: int | None = None
+    """How much was written into a repository, which had the rest already; None elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +125,7 @@ class RestoreReport(LoadReport):
     """What a restore did."""
 
     name: str
-    path: Path
+    path: Place
     consistency: Consistency | None
     """How what was restored relates in time; None where nobody knows."""
 
@@ -144,7 +145,7 @@ class CopyReport(LoadReport):
 class Problem:
     """Damage that was found in a file of a backup."""
 
-    path: Path
+    path: Place
     message: str
 
 
@@ -153,7 +154,7 @@ class VerifyReport(_Totals):
     """What a verification read and found."""
 
     name: str
-    path: Path
+    path: Place
     seconds: float
     collections: tuple[CollectionReport, ...]
     problems: tuple[Problem, ...]
@@ -196,7 +197,7 @@ class AgainstReport:
     """What a comparison of a backup with a database found."""
 
     name: str
-    path: Path
+    path: Place
     seconds: float
     collections: tuple[Comparison, ...]
     deep: bool
@@ -216,3 +217,5 @@ class PruneReport:
     kept: tuple[str, ...]
     notes: tuple[str, ...] = ()
     """What the user should know of it."""
+    freed_bytes: int | None = None
+    """Size of the pieces that no backup of a repository needed any more; None elsewhere."""

@@ -81,8 +81,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
     from fastdump.engine.backup.run import backup
     from fastdump.engine.sessions.plain import ReadContext, Session
-    from fastdump.layouts.recognition import destination
     from fastdump.mongo.client import connect, members
+    from fastdump.places import destination
 
     connection, workers = asked_connection(settings, SOURCE), settings.workers
     database = settings.named_database(SOURCE)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 
 from fastdump.errors import StorageError
 from fastdump.layouts.ages import about_future
-from fastdump.layouts.interface import Layout
+from fastdump.layouts.interface import Layout, Swept
+from fastdump.model import Place
 from fastdump.report import PruneReport
 
 __all__ = ["prune"]
@@ -23,8 +23,9 @@ def prune(
 ) -> PruneReport:
     """Remove the oldest complete backups until `max_backups` remain; 0 removes none.
 
-    What killed runs left behind goes too, where it is older than the oldest that is kept. What is
-    not named like a backup is neither counted nor touched.
+    What killed runs left behind goes too, where it is older than the oldest that is kept, and what
+    only removed backups of a repository needed. What is not named like a backup is neither counted
+    nor touched.
 
     Args:
         layout: the backups folder.
@@ -39,7 +40,12 @@ def prune(
     is_free = newest is None and max_backups and not dry_run
     with layout.locked() if is_free else nullcontext():
         report = _prune(layout, max_backups, newest, dry_run=dry_run)
-    return replace(report, notes=(*report.notes, *layout.volume.notes))
+        swept = Swept(None) if dry_run or not max_backups else layout.sweep()
+    return replace(
+        report,
+        notes=(*report.notes, *swept.notes, *layout.notes),
+        freed_bytes=swept.file_bytes,
+    )
 
 
 def _prune(layout: Layout, max_backups: int, newest: str | None, *, dry_run: bool) -> PruneReport:
@@ -58,7 +64,7 @@ def _prune(layout: Layout, max_backups: int, newest: str | None, *, dry_run: boo
     )
 
 
-def _remove(layout: Layout, paths: Sequence[Path]) -> None:
+def _remove(layout: Layout, paths: Sequence[Place]) -> None:
     """Remove all that can be removed.
 
     Raises:

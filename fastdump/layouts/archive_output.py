@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from fastdump.errors import ServerError
-from fastdump.model import Chunk
+from fastdump.model import Chunk, Part
 from fastdump.storage.disk_errors import disk
 
 __all__ = ["STREAM", "SharedOutput", "Turns"]
@@ -102,6 +102,10 @@ class SharedOutput:
                 left = left[os.write(self._descriptor, left) :]
         self._stalled = max(self._stalled, time.monotonic() - began)
         return place
+
+    def end(self, part: Part) -> Part:
+        """Return the part: nothing was held back."""
+        return part
 
     def close(self) -> None:
         """Take no more turns."""

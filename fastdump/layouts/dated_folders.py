@@ -26,15 +26,17 @@ from fastdump.layouts import manifest
 from fastdump.layouts.ages import CLOCK_SET_BACK, about_future, in_utc, oldest_first, when_made
 from fastdump.layouts.file_names import collection_name, is_cut
 from fastdump.layouts.folder_writer import MANIFEST, PARTIAL, FolderWriter, new_writer
-from fastdump.layouts.interface import Form
+from fastdump.layouts.interface import Form, Swept
 from fastdump.layouts.journal import Finished, Planned, read_journal
 from fastdump.layouts.manifest_checks import check_folder
 from fastdump.layouts.removal import remove_folder
+from fastdump.layouts.segments import FileReader
 from fastdump.model import (
     OPLOG,
     Backup,
     Catalog,
     CollectionKind,
+    Place,
     StoredCollection,
 )
 from fastdump.report import Problem
@@ -74,6 +76,24 @@ class DatedFolders:
         return self
 
     @property
+    def resumable(self) -> DatedFolders:
+        """This folder."""
+        return self
+
+    @property
+    def notes(self) -> list[str]:
+        """The guarantees that its file system does not give."""
+        return self.volume.notes
+
+    def known_bounds(self) -> None:
+        """Return None: files may be cut anywhere."""
+
+    @property
+    def reader(self) -> FileReader:
+        """What reads its files."""
+        return FileReader()
+
+    @property
     def stream(self) -> None:
         """Its backups are files."""
         return
@@ -105,9 +125,10 @@ class DatedFolders:
 
         What is known to be of another database, whose backups are in the same folder, is left out.
         """
-        with disk(backup.path):
-            inner = [path for path in entries(backup.path) if path.is_dir()]
-            notes = [*self._notes, *about_litter(backup.path, *inner)]
+        folder = Path(backup.path)
+        with disk(folder):
+            inner = [path for path in entries(folder) if path.is_dir()]
+            notes = [*self._notes, *about_litter(folder, *inner)]
         if not backup.has_manifest:
             notes.append(
                 f"{backup.path}: without a readable {MANIFEST} only documents can be restored, "
@@ -116,7 +137,7 @@ class DatedFolders:
         own = {collection.namespace for collection in backup.collections}
         known = backup.has_manifest
         beside = []
-        for found in DatedFolders(backup.path.parent).latest():
+        for found in DatedFolders(folder.parent).latest():
             if known and found.documents is not None and found.database not in backup.databases:
                 notes.append(f"{found.path} is of database {found.database!r}, and left out")
             elif found.namespace not in own:
@@ -224,13 +245,13 @@ class DatedFolders:
             path = self.folder / taken.strftime(_NAME_FORMAT)
         return path
 
-    def stale(self) -> list[tuple[datetime, Path]]:
+    def stale(self) -> list[tuple[datetime, Place]]:
         """What runs left behind that were killed, oldest first, with when they began.
 
         Raises:
             StorageError: the folder cannot be read.
         """
-        found = []
+        found: list[tuple[datetime, Path]] = []
         with disk(self.folder):
             for entry in os.scandir(self.folder):
                 name, ending = entry.name[1:20], entry.name[20:]
@@ -243,7 +264,7 @@ class DatedFolders:
                 ):
                     path = Path(entry.path)
                     found.append((when_made(path, begun), path))
-        return sorted(found)
+        return [*sorted(found)]
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -260,13 +281,18 @@ class DatedFolders:
     def _lock_path(self) -> Path:
         return self.folder / ".lock"
 
-    def remove(self, path: Path) -> None:
+    def remove(self, path: Place) -> None:
         """Delete a backup, or what a killed run left behind.
 
         A backup loses its name first, so that no half of it is taken for a whole.
         """
+        path = Path(path)
         hidden = path if path.name.startswith(".") else path.with_name(f".{path.name}{_REMOVED}")
         remove_folder(path, hidden, self.volume)
+
+    def sweep(self) -> Swept:
+        """Delete nothing: each backup has files of its own."""
+        return Swept(None)
 
 
 def _is_backup(entry: os.DirEntry[str]) -> bool:

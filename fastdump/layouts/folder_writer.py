@@ -46,11 +46,26 @@ class PartFiles:
         return path.with_name(f"{path.name}.{chunk.number:06d}")
 
     @contextmanager
-    def opened(self, chunk: Chunk) -> Iterator[BufferedWriter]:
+    def opened(self, chunk: Chunk) -> Iterator[PartFile]:
         """The file of a chunk, new."""
         path = self.path(chunk)
         with disk(path), open(path, "wb", opener=private) as file:
-            yield file
+            yield PartFile(file)
+
+
+class PartFile:
+    """The open file of a chunk.
+
+    Args:
+        file: the file.
+    """
+
+    def __init__(self, file: BufferedWriter) -> None:
+        self.write = file.write
+
+    def end(self, part: Part) -> Part:
+        """Return the part: nothing was held back."""
+        return part
 
 
 class FolderWriter:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from fastdump.codec.archive import Block, End
+from fastdump.codec.bson import Batch
 from fastdump.layouts.journal import Finished, Planned
 from fastdump.model import (
     Backup,
+    Bounds,
     Catalog,
     Chunk,
     Consistency,
     Encoding,
     Namespace,
     Part,
+    Place,
+    Segment,
     StoredCollection,
 )
 from fastdump.report import CollectionReport, Problem
-from fastdump.storage.volume import Volume
 
 __all__ = [
     "BackupWriter",
@@ -30,9 +33,12 @@ __all__ = [
     "Layout",
     "Opened",
     "Outputs",
+    "Reader",
+    "Resumable",
     "ResumableWriter",
     "Source",
     "Stream",
+    "Swept",
 ]
 
 
@@ -56,16 +62,25 @@ class Opened(Protocol):
     def write(self, data: bytes, /) -> int:
         """Write all of that; returns its place among all writes, where several processes write."""
 
+    def end(self, part: Part, /) -> Part:
+        """Write what was held back, and add to a part what only the output knows of it.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+
 
 class BackupWriter(Protocol):
     """A backup in the making, invisible until `commit`."""
 
-    path: Path
-    """Where it will be found."""
     encoding: Encoding
     """How its documents are written."""
     compressed: bool
     """Whether it is gzip."""
+
+    @property
+    def path(self) -> Place:
+        """Where it will be found."""
 
     @property
     def name(self) -> str:
@@ -152,6 +167,10 @@ class Source(Protocol):
     """Where backups can be read."""
 
     @property
+    def reader(self) -> Reader:
+        """What reads its documents, where they do not come as a stream."""
+
+    @property
     def stream(self) -> Stream | None:
         """The backup, if it can only be read once; None where it is files, which can be cut."""
 
@@ -170,6 +189,68 @@ class Source(Protocol):
 
         Raises:
             StorageError: a file cannot be read.
+        """
+
+
+class Reader(Protocol):
+    """Reads the documents of backups; it travels to workers.
+
+    Documents that are lines of JSON are read with `layouts.segments.read_lines` instead.
+    """
+
+    def missing(self, collections: Sequence[StoredCollection]) -> list[Problem]:
+        """Return what is missing or cut, as far as that is known without reading any document.
+
+        Raises:
+            StorageError: the storage cannot be read.
+        """
+
+    def segments(
+        self,
+        collection: StoredCollection,
+        readers: int = 1,
+        *,
+        whole: bool = False,
+        lost: list[str] | None = None,
+    ) -> list[Segment]:
+        """Cut what holds a collection's documents into what one worker reads in one go.
+
+        Args:
+            collection: the collection.
+            readers: how many workers share it.
+            whole: leave it in one segment, so that the order of documents is kept.
+            lost: gets what is damaged, and the rest is cut; where it is None, damage is an error.
+
+        Raises:
+            BackupDamagedError: it is damaged.
+            StorageError: it cannot be read.
+        """
+
+    def batches(self, segment: Segment, lost: list[str] | None = None) -> Iterator[Batch]:
+        """Yield the documents of a segment, about a megabyte at a time.
+
+        Args:
+            segment: what to read.
+            lost: gets what was lost to damage, so that all that is intact is read; where it is
+                None, damage is an error.
+
+        Raises:
+            BackupDamagedError: it is not what was written.
+            StorageError: it cannot be read.
+        """
+
+    def verified(
+        self, segment: Segment, digests: list[bytes], problems: list[Problem]
+    ) -> Iterator[Batch]:
+        """Yield those documents of a segment that are what was written.
+
+        Args:
+            segment: what to read.
+            digests: gets those over which the digest of the collection is.
+            problems: gets what is damaged.
+
+        Raises:
+            StorageError: it cannot be read.
         """
 
 
@@ -201,14 +282,29 @@ class Stream(Source, Protocol):
 class Destination(Protocol):
     """A place to which backups can be added."""
 
-    volume: Volume
-    """The file system that it is on."""
     can_repeat: bool
     """Whether a backup that failed half way leaves nothing, so that it can be made again."""
 
     @property
+    def notes(self) -> Sequence[str]:
+        """The guarantees that the place does not give, as far as that was found out."""
+
+    @property
     def layout(self) -> Layout | None:
         """The backups folder, where this is one of many backups; None where it stands alone."""
+
+    @property
+    def resumable(self) -> Resumable | None:
+        """The same, where another run can go on with a backup that did not come to its end."""
+
+    def known_bounds(self) -> Mapping[Namespace, Bounds] | None:
+        """Return where the last backup cut collections; None if the places do not matter.
+
+        What is cut in the same places again need not be written again.
+
+        Raises:
+            StorageError: the place cannot be read.
+        """
 
     def begin(self, taken: datetime, catalog: Catalog, workers: int) -> BackupWriter:
         """Start a backup, which so many workers will write.
@@ -220,6 +316,61 @@ class Destination(Protocol):
 
 class Layout(Source, Destination, Protocol):
     """A folder of backups, of which old ones are pruned."""
+
+    def backups(self) -> list[Backup]:
+        """All complete backups, oldest first.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+
+    def latest(self) -> list[StoredCollection]:
+        """The collections beside the backups, of which there is only the latest copy.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+
+    def stale(self) -> list[tuple[datetime, Place]]:
+        """What runs left behind that were killed, oldest first, with when they began.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep others from writing here and from pruning within.
+
+        Raises:
+            StorageError: somebody else does.
+        """
+
+    def remove(self, path: Place) -> None:
+        """Delete a backup, or what a killed run left behind.
+
+        Raises:
+            StorageError: it cannot be deleted; unless a part of it is gone, it is still there.
+        """
+
+    def sweep(self) -> Swept:
+        """Delete what is stored once for several backups, and no longer needed by any.
+
+        Raises:
+            StorageError: it cannot be deleted; every backup is still whole.
+        """
+
+
+class Swept(NamedTuple):
+    """What sweeping deleted."""
+
+    file_bytes: int | None
+    """None where nothing is stored for several backups."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of it."""
+
+
+class Resumable(Protocol):
+    """A folder of backups in which another run can go on where one ended."""
 
     @property
     def told(self) -> str:
@@ -237,32 +388,4 @@ class Layout(Source, Destination, Protocol):
 
         Raises:
             StorageError: the folder cannot be written.
-        """
-
-    def backups(self) -> list[Backup]:
-        """All complete backups, oldest first.
-
-        Raises:
-            StorageError: the folder cannot be read.
-        """
-
-    def stale(self) -> list[tuple[datetime, Path]]:
-        """What runs left behind that were killed, oldest first, with when they began.
-
-        Raises:
-            StorageError: the folder cannot be read.
-        """
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Keep others from writing here and from pruning within.
-
-        Raises:
-            StorageError: somebody else does.
-        """
-
-    def remove(self, path: Path) -> None:
-        """Delete the folder of a backup, or of what a killed run left behind.
-
-        Raises:
-            StorageError: it cannot be deleted; unless a part of it is gone, it is still there.
         """

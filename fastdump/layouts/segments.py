@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
+from blake3 import blake3
+
 from fastdump.codec import bson, gzip, lines
 from fastdump.codec.bson import Batch
 from fastdump.codec.lines import Lines
 from fastdump.errors import BackupDamagedError, FormatError
-from fastdump.model import OPLOG, Encoding, Member, Segment, StoredCollection
+from fastdump.model import OPLOG, Encoding, Member, Place, Segment, StoredCollection
 from fastdump.report import Problem
 from fastdump.storage.disk_errors import disk
 
 __all__ = [
     "SEGMENT_BYTES",
-    "check_files",
+    "FileReader",
     "damaged",
-    "read_batches",
     "read_lines",
     "read_members",
-    "segments",
 ]
 
 SEGMENT_BYTES = 32 * 1024 * 1024
@@ -33,59 +33,91 @@ SEGMENT_BYTES = 32 * 1024 * 1024
 _READ_BYTES = 1024 * 1024
 
 
-def check_files(collections: list[StoredCollection]) -> list[Problem]:
-    """What can be known without reading: files that are missing or have another size."""
-    problems = []
-    for collection in collections:
-        if collection.path is None:
-            continue
+class FileReader:
+    """Reads the files of every layout of files, which say themselves what they hold."""
+
+    def missing(self, collections: Sequence[StoredCollection]) -> list[Problem]:
+        """Return which files are missing or have another size."""
+        problems = []
+        for collection in collections:
+            if collection.path is None:
+                continue
+            try:
+                size = collection.path.stat().st_size
+            except FileNotFoundError:
+                problems.append(Problem(collection.path, "the file is missing"))
+                continue
+            if size != collection.file_bytes:
+                problems.append(
+                    Problem(
+                        collection.path,
+                        f"has {size} bytes, {collection.file_bytes} were written",
+                    )
+                )
+        return problems
+
+    def segments(
+        self,
+        collection: StoredCollection,
+        readers: int = 1,
+        *,
+        whole: bool = False,
+        lost: list[str] | None = None,
+    ) -> list[Segment]:
+        """Cut a collection's file at its members.
+
+        A gzip file that is not made of members is one segment too, unless it holds JSON lines:
+        those are shared by so many readers, for each of whom parsing them is the larger part of
+        the work.
+        """
+        path = collection.path
+        if path is None or (lost is not None and not path.exists()):
+            return []
+        with disk(path), damaged(path), path.open("rb") as file:
+            descriptor = file.fileno()
+            size = os.fstat(descriptor).st_size
+            start = os.pread(descriptor, gzip.HEADER_BYTES, 0)
+            if _is_plain(collection, path, start):
+                cut = _plain_segments(collection, path, descriptor, size, whole=whole, lost=lost)
+            elif gzip.has_members(start):
+                found = list(_found_members(path, descriptor, size, lost))
+                groups = enumerate([found] if whole else _grouped(found))
+                cut = [_segment(collection, path, number, group, 0) for number, group in groups]
+            elif start[:2] == gzip.MAGIC[: len(start[:2])]:
+                cut = _foreign_segments(collection, path, size, 1 if whole else readers)
+            else:
+                raise FormatError("this is no gzip file")
+        return [replace(segment, ordered=whole) for segment in cut]
+
+    def batches(self, segment: Segment, lost: list[str] | None = None) -> Iterator[Batch]:
+        """Yield the documents of a segment, about a megabyte at a time."""
+        batches = _members(segment, lost) if segment.members is not None else _whole(segment)
         try:
-            size = collection.path.stat().st_size
-        except FileNotFoundError:
-            problems.append(Problem(collection.path, "the file is missing"))
-            continue
-        if size != collection.file_bytes:
-            problems.append(
-                Problem(collection.path, f"has {size} bytes, {collection.file_bytes} were written")
-            )
-    return problems
+            with disk(segment.path), damaged(segment.path):
+                yield from batches
+        except BackupDamagedError as error:
+            if lost is None:
+                raise
+            lost.append(f"{error}; what came before that was read")
 
-
-def segments(
-    collection: StoredCollection,
-    readers: int = 1,
-    *,
-    whole: bool = False,
-    lost: list[str] | None = None,
-) -> list[Segment]:
-    """Cut a collection's file at its members; `whole` keeps it in one, so that order is kept.
-
-    A gzip file that is not made of members is one segment too, unless it holds JSON lines: those
-    are shared by so many readers, for each of whom parsing them is the larger part of the work.
-    With `lost`, which gets what is damaged, a file is cut as far as it is intact.
-
-    Raises:
-        BackupDamagedError: it is no gzip file, or a member is cut.
-        StorageError: it cannot be read.
-    """
-    path = collection.path
-    if path is None:
-        return []
-    with disk(path), damaged(path), path.open("rb") as file:
-        descriptor = file.fileno()
-        size = os.fstat(descriptor).st_size
-        start = os.pread(descriptor, gzip.HEADER_BYTES, 0)
-        if _is_plain(collection, path, start):
-            cut = _plain_segments(collection, path, descriptor, size, whole=whole, lost=lost)
-        elif gzip.has_members(start):
-            found = list(_found_members(path, descriptor, size, lost))
-            groups = enumerate([found] if whole else _grouped(found))
-            cut = [_segment(collection, path, number, group, 0) for number, group in groups]
-        elif start[:2] == gzip.MAGIC[: len(start[:2])]:
-            cut = _foreign_segments(collection, path, size, 1 if whole else readers)
-        else:
-            raise FormatError("this is no gzip file")
-    return [replace(segment, ordered=whole) for segment in cut]
+    def verified(
+        self, segment: Segment, digests: list[bytes], problems: list[Problem]
+    ) -> Iterator[Batch]:
+        """Yield the documents of each intact member of a segment."""
+        if segment.members is None:
+            yield from self.batches(segment)
+            return
+        with disk(segment.path), damaged(segment.path):
+            for member, data in read_members(segment):
+                digests.append(blake3(data).digest())
+                try:
+                    raw = gzip.unpack(data, member)
+                    _check_documents(raw, member)
+                except FormatError as error:
+                    lost = f"{error} ({member.documents} documents affected)"
+                    problems.append(Problem(segment.path, lost))
+                else:
+                    yield Batch(raw, member.documents)
 
 
 def _is_plain(collection: StoredCollection, path: Path, start: bytes) -> bool:
@@ -189,28 +221,6 @@ def _segment(
     )
 
 
-def read_batches(segment: Segment, lost: list[str] | None = None) -> Iterator[Batch]:
-    """The documents of a segment, about a megabyte at a time.
-
-    Args:
-        segment: what to read.
-        lost: gets what was lost to damage, so that all that is intact is read; where it is None,
-            damage is the end.
-
-    Raises:
-        BackupDamagedError: a member is not what was written, or these are no documents.
-        StorageError: the file cannot be read.
-    """
-    batches = _members(segment, lost) if segment.members is not None else _whole(segment)
-    try:
-        with disk(segment.path), damaged(segment.path):
-            yield from batches
-    except BackupDamagedError as error:
-        if lost is None:
-            raise
-        lost.append(f"{error}; what came before that was read")
-
-
 def _whole(segment: Segment) -> Iterator[Batch]:
     """Of a file without members, or a part of a plain one."""
     pieces = _read_range(segment) if not segment.compressed else gzip.stream(segment.path)
@@ -264,8 +274,21 @@ def read_members(segment: Segment) -> Iterator[tuple[Member, bytes]]:
             yield member, os.pread(file.fileno(), member.file_bytes, member.offset)
 
 
+def _check_documents(raw: bytes, member: Member) -> None:
+    """Check the framing of a member's documents.
+
+    Raises:
+        FormatError: these are no documents, or not so many as the member says.
+    """
+    found = len(bson.spans(raw))
+    if found != member.documents:
+        raise FormatError(
+            f"the member at byte {member.offset} holds {found} documents, not {member.documents}"
+        )
+
+
 @contextmanager
-def damaged(path: Path) -> Iterator[None]:
+def damaged(path: Place) -> Iterator[None]:
     """Add the file's name to a FormatError within.
 
     Raises:

@@ -14,6 +14,7 @@ from fastdump.model.names import (
     LAYOUTS,
     LEVELS,
 )
+from fastdump.model.places import SCHEMES, Place, is_url
 from fastdump.model.requests import CollectionFilter, NamespaceFilter, Server, WriteOptions
 from fastdump.model.server import (
     BUCKETS,
@@ -42,6 +43,7 @@ from fastdump.model.stored import (
     Losses,
     Member,
     Part,
+    Piece,
     Segment,
     StoredCollection,
     ViewIds,
@@ -60,6 +62,7 @@ __all__ = [
     "LEVELS",
     "NO_OPTIONS",
     "OPLOG",
+    "SCHEMES",
     "ArchivedBlock",
     "Backup",
     "Bounds",
@@ -82,6 +85,8 @@ __all__ = [
     "Namespace",
     "NamespaceFilter",
     "Part",
+    "Piece",
+    "Place",
     "ReadOptions",
     "Rejection",
     "Segment",
@@ -91,4 +96,5 @@ __all__ = [
     "StoredCollection",
     "ViewIds",
     "WriteOptions",
+    "is_url",
 ]

@@ -25,7 +25,7 @@ LEVELS = range(4)
 
 DEFAULT_LEVEL = 1
 
-LAYOUTS = ("komodo", "komodo-json", "mongodump", "archive")
+LAYOUTS = ("komodo", "komodo-json", "mongodump", "archive", "repository")
 """How a backup may be written."""
 
 CONSISTENCIES = ("auto", "none", "snapshot", "oplog", "lock")
@@ -37,5 +37,5 @@ DEFAULT_MAX_LOCK_SECONDS = 600.0
 DEFAULT_RETRY_SECONDS = 60.0
 """For how long to try again when a server goes away."""
 
-KEEPS_DATABASE = frozenset({"mongodump", "archive"})
+KEEPS_DATABASE = frozenset({"mongodump", "archive", "repository"})
 """Layouts that can hold several databases, and are restored into those that they were taken of."""

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from fastdump.model.names import DEFAULT_DATABASE, LAYOUTS
+from fastdump.model.places import Place
 from fastdump.model.server import (
     NO_OPTIONS,
     Bson,
@@ -25,6 +26,7 @@ __all__ = [
     "Losses",
     "Member",
     "Part",
+    "Piece",
     "Segment",
     "StoredCollection",
     "ViewIds",
@@ -39,6 +41,8 @@ class Encoding(StrEnum):
     """One line of Extended JSON for each, as Komodo's own backup writes them."""
     ARCHIVE = "archive"
     """BSON in blocks, each with its namespace, so that all collections share one stream."""
+    PIECES = "pieces"
+    """BSON in pieces that are named by their content, which the destination makes itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,20 @@ class ArchivedBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """Some documents of one collection as a repository holds them, named by what they are."""
+
+    name: bytes
+    """The keyed BLAKE3 of the documents, 32 bytes."""
+    documents: int
+    raw_bytes: int
+    file_bytes: int
+    """Size in the repository."""
+    is_new: bool = False
+    """Whether it was put there by the backup that is being made."""
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """A chunk as it was written: gzip members, or for JSON lines a piece of one member."""
 
@@ -102,6 +120,8 @@ class Part:
     """The BLAKE3, 16 bytes, of the first document's `_id`; nothing where there is none."""
     last: bytes = b""
     """The same of the last document."""
+    pieces: tuple[Piece, ...] = ()
+    """Those that it became in a repository."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +162,8 @@ class StoredCollection:
     """The one that it was read from, or that it goes to."""
     uuid: str | None = None
     """The server's own name for it, where it is known."""
+    pieces: tuple[Piece, ...] = ()
+    """Where its documents are in a repository."""
 
     @property
     def namespace(self) -> Namespace:
@@ -187,7 +209,7 @@ class Backup:
     """One backup in a folder of backups, as it can be listed and restored."""
 
     name: str
-    path: Path
+    path: Place
     taken: datetime
     """Local time, naive: what the folder is named after."""
     made: datetime
@@ -204,10 +226,12 @@ class Backup:
     oplog: StoredCollection | None = None
     """What happened while it was made."""
     consistency: Consistency | None = None
+    added_bytes: int | None = None
+    """How much of it no older backup of the repository has; None where backups share nothing."""
 
     @property
     def file_bytes(self) -> int:
-        """Size of its files on disk."""
+        """Size of its files, or of its pieces, also of those that others share."""
         return sum(collection.file_bytes for collection in self.collections)
 
     @property
@@ -247,6 +271,8 @@ class Segment:
     """Whether its documents must be loaded in their order."""
     is_of_collection: bool = True
     """As of the collection that it is of."""
+    pieces: tuple[Piece, ...] = ()
+    """Those of a repository that it is made of, instead of a run of members."""
 
     @property
     def is_foreign(self) -> bool:

@@ -27,10 +27,7 @@ if TYPE_CHECKING:
     from obstore import GetOptions
     from obstore.store import ClientConfig, ObjectStore, S3Config
 
-__all__ = ["SCHEMES", "ObjectStorage", "is_url"]
-
-SCHEMES = ("s3", "gs", "az")
-"""How the addresses of object stores begin, before `://`."""
+__all__ = ["ObjectStorage"]
 
 _LONGEST_SECONDS = 300
 """A request may take so long: 32 MB at 1 Mbit/s. A shorter limit for a connection that is silent
@@ -50,11 +47,6 @@ _NO_SUCH_RANGE = 416
 
 _METADATA = "169.254.169.254"
 """Where a machine in a cloud asks for credentials when nothing else names any."""
-
-
-def is_url(place: str) -> bool:
-    """Return whether a place is in an object store, and not a local path."""
-    return place.startswith(tuple(f"{scheme}://" for scheme in SCHEMES))
 
 
 class ObjectStorage:

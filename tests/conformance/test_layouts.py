@@ -11,10 +11,10 @@ import bson
 import pytest
 from bson.datetime_ms import DatetimeMS
 
+from fastdump import places as layouts
 from fastdump.codec.bson import Batch
 from fastdump.engine.backup.packing import packer
 from fastdump.errors import BackupNotFoundError, StorageError
-from fastdump.layouts import recognition as layouts
 from fastdump.layouts.dated_folders import DatedFolders
 from fastdump.layouts.interface import BackupWriter, Layout
 from fastdump.layouts.segments import check_files, read_batches, read_lines, segments

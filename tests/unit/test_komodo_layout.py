@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fastdump.layouts.dated_folders import DatedFolders
-from fastdump.layouts.recognition import destination
 from fastdump.model import WriteOptions
+from fastdump.places import destination
 from tests.conformance.test_layouts import TAKEN, contents, make_backup
 
 

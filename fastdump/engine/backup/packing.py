@@ -115,6 +115,13 @@ class _Plain(_Hashed):
         return batch.data
 
 
+class _Whole(Packer):
+    """Documents stay as they are, and are hashed by who makes pieces of them."""
+
+    def _packed(self, batch: Batch) -> bytes:
+        return batch.data
+
+
 class _Blocks(Packer):
     """Each batch becomes a block of an archive, in a gzip member of its own."""
 
@@ -172,6 +179,8 @@ def packer(encoding: Encoding, level: int | None, chunk: Chunk) -> Packer:
     """The packer for a chunk; without a level nothing is compressed."""
     if encoding is Encoding.ARCHIVE:
         return _Blocks(level, chunk.target)
+    if encoding is Encoding.PIECES:
+        return _Whole(level)
     if level is None:
         return _Plain(level)
     if encoding is Encoding.JSON:

@@ -13,7 +13,7 @@ from blake3 import blake3
 from fastdump.engine.sessions.oplog import OPLOG_COLLECTION
 from fastdump.engine.sessions.plain import Session
 from fastdump.errors import UsageError
-from fastdump.layouts.interface import BackupWriter, Destination, Layout, ResumableWriter
+from fastdump.layouts.interface import BackupWriter, Destination, Resumable, ResumableWriter
 from fastdump.layouts.journal import Finished, Planned
 from fastdump.model import Catalog, Chunk
 
@@ -61,9 +61,12 @@ def resumed(
         StorageError: the place cannot be written.
         UsageError: nothing can be resumed there, or there is no such database.
     """
-    layout = destination.layout
+    layout = destination.resumable
     if layout is None:
-        raise UsageError("--resume cannot be combined with --out: only dated backups are resumed")
+        raise UsageError(
+            "--resume is for dated folders only: leave --out out; and a repository needs no "
+            "--resume, since no backup writes again what another one wrote"
+        )
     if not session.can_resume:
         raise UsageError(f"--resume cannot be combined with --consistency {session.mode}")
     settings = _settings(session, layout, level)
@@ -116,7 +119,7 @@ def _local(moment: datetime) -> datetime:
     return moment.astimezone().replace(tzinfo=None)
 
 
-def _settings(session: Session, layout: Layout, level: int) -> str:
+def _settings(session: Session, layout: Resumable, level: int) -> str:
     """Return what tells runs apart that would not make the same backup."""
     told = f"{session.readers[0].shown} {session.selection} {session.mode} {level} {layout.told}"
     return blake3(told.encode()).hexdigest()

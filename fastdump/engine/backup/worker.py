@@ -77,7 +77,7 @@ class BackupWorker(ServerWorker):
                     look.add(batch)
                 self.done(batch.documents, len(batch.data))
             ids = None if look is None else look.end()
-        part = packing.part(time.monotonic() - began, places)
+            part = output.end(packing.part(time.monotonic() - began, places))
         return replace(part, ids=ids, interruptions=self.interruptions - interruptions)
 
     def _at_least_one(self, chunk: Chunk) -> Iterator[Batch]:

@@ -123,7 +123,8 @@ class Writing:
         ):
             yield
             session.end()
-        writer.add(chunk, packing.part(time.monotonic() - began, places))
+            part = output.end(packing.part(time.monotonic() - began, places))
+        writer.add(chunk, part)
 
     def _fetch_all(
         self, session: Session, writer: BackupWriter, catalog: Catalog, chunks: Sequence[Chunk]

@@ -17,9 +17,9 @@ from fastdump.engine.restore.archive_stream import StreamLoading
 from fastdump.engine.restore.filters import Filters, choose, target_of
 from fastdump.engine.restore.oplog_spool import OplogSpool
 from fastdump.errors import BackupDamagedError, FormatError, UsageError
-from fastdump.layouts.interface import Source, Stream
+from fastdump.layouts.interface import Reader, Source, Stream
 from fastdump.layouts.mongodump import oplog_of
-from fastdump.layouts.segments import check_files, damaged, read_batches, read_lines, segments
+from fastdump.layouts.segments import FileReader, damaged, read_lines
 from fastdump.model import (
     Backup,
     ClusterTime,
@@ -58,6 +58,8 @@ class RestorePlan:
     segments: tuple[Segment, ...]
     """The largest collection's first; none of an archive, which is read as it comes."""
     archive: Stream | None
+    reader: Reader
+    """What reads any other backup."""
     how: LoadOptions
     held: int
     """About how many documents the target already has in these collections."""
@@ -116,7 +118,11 @@ def plan_restore(
     collections = list(chosen.collections.values())
     replayed = [backup.oplog] if backup.oplog is not None and how.oplog_replay else []
     lost: list[str] = []
-    if problems := check_files([*collections, *replayed]):
+    reader = source.reader
+    if problems := [
+        *reader.missing(collections),
+        *_oplog_reader(reader, how).missing(replayed),
+    ]:
         lost = [f"{problem.path}: {problem.message}" for problem in problems]
         if not how.salvage:
             raise BackupDamagedError(f"{'; '.join(lost)}; --salvage restores what is intact")
@@ -124,9 +130,9 @@ def plan_restore(
         for collection in collections:
             check(collection)
         notes += _legacy_indexes(collections) if how.indexes else []
-        cut = list(_cut(collections, workers, how, lost))
+        cut = list(_cut(collections, reader, workers, how, lost))
     archive = source.stream
-    documents = of_backup(archive, chosen.collections)
+    documents = of_backup(archive, reader, chosen.collections)
     held, differing = look_at(connection, collections, how, documents)
     if how.oplog_replay:
         with connect(connection) as client, translated(connection):
@@ -138,6 +144,7 @@ def plan_restore(
         chosen.authorization,
         tuple(cut),
         archive,
+        reader,
         how,
         held,
         tuple(lost),
@@ -213,14 +220,16 @@ def _name_of(
 
 
 def _cut(
-    collections: Sequence[StoredCollection], workers: int, how: LoadOptions, lost: list[str]
+    collections: Sequence[StoredCollection],
+    reader: Reader,
+    workers: int,
+    how: LoadOptions,
+    lost: list[str],
 ) -> Iterator[Segment]:
     for collection in sorted(collections, key=_index_work, reverse=True):
-        if collection.path is not None and not collection.path.exists():
-            continue  # only where what is intact is wanted
         whole = keeps_order(collection, how)
         salvaged = lost if how.salvage else None
-        yield from segments(collection, workers, whole=whole, lost=salvaged)
+        yield from reader.segments(collection, workers, whole=whole, lost=salvaged)
 
 
 def _index_work(collection: StoredCollection) -> tuple[int, int]:
@@ -265,15 +274,20 @@ def restore(plan: RestorePlan, *, workers: int, reporter: Reporter) -> RestoreRe
     with OplogSpool() as spool:
         operations = None
         if plan.how.oplog_replay:
-            oplog = plan.backup.oplog
-            is_file = oplog is not None and oplog.path is not None
-            batches = partial(_oplog, plan.backup) if is_file else spool.batches
+            is_file = plan.archive is None or plan.how.oplog_file is not None
+            batches = partial(_oplog, plan) if is_file else spool.batches
             operations = Operations(batches, plan.name_of, plan.how.oplog_limit, plan.is_of_another)
         target = Target(plan.connection, plan.how, plan.authorization, operations)
         run = _loading(plan, target, reporter, spool)
         run.failures += plan.lost
         documents = sum(segment.documents or 0 for segment in plan.segments)
-        run.run("restore", documents, plan.raw_bytes, workers, RestoreWorker(target, workers))
+        run.run(
+            "restore",
+            documents,
+            plan.raw_bytes,
+            workers,
+            RestoreWorker(target, workers, plan.reader),
+        )
     backup = plan.backup
     if plan.is_of_another and run.replayed_to is not None:
         run.notes.append(
@@ -301,10 +315,17 @@ def _loading(
     return StreamLoading(target, plan.collections, blocks, reporter, keep)
 
 
-def _oplog(backup: Backup) -> Iterator[Batch]:
-    assert backup.oplog is not None  # noqa: S101 - the plan was made for it
-    for segment in segments(backup.oplog, whole=True):
-        yield from read_batches(segment)
+def _oplog(plan: RestorePlan) -> Iterator[Batch]:
+    oplog = plan.backup.oplog
+    assert oplog is not None  # noqa: S101 - the plan was made for it
+    reader = _oplog_reader(plan.reader, plan.how)
+    for segment in reader.segments(oplog, whole=True):
+        yield from reader.batches(segment)
+
+
+def _oplog_reader(reader: Reader, how: LoadOptions) -> Reader:
+    """Return what reads the oplog, which may be a file that is no part of the backup."""
+    return reader if how.oplog_file is None else FileReader()
 
 
 def _consistency(plan: RestorePlan, replayed_to: ClusterTime | None) -> Consistency | None:
@@ -333,7 +354,17 @@ def _told(lost: Sequence[str]) -> str | None:
 
 
 class RestoreWorker(LoadWorker[Segment]):
-    """Loads segments."""
+    """Loads segments.
+
+    Args:
+        target: where documents go.
+        senders: how many batches of one segment may be on their way at once.
+        reader: what reads the backup.
+    """
+
+    def __init__(self, target: Target, senders: int, reader: Reader) -> None:
+        super().__init__(target, senders)
+        self._reader = reader
 
     def load(self, piece: Segment) -> Loaded:
         """Load the documents of a segment.
@@ -346,7 +377,7 @@ class RestoreWorker(LoadWorker[Segment]):
         senders = self._senders if piece.is_foreign and not piece.ordered else 1
         loaders = self.loaders(piece.target, senders, is_of_collection=piece.is_of_collection)
         lost: list[str] = []
-        self.send_all(loaders, read_batches(piece, lost))
+        self.send_all(loaders, self._reader.batches(piece, lost))
         return replace(summed(loaders, time.monotonic() - began), damage=_told(lost))
 
     def _load_lines(self, segment: Segment, began: float) -> Loaded:

@@ -14,8 +14,8 @@ from fastdump.engine.executors.forkserver import processes
 from fastdump.engine.restore.filters import Filters, choose
 from fastdump.engine.server_worker import ServerWorker
 from fastdump.errors import UsageError
-from fastdump.layouts.interface import Source
-from fastdump.layouts.segments import read_batches, read_lines, segments
+from fastdump.layouts.interface import Reader, Source
+from fastdump.layouts.segments import read_lines
 from fastdump.model import (
     CollectionKind,
     Connection,
@@ -76,7 +76,7 @@ def compare(
         found for found in chosen.collections.values() if found.kind is not CollectionKind.VIEW
     ]
     counts = _counts(connection, collections)
-    compared = _deep(connection, collections, workers, reporter) if deep else {}
+    compared = _deep(connection, collections, source.reader, workers, reporter) if deep else {}
     return AgainstReport(
         backup.name,
         backup.path,
@@ -114,16 +114,20 @@ def _counts(
 
 
 def _deep(
-    connection: Connection, collections: list[StoredCollection], workers: int, reporter: Reporter
+    connection: Connection,
+    collections: list[StoredCollection],
+    reader: Reader,
+    workers: int,
+    reporter: Reporter,
 ) -> dict[Namespace, _Compared]:
-    cut = [segment for found in collections for segment in segments(found, workers)]
+    cut = [segment for found in collections for segment in reader.segments(found, workers)]
     raw_bytes = sum(segment.raw_bytes for segment in cut)
     wanted = min(workers, len(cut)) if planner.use_processes(raw_bytes) else 0
     size = processes(wanted, reporter)
     results = defaultdict[Namespace, list[_Compared]](list)
     reporter.start("compare", sum(segment.documents or 0 for segment in cut), raw_bytes)
     try:
-        with executor(CompareWorker(connection), size, reporter.update) as pool:
+        with executor(CompareWorker(connection, reader), size, reporter.update) as pool:
             for segment in cut:
                 pool.submit(
                     CompareWorker.compare,
@@ -165,7 +169,16 @@ def _comparison(
 
 
 class CompareWorker(ServerWorker):
-    """Looks up the documents of segments."""
+    """Looks up the documents of segments.
+
+    Args:
+        connection: the server.
+        reader: what reads the backup.
+    """
+
+    def __init__(self, connection: Connection, reader: Reader) -> None:
+        super().__init__(connection)
+        self._reader = reader
 
     def compare(self, segment: Segment) -> _Compared:
         """Compare every document of a segment with what the database has under its `_id`."""
@@ -194,7 +207,7 @@ class CompareWorker(ServerWorker):
     def _runs(self, segment: Segment) -> Iterator[bytes]:
         if segment.encoding is Encoding.JSON:
             return (ejson.decode(lines).batch.data for lines in read_lines(segment))
-        return (batch.data for batch in read_batches(segment))
+        return (batch.data for batch in self._reader.batches(segment))
 
     def _held(
         self, database: str, source: Access, run: bytes, spans: list[tuple[int, int]]

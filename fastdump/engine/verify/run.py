@@ -10,7 +10,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from blake3 import blake3
@@ -33,9 +32,8 @@ from fastdump.engine.verify.duplicate_ids import (
 )
 from fastdump.engine.verify.worker import Look, Verified, VerifyWorker
 from fastdump.errors import BackupDamagedError
-from fastdump.layouts.interface import Source, Stream
-from fastdump.layouts.segments import check_files, segments
-from fastdump.model import OPLOG, Backup, Namespace, Segment, StoredCollection
+from fastdump.layouts.interface import Reader, Source, Stream
+from fastdump.model import OPLOG, Backup, Namespace, Place, Segment, StoredCollection
 from fastdump.progress import Reporter
 from fastdump.report import CollectionReport, Problem, VerifyReport
 from fastdump.storage.temporary_files import scratch_folder
@@ -78,12 +76,12 @@ def verify(
     collections, notes = source.contents(backup)
     if backup.oplog is not None:
         collections = [*collections, backup.oplog]
-    problems = check_files(collections)
+    problems = source.reader.missing(collections)
     missing = {problem.path for problem in problems}
     there = [found for found in collections if found.path not in missing]
     with scratch_folder("fastdump-keys-") if unique else nullcontext() as folder:
         keys = None if folder is None else Keys(folder, _with_ids(there))
-        run = _Verification(backup.path, there, workers, keys, reporter)
+        run = _Verification(backup.path, there, source.reader, workers, keys, reporter)
         if source.stream is not None:
             run.read_stream(source.stream, backup)
         else:
@@ -108,14 +106,16 @@ class _Verification:
 
     def __init__(
         self,
-        path: Path,
+        path: Place,
         collections: list[StoredCollection],
+        reader: Reader,
         workers: int,
         keys: Keys | None,
         reporter: Reporter,
     ) -> None:
         self._path = path
         self._collections = collections
+        self._reader = reader
         self._workers = workers
         self._keys = keys
         """Where those of documents go, if they are wanted."""
@@ -145,13 +145,16 @@ class _Verification:
 
         self._reporter.start("verify", sum(segment.documents or 0 for segment in cut), raw_bytes)
         try:
-            with executor(VerifyWorker(self._keys), size, self._reporter.update) as workers:
+            with executor(self._worker(), size, self._reporter.update) as workers:
                 for segment in cut:
                     workers.submit(VerifyWorker.verify, segment, take)
                 workers.run()
                 self._find_doubles(workers, blocks, look_again)
         finally:
             self._reporter.stop()
+
+    def _worker(self) -> VerifyWorker:
+        return VerifyWorker(self._keys, self._reader)
 
     def _find_doubles(
         self,
@@ -205,7 +208,7 @@ class _Verification:
             if writer is not None:
                 look_in = partial(self._look_in, archive, names)
                 look_again = look_in if archive.can_repeat else None
-                with executor(VerifyWorker(self._keys), 0, lambda *_done: None) as workers:
+                with executor(self._worker(), 0, lambda *_done: None) as workers:
                     self._find_doubles(workers, writer.end(), look_again)
         except BackupDamagedError as error:
             message = str(error).removeprefix(f"{archive.path}: ")
@@ -236,7 +239,7 @@ class _Verification:
 
     def _segments(self, collection: StoredCollection) -> list[Segment]:
         try:
-            return segments(collection, self._workers)
+            return self._reader.segments(collection, self._workers)
         except BackupDamagedError as error:
             assert collection.path is not None  # noqa: S101 - only a file can be damaged
             message = str(error).removeprefix(f"{collection.path}: ")

@@ -6,9 +6,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from blake3 import blake3
-
-from fastdump.codec import bson, gzip
 from fastdump.codec.bson import Batch
 from fastdump.engine.executors import Progress
 from fastdump.engine.verify.duplicate_ids import (
@@ -21,10 +18,11 @@ from fastdump.engine.verify.duplicate_ids import (
     Watch,
     compare,
 )
-from fastdump.errors import BackupDamagedError, FormatError
+from fastdump.errors import BackupDamagedError
+from fastdump.layouts.interface import Reader
 from fastdump.layouts.joined_files import file_digest
-from fastdump.layouts.segments import damaged, read_batches, read_lines, read_members
-from fastdump.model import Encoding, Member, Segment
+from fastdump.layouts.segments import damaged, read_lines
+from fastdump.model import Encoding, Segment
 from fastdump.mongo import ejson
 from fastdump.report import Problem
 from fastdump.storage.disk_errors import disk
@@ -61,9 +59,11 @@ class VerifyWorker:
 
     Args:
         keys: where the keys of documents are written; None where nobody wants them.
+        reader: what reads the backup.
     """
 
-    def __init__(self, keys: Keys | None) -> None:
+    def __init__(self, keys: Keys | None, reader: Reader) -> None:
+        self._reader = reader
         self.progress: Progress | None = None
         self._keys = keys
 
@@ -107,20 +107,7 @@ class VerifyWorker:
             if segment.encoding is Encoding.JSON:
                 yield from self._lines(segment, problems)
                 return
-            if segment.members is None:
-                yield from read_batches(segment)
-                return
-            with disk(segment.path), damaged(segment.path):
-                for member, data in read_members(segment):
-                    digests.append(blake3(data).digest())
-                    try:
-                        raw = gzip.unpack(data, member)
-                        _check_documents(raw, member)
-                    except FormatError as error:
-                        lost = f"{error} ({member.documents} documents affected)"
-                        problems.append(Problem(segment.path, lost))
-                    else:
-                        yield Batch(raw, member.documents)
+            yield from self._reader.verified(segment, digests, problems)
         except BackupDamagedError as error:
             message = str(error).removeprefix(f"{segment.path}: ")
             problems.append(Problem(segment.path, message))
@@ -142,16 +129,3 @@ class VerifyWorker:
 
     def close(self) -> None:
         """Nothing is open between segments."""
-
-
-def _check_documents(raw: bytes, member: Member) -> None:
-    """Check the framing of a member's documents.
-
-    Raises:
-        FormatError: these are no documents, or not so many as the member says.
-    """
-    found = len(bson.spans(raw))
-    if found != member.documents:
-        raise FormatError(
-            f"the member at byte {member.offset} holds {found} documents, not {member.documents}"
-        )
