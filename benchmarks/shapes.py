@@ -49,8 +49,8 @@ def insert(connection: Connection, database: str, name: str, documents: Iterable
                 loader.load(Batch(b"".join(data), len(data)))
                 data, size = [], 0
         loader.load(Batch(b"".join(data), len(data)))
-        if loader.rejected:
-            raise ValueError(f"{name}: {loader.rejections[0]}")
+        if loader.loaded.rejected:
+            raise ValueError(f"{name}: {loader.loaded.rejections[0]}")
 
 
 def mixed_ids(rng: random.Random, count: int) -> list[Any]:

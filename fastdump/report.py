@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection as Some
 from dataclasses import dataclass
+from typing import Protocol
 
-from fastdump.model import CollectionKind, Consistency, Namespace, Place, Rejection, ServerInfo
+from fastdump.model import (
+    CollectionKind,
+    Consistency,
+    Location,
+    Namespace,
+    Part,
+    Rejection,
+    ServerInfo,
+)
 
 __all__ = [
     "AgainstReport",
@@ -17,7 +27,24 @@ __all__ = [
     "PruneReport",
     "RestoreReport",
     "VerifyReport",
+    "Work",
 ]
+
+
+class Work(Protocol):
+    """The work on a part of a collection, as a worker reports it."""
+
+    @property
+    def documents(self) -> int:
+        """Number of documents."""
+
+    @property
+    def raw_bytes(self) -> int:
+        """Size of the documents as BSON."""
+
+    @property
+    def seconds(self) -> float:
+        """How long the worker was busy with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +64,34 @@ class CollectionReport:
     def name(self) -> str:
         """The collection's name in its database."""
         return self.namespace.collection
+
+    @classmethod
+    def of(
+        cls, namespace: Namespace, kind: CollectionKind, done: Some[Work], file_bytes: int
+    ) -> CollectionReport:
+        """Return the sums over the parts of a collection.
+
+        Args:
+            namespace: the collection.
+            kind: its kind.
+            done: what workers report of its parts.
+            file_bytes: size of its file.
+        """
+        return cls(
+            namespace,
+            kind,
+            sum(one.documents for one in done),
+            sum(one.raw_bytes for one in done),
+            file_bytes,
+            sum(one.seconds for one in done),
+        )
+
+    @classmethod
+    def of_written(
+        cls, namespace: Namespace, kind: CollectionKind, parts: Some[Part]
+    ) -> CollectionReport:
+        """Return the sums over the parts of a collection that were written."""
+        return cls.of(namespace, kind, parts, sum(part.file_bytes for part in parts))
 
 
 class _Totals:
@@ -67,7 +122,7 @@ class BackupReport(_Totals):
     """What a backup did."""
 
     name: str
-    path: Place
+    path: Location
     databases: tuple[str, ...]
     """Those that were backed up."""
     server: ServerInfo
@@ -125,7 +180,7 @@ class RestoreReport(LoadReport):
     """What a restore did."""
 
     name: str
-    path: Place
+    path: Location
     consistency: Consistency | None
     """How what was restored relates in time; None where nobody knows."""
 
@@ -145,7 +200,7 @@ class CopyReport(LoadReport):
 class Problem:
     """Damage that was found in a file of a backup."""
 
-    path: Place
+    path: Location
     message: str
 
 
@@ -154,7 +209,7 @@ class VerifyReport(_Totals):
     """What a verification read and found."""
 
     name: str
-    path: Place
+    path: Location
     seconds: float
     collections: tuple[CollectionReport, ...]
     problems: tuple[Problem, ...]
@@ -197,7 +252,7 @@ class AgainstReport:
     """What a comparison of a backup with a database found."""
 
     name: str
-    path: Place
+    path: Location
     seconds: float
     collections: tuple[Comparison, ...]
     deep: bool

@@ -164,7 +164,7 @@ def _show_plan(catalog: Catalog, chunks: list[Chunk]) -> None:
                 f"{collection.documents:,}",
                 size(collection.raw_bytes),
                 f"{len(own)}",
-                own[0].how if own else "definition only",
+                str(own[0].range) if own else "definition only",
             )
         )
     table(("collection", "documents", "size", "chunks", "read"), rows, right=(1, 2, 3))

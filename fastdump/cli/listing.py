@@ -42,9 +42,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:  # noqa: ARG001
         table(headers, map(_row, backups), right=(2, 3, 4))
         notes(about_future(backups))
     for found in latest:
-        documents = (
-            "documents not counted" if found.documents is None else f"{found.documents:,} documents"
-        )
+        count = found.contents.documents
+        documents = "documents not counted" if count is None else f"{count:,} documents"
         print(f"\nbeside them, the latest {found.name}: {size(found.file_bytes)}, {documents}")
     return 0
 

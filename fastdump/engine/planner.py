@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from fastdump.model import Bounds, Catalog, Chunk, Collection
+from fastdump.model import Bounds, Catalog, Chunk, ChunkSource, Collection, Range
 
 __all__ = ["CHUNK_BYTES", "cut", "pieces", "plan", "use_processes"]
 
@@ -49,22 +48,26 @@ def pieces(collection: Collection, total_bytes: int, workers: int) -> int:
 def cut(collection: Collection, bounds: Bounds) -> list[Chunk]:
     """The chunks between those bounds; the first has no beginning, the last no end."""
     count = 1 + len(bounds.records or bounds.ids)
-    whole = Chunk(
-        namespace=collection.namespace,
-        source=collection.read_from or collection.data,
-        number=0,
-        raw_bytes=collection.raw_bytes // count,
+    source = ChunkSource(
+        namespace=collection.read_from or collection.data,
         document_bytes=collection.raw_bytes // max(collection.documents, 1),
         query=collection.query,
         by_filter=bounds.by_filter,
-        is_of_view=collection.read_from == collection.namespace,
-        chunks=count,
+        is_view=collection.read_from == collection.namespace,
     )
+    return [
+        Chunk(collection.namespace, source, part, number, count, collection.raw_bytes // count)
+        for number, part in enumerate(_ranges(bounds))
+    ]
+
+
+def _ranges(bounds: Bounds) -> Iterator[Range]:
     if bounds.records:
-        records = enumerate(pairwise((None, *bounds.records, None)))
-        return [replace(whole, number=n, after=after, until=until) for n, (after, until) in records]
-    ids = enumerate(pairwise((None, *bounds.ids, None)))
-    return [replace(whole, number=n, lower=lower, upper=upper) for n, (lower, upper) in ids]
+        for after, until in pairwise((None, *bounds.records, None)):
+            yield Range(after=after, until=until)
+        return
+    for lower, upper in pairwise((None, *bounds.ids, None)):
+        yield Range(lower=lower, upper=upper)
 
 
 def plan(catalog: Catalog, workers: int, find_bounds: Finder) -> list[Chunk]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from fastdump.errors import StorageError
 from fastdump.layouts.ages import about_future
 from fastdump.layouts.interface import Layout, Swept
-from fastdump.model import Place
+from fastdump.model import Location
 from fastdump.report import PruneReport
 
 __all__ = ["prune"]
@@ -64,7 +64,7 @@ def _prune(layout: Layout, max_backups: int, newest: str | None, *, dry_run: boo
     )
 
 
-def _remove(layout: Layout, paths: Sequence[Place]) -> None:
+def _remove(layout: Layout, paths: Sequence[Location]) -> None:
     """Remove all that can be removed.
 
     Raises:

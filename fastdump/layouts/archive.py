@@ -161,15 +161,8 @@ class ArchiveWriter:
 
     def report(self, namespace: Namespace) -> CollectionReport:
         """What the parts of a collection sum up to."""
-        parts = self._parts[namespace]
-        return CollectionReport(
-            namespace,
-            self._collections[namespace].kind,
-            sum(part.documents for part in parts),
-            sum(part.raw_bytes for part in parts),
-            sum(part.file_bytes for part in parts),
-            sum(part.seconds for part in parts),
-        )
+        kind = self._collections[namespace].kind
+        return CollectionReport.of_written(namespace, kind, self._parts[namespace])
 
     def commit(
         self, catalog: Catalog, started: datetime, ended: datetime, consistency: Consistency
@@ -308,7 +301,7 @@ class Archive:
             collections=collections,
             has_manifest=True,
             layout="archive",
-            databases=tuple(sorted({found.database for found in collections} - {""})),
+            databases=tuple(sorted({found.namespace.database for found in collections} - {""})),
             oplog=next((found for found in collections if found.namespace == OPLOG), None),
             server_version=prelude.server_version,
         )
@@ -366,13 +359,10 @@ class Archive:
             found = metadata.read(text)
             options, *indexes = exact or (found.options, *found.indexes)
             yield StoredCollection(
-                name=namespace.collection,
-                kind=CollectionKind.TIMESERIES if kind == "timeseries" else found.kind,
-                path=None,
-                file_bytes=0,
+                namespace,
+                CollectionKind.TIMESERIES if kind == "timeseries" else found.kind,
                 options=options,
                 indexes=tuple(indexes),
-                database=namespace.database,
                 uuid=found.uuid,
             )
 

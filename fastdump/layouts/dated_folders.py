@@ -32,12 +32,15 @@ from fastdump.layouts.manifest_checks import check_folder
 from fastdump.layouts.removal import remove_folder
 from fastdump.layouts.segments import FileReader
 from fastdump.model import (
+    DEFAULT_DATABASE,
     OPLOG,
     Backup,
     Catalog,
-    CollectionKind,
-    Place,
+    Location,
+    Namespace,
+    Origin,
     StoredCollection,
+    StoredFile,
 )
 from fastdump.report import Problem
 from fastdump.storage.disk_errors import disk
@@ -138,11 +141,12 @@ class DatedFolders:
         known = backup.has_manifest
         beside = []
         for found in DatedFolders(folder.parent).latest():
-            if known and found.documents is not None and found.database not in backup.databases:
-                notes.append(f"{found.path} is of database {found.database!r}, and left out")
+            if known and _owner(found) not in (None, *backup.databases):
+                notes.append(f"{_path(found)} is of database {_owner(found)!r}, and left out")
             elif found.namespace not in own:
-                is_of_another = known and found.started != backup.started
-                beside.append(replace(found, is_of_another=is_of_another))
+                is_of_another = known and found.origin.started != backup.started
+                origin = replace(found.origin, is_of_another=is_of_another)
+                beside.append(replace(found, origin=origin))
         return [*backup.collections, *beside], notes
 
     def problems(self, backup: Backup) -> list[Problem]:
@@ -201,7 +205,7 @@ class DatedFolders:
             self.volume.make_folder(self.folder)
             lock = Lock(self._lock_path, self.folder, self.volume)
             try:
-                for _begun, partial in reversed(self.stale()):
+                for partial in (Path(path) for _begun, path in reversed(self.stale())):
                     found = read_journal(partial)
                     if found is not None and found[0].settings == settings:
                         path = partial.with_name(partial.name[1:].removesuffix(PARTIAL))
@@ -225,12 +229,12 @@ class DatedFolders:
             if one.has_data and one.name in self._form.latest_only
         }
         for found in _latest(self.folder):
-            file = found.path.name if found.path is not None else ""
-            own = replaced.get(file, found.database)
-            if found.documents is not None and own != found.database:
+            path, owner = _path(found), _owner(found)
+            own = replaced.get(path.name, owner)
+            if owner is not None and own != owner:
                 raise UsageError(
-                    f"{found.path} is of database {found.database!r}, whose backups need it, and "
-                    f"one of {own!r} would replace it: name another folder for that with -f"
+                    f"{path} is of database {owner!r}, whose backups need it, and one of {own!r} "
+                    "would replace it: name another folder for that with -f"
                 )
 
     def _free(self, taken: datetime) -> Path:
@@ -245,7 +249,7 @@ class DatedFolders:
             path = self.folder / taken.strftime(_NAME_FORMAT)
         return path
 
-    def stale(self) -> list[tuple[datetime, Place]]:
+    def stale(self) -> list[tuple[datetime, Location]]:
         """What runs left behind that were killed, oldest first, with when they began.
 
         Raises:
@@ -281,7 +285,7 @@ class DatedFolders:
     def _lock_path(self) -> Path:
         return self.folder / ".lock"
 
-    def remove(self, path: Place) -> None:
+    def remove(self, path: Location) -> None:
         """Delete a backup, or what a killed run left behind.
 
         A backup loses its name first, so that no half of it is taken for a whole.
@@ -355,7 +359,21 @@ def _bare(path: Path, *, latest_only: bool) -> StoredCollection:
     # The whole of a cut name is in the manifest only; the file's own name is the next best.
     name = stem if is_cut(stem) else collection_name(stem)
     size = path.stat().st_size
-    return StoredCollection(name, CollectionKind.COLLECTION, path, size, latest_only=latest_only)
+    return StoredCollection(
+        Namespace(DEFAULT_DATABASE, name),
+        file=StoredFile(path, size),
+        origin=Origin(latest_only=latest_only),
+    )
+
+
+def _path(latest: StoredCollection) -> Path:
+    assert latest.file is not None  # noqa: S101 - it was found by its file
+    return latest.file.path
+
+
+def _owner(latest: StoredCollection) -> str | None:
+    """Return the database that a latest copy is of; None if nothing describes it."""
+    return None if latest.contents.documents is None else latest.namespace.database
 
 
 def _latest(folder: Path) -> list[StoredCollection]:
@@ -375,7 +393,7 @@ def _latest(folder: Path) -> list[StoredCollection]:
             for candidate in candidates
             if (read := _read_manifest(candidate, latest_only=True)) is not None
             for collection in read[1]
-            if collection.path == path
+            if collection.file is not None and collection.file.path == path
         ]
         if described:
             fitting = [collection for collection in described if collection.file_bytes == size]

@@ -18,9 +18,10 @@ from fastdump.model import (
     Chunk,
     Consistency,
     Encoding,
+    FileRange,
+    Location,
     Namespace,
     Part,
-    Place,
     Segment,
     StoredCollection,
 )
@@ -79,7 +80,7 @@ class BackupWriter(Protocol):
     """Whether it is gzip."""
 
     @property
-    def path(self) -> Place:
+    def path(self) -> Location:
         """Where it will be found."""
 
     @property
@@ -226,11 +227,11 @@ class Reader(Protocol):
             StorageError: it cannot be read.
         """
 
-    def batches(self, segment: Segment, lost: list[str] | None = None) -> Iterator[Batch]:
+    def batches(self, place: FileRange, lost: list[str] | None = None) -> Iterator[Batch]:
         """Yield the documents of a segment, about a megabyte at a time.
 
         Args:
-            segment: what to read.
+            place: where they are.
             lost: gets what was lost to damage, so that all that is intact is read; where it is
                 None, damage is an error.
 
@@ -240,12 +241,12 @@ class Reader(Protocol):
         """
 
     def verified(
-        self, segment: Segment, digests: list[bytes], problems: list[Problem]
+        self, place: FileRange, digests: list[bytes], problems: list[Problem]
     ) -> Iterator[Batch]:
         """Yield those documents of a segment that are what was written.
 
         Args:
-            segment: what to read.
+            place: where they are.
             digests: gets those over which the digest of the collection is.
             problems: gets what is damaged.
 
@@ -331,7 +332,7 @@ class Layout(Source, Destination, Protocol):
             StorageError: the folder cannot be read.
         """
 
-    def stale(self) -> list[tuple[datetime, Place]]:
+    def stale(self) -> list[tuple[datetime, Location]]:
         """What runs left behind that were killed, oldest first, with when they began.
 
         Raises:
@@ -345,7 +346,7 @@ class Layout(Source, Destination, Protocol):
             StorageError: somebody else does.
         """
 
-    def remove(self, path: Place) -> None:
+    def remove(self, path: Location) -> None:
         """Delete a backup, or what a killed run left behind.
 
         Raises:

@@ -107,14 +107,8 @@ class JoinedFile:
 
     def report(self) -> CollectionReport:
         """What the parts sum up to."""
-        return CollectionReport(
-            self.collection.namespace,
-            self.collection.kind,
-            sum(part.documents for part in self._parts),
-            sum(part.raw_bytes for part in self._parts),
-            sum(part.file_bytes for part in self._parts),
-            sum(part.seconds for part in self._parts),
-        )
+        found = self.collection
+        return CollectionReport.of_written(found.namespace, found.kind, self._parts)
 
     def _append(self, part: Path) -> None:
         """In the joiner's thread, while others compress."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from fastdump.model import Catalog, Chunk, ClusterTime, Part
+from fastdump.model import Catalog, Chunk, ChunkSource, ClusterTime, Namespace, Part, Range
 from fastdump.storage.volume import private
 
 __all__ = ["JOURNAL", "Finished", "Journal", "Planned", "read_journal"]
@@ -44,6 +44,63 @@ class Finished:
     part: Part
 
 
+@dataclass(frozen=True, slots=True)
+class _ChunkLine:
+    """A chunk as the journal has it: without anything nested.
+
+    The names are part of the file's format, so that a run of one version can go on where a run of
+    another version ended.
+    """
+
+    namespace: Namespace
+    source: Namespace
+    number: int
+    chunks: int
+    raw_bytes: int
+    document_bytes: int
+    lower: bytes | None
+    upper: bytes | None
+    after: int | None
+    until: int | None
+    query: bytes | None
+    by_filter: bool
+    is_of_view: bool
+    committed: bool
+    at: ClusterTime | None
+    uuid: str | None
+
+    @classmethod
+    def of(cls, chunk: Chunk) -> _ChunkLine:
+        """Return the line of a chunk."""
+        source, part = chunk.source, chunk.range
+        return cls(
+            chunk.namespace, source.namespace, chunk.number, chunk.chunks, chunk.raw_bytes,
+            source.document_bytes, part.lower, part.upper, part.after, part.until, source.query,
+            source.by_filter, source.is_view, source.committed, source.at, source.uuid,
+        )  # fmt: skip
+
+    @property
+    def chunk(self) -> Chunk:
+        """The chunk that this describes."""
+        source = ChunkSource(
+            self.source, self.document_bytes, self.query, self.by_filter, self.is_of_view,
+            self.committed, self.at, self.uuid,
+        )  # fmt: skip
+        part = Range(self.after, self.until, self.lower, self.upper)
+        return Chunk(self.namespace, source, part, self.number, self.chunks, self.raw_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class _PlannedLine:
+    """The first line of a journal."""
+
+    settings: str
+    started: datetime
+    catalog: Catalog
+    chunks: tuple[_ChunkLine, ...]
+    at: ClusterTime | None = None
+
+
 class Journal:
     """The journal of a backup, open to be written.
 
@@ -61,7 +118,10 @@ class Journal:
         self._places = {chunk: place for place, chunk in enumerate(planned.chunks)}
         self._file = open(self.path, "ab", opener=private)  # noqa: SIM115 - kept open
         if is_new:
-            self._write(planned)
+            lines = tuple(_ChunkLine.of(chunk) for chunk in planned.chunks)
+            self._write(
+                _PlannedLine(planned.settings, planned.started, planned.catalog, lines, planned.at)
+            )
 
     def add(self, chunk: Chunk, part: Part) -> None:
         """Note that a chunk is written, if it was planned: the oplog is kept anew by every run.
@@ -85,7 +145,7 @@ class Journal:
         self.close()
         self.path.unlink()
 
-    def _write(self, entry: Planned | Finished) -> None:
+    def _write(self, entry: _PlannedLine | Finished) -> None:
         self._file.write(msgspec.json.encode(entry) + b"\n")
         self._file.flush()
 
@@ -98,13 +158,15 @@ def read_journal(folder: Path) -> tuple[Planned, Sequence[Finished]] | None:
     """
     try:
         first, *others = (folder / JOURNAL).read_bytes().splitlines()
-        planned = msgspec.json.decode(first, type=Planned)
+        line = msgspec.json.decode(first, type=_PlannedLine)
     except (FileNotFoundError, ValueError):
         return None
+    chunks = tuple(one.chunk for one in line.chunks)
+    planned = Planned(line.settings, line.started, line.catalog, chunks, line.at)
     finished = []
-    for line in others:
+    for other in others:
         try:
-            entry = msgspec.json.decode(line, type=Finished)
+            entry = msgspec.json.decode(other, type=Finished)
         except ValueError:
             break  # the last line of a killed run
         if 0 <= entry.chunk < len(planned.chunks):

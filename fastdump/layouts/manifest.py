@@ -26,7 +26,11 @@ from fastdump.model import (
     Collection,
     CollectionKind,
     Consistency,
+    Contents,
+    Namespace,
+    Origin,
     StoredCollection,
+    StoredFile,
 )
 from fastdump.report import CollectionReport
 from fastdump.version import __version__
@@ -242,19 +246,14 @@ def stored(
         raise FormatError(f"the file name {entry.file!r} leads outside the folder")
     exact = _exact(entry)
     return StoredCollection(
-        name=entry.name,
-        kind=entry.type,
-        path=None if entry.file is None else folder / entry.file,
-        file_bytes=entry.file_bytes,
-        options=exact.options,
-        indexes=tuple(exact.indexes),
-        documents=entry.documents,
-        raw_bytes=entry.raw_bytes,
-        digest=entry.digest,
-        latest_only=latest_only,
-        started=manifest.started,
-        database=_first(entry.database, manifest.database, DEFAULT_DATABASE),
-        uuid=entry.uuid,
+        Namespace(_first(entry.database, manifest.database, DEFAULT_DATABASE), entry.name),
+        entry.type,
+        None if entry.file is None else StoredFile(folder / entry.file, entry.file_bytes),
+        exact.options,
+        tuple(exact.indexes),
+        entry.uuid,
+        Contents(entry.documents, entry.raw_bytes, entry.digest),
+        Origin(manifest.started, latest_only),
     )
 
 

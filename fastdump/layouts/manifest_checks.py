@@ -32,15 +32,15 @@ def check_folder(backup: Backup, collections: list[StoredCollection]) -> list[Pr
     folder = Path(backup.path)
     with disk(folder):
         kept = [*collections, *([backup.oplog] if backup.oplog else [])]
-        own = {found.path for found in kept if found.path is not None}
+        own = {found.file.path for found in kept if found.file is not None}
         problems = list(_check_own(backup, own))
         # All that are there: in a damaged one, the database may be another.
         for path in entries(folder.parent):
             if path.name.endswith(f".{MANIFEST}"):
                 problems += _check_manifest(path)
         for found in collections:
-            if found.latest_only and found.path is not None:
-                problems += _check_latest(found.path)
+            if found.origin.latest_only and found.file is not None:
+                problems += _check_latest(found.file.path)
     return problems
 
 

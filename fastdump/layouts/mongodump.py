@@ -35,6 +35,7 @@ from fastdump.model import (
     Encoding,
     Namespace,
     StoredCollection,
+    StoredFile,
 )
 from fastdump.report import Problem
 from fastdump.storage.disk_errors import disk
@@ -123,9 +124,7 @@ def oplog_of(path: Path) -> StoredCollection:
         if not path.is_file():
             raise BackupNotFoundError(f"{path}: there is no such file, or it is a folder")
         size = path.stat().st_size
-    return StoredCollection(
-        OPLOG.collection, CollectionKind.COLLECTION, path, size, database=OPLOG.database
-    )
+    return StoredCollection(OPLOG, file=StoredFile(path, size))
 
 
 class MongodumpFolder:
@@ -274,7 +273,7 @@ def _check_names(path: Path, collections: list[StoredCollection]) -> None:
     """See that no two files hold the same collection, as escaped and not escaped names may."""
     counts = Counter(one.namespace for one in collections)
     for name in (name for name, count in counts.items() if count > 1):
-        files = [str(one.path) for one in collections if one.namespace == name and one.path]
+        files = [str(one.file.path) for one in collections if one.namespace == name and one.file]
         raise BackupDamagedError(
             f"{path}: {' and '.join(files)} hold the same collection {name}: remove one"
         )
@@ -283,10 +282,12 @@ def _check_names(path: Path, collections: list[StoredCollection]) -> None:
 def _doubtful(backup: Backup) -> Iterator[str]:
     """Say of which files nobody knows what collection they hold."""
     for one in backup.collections:
-        stem = "" if one.path is None else _split(one.path)[0]
-        if one.path is not None and "+" in stem and _metadata_of(one.path, stem) is None:
+        if one.file is None:
+            continue
+        path, stem = one.file.path, _split(one.file.path)[0]
+        if "+" in stem and _metadata_of(path, stem) is None:
             yield (
-                f"{one.path}: no metadata say what the collection is called; {one.name!r} is "
+                f"{path}: no metadata say what the collection is called; {one.name!r} is "
                 "what mongodump means by this name since 4.4"
             )
 
@@ -351,16 +352,9 @@ def _collection(
     if kind is CollectionKind.TIMESERIES:
         # Of MongoDB 8.3 and later, mongodump writes buckets under the name of their series.
         path = buckets.get(_DATA, path)
-    return StoredCollection(
-        name=name,
-        kind=kind,
-        path=path,
-        file_bytes=path.stat().st_size if path else 0,
-        options=found.options,
-        indexes=found.indexes,
-        database=database.name,
-        uuid=found.uuid,
-    )
+    file = None if path is None else StoredFile(path, path.stat().st_size)
+    namespace = Namespace(database.name, name)
+    return StoredCollection(namespace, kind, file, found.options, found.indexes, found.uuid)
 
 
 def _name(stem: str, found: metadata.Metadata, *, is_described: bool) -> str:

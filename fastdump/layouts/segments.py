@@ -15,7 +15,7 @@ from fastdump.codec import bson, gzip, lines
 from fastdump.codec.bson import Batch
 from fastdump.codec.lines import Lines
 from fastdump.errors import BackupDamagedError, FormatError
-from fastdump.model import OPLOG, Encoding, Member, Place, Segment, StoredCollection
+from fastdump.model import OPLOG, Encoding, FileRange, Location, Member, Segment, StoredCollection
 from fastdump.report import Problem
 from fastdump.storage.disk_errors import disk
 
@@ -40,19 +40,16 @@ class FileReader:
         """Return which files are missing or have another size."""
         problems = []
         for collection in collections:
-            if collection.path is None:
+            if (file := collection.file) is None:
                 continue
             try:
-                size = collection.path.stat().st_size
+                size = file.path.stat().st_size
             except FileNotFoundError:
-                problems.append(Problem(collection.path, "the file is missing"))
+                problems.append(Problem(file.path, "the file is missing"))
                 continue
-            if size != collection.file_bytes:
+            if size != file.file_bytes:
                 problems.append(
-                    Problem(
-                        collection.path,
-                        f"has {size} bytes, {collection.file_bytes} were written",
-                    )
+                    Problem(file.path, f"has {size} bytes, {file.file_bytes} were written")
                 )
         return problems
 
@@ -70,7 +67,7 @@ class FileReader:
         those are shared by so many readers, for each of whom parsing them is the larger part of
         the work.
         """
-        path = collection.path
+        path = None if collection.file is None else collection.file.path
         if path is None or (lost is not None and not path.exists()):
             return []
         with disk(path), damaged(path), path.open("rb") as file:
@@ -82,18 +79,18 @@ class FileReader:
             elif gzip.has_members(start):
                 found = list(_found_members(path, descriptor, size, lost))
                 groups = enumerate([found] if whole else _grouped(found))
-                cut = [_segment(collection, path, number, group, 0) for number, group in groups]
+                cut = [_members_segment(collection, path, *group) for group in groups]
             elif start[:2] == gzip.MAGIC[: len(start[:2])]:
                 cut = _foreign_segments(collection, path, size, 1 if whole else readers)
             else:
                 raise FormatError("this is no gzip file")
         return [replace(segment, ordered=whole) for segment in cut]
 
-    def batches(self, segment: Segment, lost: list[str] | None = None) -> Iterator[Batch]:
-        """Yield the documents of a segment, about a megabyte at a time."""
-        batches = _members(segment, lost) if segment.members is not None else _whole(segment)
+    def batches(self, place: FileRange, lost: list[str] | None = None) -> Iterator[Batch]:
+        """Yield the documents in a range of a file, about a megabyte at a time."""
+        batches = _members(place, lost) if place.members is not None else _whole(place)
         try:
-            with disk(segment.path), damaged(segment.path):
+            with disk(place.path), damaged(place.path):
                 yield from batches
         except BackupDamagedError as error:
             if lost is None:
@@ -101,21 +98,21 @@ class FileReader:
             lost.append(f"{error}; what came before that was read")
 
     def verified(
-        self, segment: Segment, digests: list[bytes], problems: list[Problem]
+        self, place: FileRange, digests: list[bytes], problems: list[Problem]
     ) -> Iterator[Batch]:
-        """Yield the documents of each intact member of a segment."""
-        if segment.members is None:
-            yield from self.batches(segment)
+        """Yield the documents of each intact member in a range of a file."""
+        if place.members is None:
+            yield from self.batches(place)
             return
-        with disk(segment.path), damaged(segment.path):
-            for member, data in read_members(segment):
+        with disk(place.path), damaged(place.path):
+            for member, data in read_members(place):
                 digests.append(blake3(data).digest())
                 try:
                     raw = gzip.unpack(data, member)
                     _check_documents(raw, member)
                 except FormatError as error:
                     lost = f"{error} ({member.documents} documents affected)"
-                    problems.append(Problem(segment.path, lost))
+                    problems.append(Problem(place.path, lost))
                 else:
                     yield Batch(raw, member.documents)
 
@@ -148,9 +145,9 @@ def _plain_segments(
     lost: list[str] | None,
 ) -> list[Segment]:
     """Those of a file that is nothing but documents."""
-    one = replace(_segment(collection, path, 0, [], size), compressed=False)
     if not size:
-        return [replace(one, documents=0, raw_bytes=0)]
+        empty = FileRange(path, 0, 0, compressed=False)
+        return [replace(_whole_segment(collection, empty), documents=0)]
     found = []
     with mmap(descriptor, 0, access=ACCESS_READ) as data:
         try:
@@ -162,13 +159,11 @@ def _plain_segments(
             lost.append(f"{path}: {error}; what came before that can be read")
     return [
         replace(
-            one,
-            offset=start,
-            file_bytes=end - start,
-            raw_bytes=end - start,
-            documents=documents,
+            _whole_segment(collection, FileRange(path, start, end - start, compressed=False)),
             number=number,
             segments=len(found),
+            documents=documents,
+            raw_bytes=end - start,
         )
         for number, (start, end, documents) in enumerate(found)
     ]
@@ -177,17 +172,17 @@ def _plain_segments(
 def _foreign_segments(
     collection: StoredCollection, path: Path, size: int, readers: int
 ) -> list[Segment]:
-    one = _segment(collection, path, 0, [], size)
+    place = FileRange(path, 0, size)
+    one = replace(_whole_segment(collection, place), raw_bytes=size * gzip.USUAL_RATIO)
+    in_lines = replace(one, place=replace(place, encoding=Encoding.JSON))
     try:
         text = lines.is_text(next(gzip.stream(path), b""))
     except FormatError:
         # Nothing of it can be inflated. Komodo leaves such files when its backup fails.
-        return [replace(one, encoding=Encoding.JSON)]
+        return [in_lines]
     if not text:
         return [one]
-    share = replace(
-        one, encoding=Encoding.JSON, segments=readers, raw_bytes=one.raw_bytes // readers
-    )
+    share = replace(in_lines, segments=readers, raw_bytes=one.raw_bytes // readers)
     return [replace(share, number=number) for number in range(readers)]
 
 
@@ -204,45 +199,51 @@ def _grouped(members: list[Member]) -> Iterator[list[Member]]:
     yield group
 
 
-def _segment(
-    collection: StoredCollection, path: Path, number: int, group: list[Member], foreign_bytes: int
+def _members_segment(
+    collection: StoredCollection, path: Path, number: int, group: list[Member]
 ) -> Segment:
-    return Segment(
-        namespace=collection.namespace,
-        target=collection.data,
-        path=path,
-        offset=group[0].offset if group else 0,
-        file_bytes=sum(member.file_bytes for member in group) or foreign_bytes,
-        members=len(group) or None,
-        documents=sum(member.documents for member in group) if group else None,
-        raw_bytes=sum(member.raw_bytes for member in group) or foreign_bytes * gzip.USUAL_RATIO,
+    """Return the segment of some members that follow one another, or of none."""
+    size = sum(member.file_bytes for member in group)
+    place = FileRange(path, group[0].offset if group else 0, size, len(group) or None)
+    return replace(
+        _whole_segment(collection, place),
         number=number,
+        documents=sum(member.documents for member in group) if group else None,
+        raw_bytes=sum(member.raw_bytes for member in group),
+    )
+
+
+def _whole_segment(collection: StoredCollection, place: FileRange) -> Segment:
+    return Segment(
+        collection.namespace,
+        collection.data,
+        place,
         is_of_collection=collection.is_of_collection,
     )
 
 
-def _whole(segment: Segment) -> Iterator[Batch]:
+def _whole(place: FileRange) -> Iterator[Batch]:
     """Of a file without members, or a part of a plain one."""
-    pieces = _read_range(segment) if not segment.compressed else gzip.stream(segment.path)
+    pieces = gzip.stream(place.path) if place.compressed else _read_range(place)
     return bson.reframe(pieces)
 
 
-def _members(segment: Segment, lost: list[str] | None) -> Iterator[Batch]:
-    for member, data in read_members(segment):
+def _members(place: FileRange, lost: list[str] | None) -> Iterator[Batch]:
+    for member, data in read_members(place):
         try:
             raw = gzip.unpack(data, member)
         except FormatError as error:
             if lost is None:
                 raise
-            lost.append(f"{segment.path}: {error} ({member.documents} documents lost)")
+            lost.append(f"{place.path}: {error} ({member.documents} documents lost)")
         else:
             yield Batch(raw, member.documents)
 
 
-def _read_range(segment: Segment) -> Iterator[bytes]:
-    with segment.path.open("rb") as file:
-        file.seek(segment.offset)
-        left = segment.file_bytes
+def _read_range(place: FileRange) -> Iterator[bytes]:
+    with place.path.open("rb") as file:
+        file.seek(place.offset)
+        left = place.file_bytes
         while left and (piece := file.read(min(left, _READ_BYTES))):
             yield piece
             left -= len(piece)
@@ -255,22 +256,23 @@ def read_lines(segment: Segment) -> Iterator[Lines]:
         FormatError: the file is cut or damaged; the lines before that were yielded.
         StorageError: the file cannot be read.
     """
-    with disk(segment.path):
-        for turn, block in enumerate(lines.blocks(gzip.stream(segment.path))):
+    path = segment.place.path
+    with disk(path):
+        for turn, block in enumerate(lines.blocks(gzip.stream(path))):
             if turn % segment.segments == segment.number:
                 yield block
 
 
-def read_members(segment: Segment) -> Iterator[tuple[Member, bytes]]:
-    """The members of a segment with their bytes in the file, unread.
+def read_members(place: FileRange) -> Iterator[tuple[Member, bytes]]:
+    """The members in a range of a file, each with its bytes, unread.
 
     Raises:
         FormatError: a member's header is not what was written.
         OSError: the file cannot be read.
     """
-    with segment.path.open("rb") as file:
-        end = segment.offset + segment.file_bytes
-        for member in gzip.members(file.fileno(), segment.offset, end):
+    with place.path.open("rb") as file:
+        end = place.offset + place.file_bytes
+        for member in gzip.members(file.fileno(), place.offset, end):
             yield member, os.pread(file.fileno(), member.file_bytes, member.offset)
 
 
@@ -288,7 +290,7 @@ def _check_documents(raw: bytes, member: Member) -> None:
 
 
 @contextmanager
-def damaged(path: Place) -> Iterator[None]:
+def damaged(path: Location) -> Iterator[None]:
     """Add the file's name to a FormatError within.
 
     Raises:

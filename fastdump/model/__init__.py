@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastdump.model.loading import Loaded, LoadOptions, Rejection
+from fastdump.model.chunks import Bounds, Chunk, ChunkSource, Range
+from fastdump.model.loading import MAX_NAMED, Loaded, LoadOptions, Rejection
+from fastdump.model.locations import SCHEMES, Location, is_url
 from fastdump.model.names import (
     CONSISTENCIES,
     DEFAULT_DATABASE,
@@ -14,16 +16,13 @@ from fastdump.model.names import (
     LAYOUTS,
     LEVELS,
 )
-from fastdump.model.places import SCHEMES, Place, is_url
 from fastdump.model.requests import CollectionFilter, NamespaceFilter, Server, WriteOptions
 from fastdump.model.server import (
     BUCKETS,
     NO_OPTIONS,
     OPLOG,
-    Bounds,
     Bson,
     Catalog,
-    Chunk,
     ClusterTime,
     Collection,
     CollectionKind,
@@ -39,13 +38,17 @@ from fastdump.model.stored import (
     ArchivedBlock,
     Backup,
     Consistency,
+    Contents,
     Encoding,
+    FileRange,
     Losses,
     Member,
+    Origin,
     Part,
     Piece,
     Segment,
     StoredCollection,
+    StoredFile,
     ViewIds,
 )
 
@@ -60,6 +63,7 @@ __all__ = [
     "KEEPS_DATABASE",
     "LAYOUTS",
     "LEVELS",
+    "MAX_NAMED",
     "NO_OPTIONS",
     "OPLOG",
     "SCHEMES",
@@ -69,24 +73,29 @@ __all__ = [
     "Bson",
     "Catalog",
     "Chunk",
+    "ChunkSource",
     "ClusterTime",
     "Collection",
     "CollectionFilter",
     "CollectionKind",
     "Connection",
     "Consistency",
+    "Contents",
     "Definition",
     "Encoding",
     "ExtendedJson",
+    "FileRange",
     "LoadOptions",
     "Loaded",
+    "Location",
     "Losses",
     "Member",
     "Namespace",
     "NamespaceFilter",
+    "Origin",
     "Part",
     "Piece",
-    "Place",
+    "Range",
     "ReadOptions",
     "Rejection",
     "Segment",
@@ -94,6 +103,7 @@ __all__ = [
     "Server",
     "ServerInfo",
     "StoredCollection",
+    "StoredFile",
     "ViewIds",
     "WriteOptions",
     "is_url",

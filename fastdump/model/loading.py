@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastdump.model.server import ClusterTime, Namespace
 
-__all__ = ["LoadOptions", "Loaded", "Rejection"]
+__all__ = ["MAX_NAMED", "LoadOptions", "Loaded", "Rejection"]
+
+MAX_NAMED = 10
+"""How many rejected documents a report names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,3 +86,22 @@ class Loaded:
     """How many of the documents have no `_id`, so that the server gave them one."""
     damage: str | None = None
     """Why the file could not be read to its end."""
+
+    @classmethod
+    def total(cls, parts: Iterable[Loaded]) -> Loaded:
+        """Return the sums of several, but for what is said of damage."""
+        parts = list(parts)
+        rejections = [rejection for one in parts for rejection in one.rejections]
+        return cls(
+            documents=sum(one.documents for one in parts),
+            raw_bytes=sum(one.raw_bytes for one in parts),
+            seconds=sum(one.seconds for one in parts),
+            inserted=sum(one.inserted for one in parts),
+            replaced=sum(one.replaced for one in parts),
+            unchanged=sum(one.unchanged for one in parts),
+            rejected=sum(one.rejected for one in parts),
+            rejections=tuple(rejections[:MAX_NAMED]),
+            reasons=sum((one.reasons for one in parts), Counter[str]()),
+            interruptions=sum(one.interruptions for one in parts),
+            without_id=sum(one.without_id for one in parts),
+        )

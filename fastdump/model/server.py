@@ -1,4 +1,4 @@
-"""What is known of a server: how to reach it, what it holds, how that is cut into chunks."""
+"""What is known of a server: how to reach it, and what it holds."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ __all__ = [
     "BUCKETS",
     "NO_OPTIONS",
     "OPLOG",
-    "Bounds",
     "Bson",
     "Catalog",
-    "Chunk",
     "ClusterTime",
     "Collection",
     "CollectionKind",
@@ -243,88 +241,3 @@ class ReadOptions:
     """For how long to keep others from writing, at most; None is as long as it takes."""
     max_rate: float | None = None
     """How many megabytes of documents may be read in a second; None is no limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Where to cut a collection: at record ids, or at `_id`s (BSON of `{_id: bound}`)."""
-
-    records: tuple[int, ...] = ()
-    ids: tuple[bytes, ...] = ()
-    by_filter: bool = False
-    """Whether the server ignores `min` and `max`, so that `ids` must be sent in a filter; they are
-    of one type then."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """One part of one collection, fetched by one worker in one go.
-
-    Without any bound it is the whole collection, read as the server sees fit. With `after` or
-    `until` it is the records after the one and up to the other, in storage order. With `lower` or
-    `upper` it is the `_id`s from the one on and below the other, in the server's order of all BSON
-    types; where there is no `upper` it reaches to the end, MaxKey included.
-    """
-
-    namespace: Namespace
-    source: Namespace
-    """What is read: for a time series its buckets."""
-    number: int
-    """The place of this chunk among those of its collection, from 0."""
-    chunks: int
-    """How many its collection has."""
-    raw_bytes: int
-    """An estimate of the size of its documents."""
-    document_bytes: int
-    """An estimate of the size of one document, by which batches are sized."""
-    lower: bytes | None = None
-    """BSON of `{_id: bound}`, inclusive."""
-    upper: bytes | None = None
-    """BSON of `{_id: bound}`, exclusive."""
-    after: int | None = None
-    """A record id, exclusive."""
-    until: int | None = None
-    """A record id, inclusive."""
-    query: bytes | None = None
-    """BSON of the filter that documents must pass; None for all."""
-    by_filter: bool = False
-    """Whether `lower` and `upper` are sent in a filter, to a server that ignores `min` and `max`:
-    they are of one type, and the first chunk has all that is not from its `upper` on, also the
-    `_id`s of other types."""
-    is_of_view: bool = False
-    """Whether the documents are those that a view shows."""
-    committed: bool = False
-    """Whether only what a majority of a replica set has is read, which nothing can undo."""
-    at: ClusterTime | None = None
-    """When its documents are read; None is now, whenever that is."""
-    uuid: str | None = None
-    """What the server must call the collection itself, 32 hexadecimal digits; asked for only where
-    it is read at a moment: a collection that was dropped since looks empty otherwise."""
-
-    @property
-    def target(self) -> Namespace:
-        """What it is written as: for a time series its buckets."""
-        if self.source.collection.startswith(BUCKETS):
-            return self.namespace._replace(collection=f"{BUCKETS}{self.namespace.collection}")
-        return self.namespace
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it is the whole collection, uncut."""
-        bounds = (self.after, self.until, self.lower, self.upper)
-        return all(bound is None for bound in bounds)
-
-    @property
-    def how(self) -> str:
-        """How it is read, for people."""
-        if self.after is not None or self.until is not None:
-            return "by record"
-        return "whole" if self.is_whole else "by _id"
-
-    @property
-    def can_be_entered(self) -> bool:
-        """Whether reading can go on in the middle of it, after the last document that was seen."""
-        return not (self.is_whole or self.by_filter)
-
-    def __str__(self) -> str:
-        return f"part {self.number + 1} of {self.chunks} of {self.namespace}"

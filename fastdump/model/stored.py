@@ -7,8 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from fastdump.model.names import DEFAULT_DATABASE, LAYOUTS
-from fastdump.model.places import Place
+from fastdump.model.locations import Location
+from fastdump.model.names import LAYOUTS
 from fastdump.model.server import (
     NO_OPTIONS,
     Bson,
@@ -22,13 +22,17 @@ __all__ = [
     "ArchivedBlock",
     "Backup",
     "Consistency",
+    "Contents",
     "Encoding",
+    "FileRange",
     "Losses",
     "Member",
+    "Origin",
     "Part",
     "Piece",
     "Segment",
     "StoredCollection",
+    "StoredFile",
     "ViewIds",
 ]
 
@@ -136,51 +140,79 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredCollection:
-    """A collection as a backup holds it.
+class StoredFile:
+    """The file with the documents of a collection."""
 
-    `documents`, `raw_bytes` and `digest` are what the manifest says; without a readable manifest
-    they are None, and options and indexes are unknown.
-    """
-
-    name: str
-    kind: CollectionKind
-    path: Path | None
-    """The file with its documents; None for a view."""
+    path: Path
     file_bytes: int
-    options: Bson = NO_OPTIONS
-    indexes: tuple[Bson, ...] = ()
+    """The size that was written, as far as the backup says; else the size that it has."""
+    pieces: tuple[Piece, ...] = ()
+    """In a repository: the pieces that hold the documents, in their order. The path is a name then,
+    for messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The documents of a file, as the manifest describes them; None is not known."""
+
     documents: int | None = None
     raw_bytes: int | None = None
     digest: str | None = None
-    latest_only: bool = False
-    is_of_another: bool = False
-    """Whether the latest copy is not of this backup, but of another."""
+    """As `Entry.digest` of manifests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The backup that a collection was stored by."""
+
     started: datetime | None = None
-    """When the backup that wrote it began, where that is known."""
-    database: str = DEFAULT_DATABASE
-    """The one that it was read from, or that it goes to."""
+    """The beginning of that backup, if it is known."""
+    latest_only: bool = False
+    """Whether only the latest copy of the collection is kept, beside the dated folders."""
+    is_of_another: bool = False
+    """Whether that latest copy is not of the backup that is looked at, but of another."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCollection:
+    """A collection in a backup.
+
+    Without a readable manifest its options and indexes are unknown.
+    """
+
+    namespace: Namespace
+    """The collection that was read, or that is written."""
+    kind: CollectionKind = CollectionKind.COLLECTION
+    file: StoredFile | None = None
+    """None for a view, and in an archive, where all collections are in one file."""
+    options: Bson = NO_OPTIONS
+    indexes: tuple[Bson, ...] = ()
     uuid: str | None = None
-    """The server's own name for it, where it is known."""
-    pieces: tuple[Piece, ...] = ()
-    """Where its documents are in a repository."""
+    """The UUID by which the server knew it, 32 hexadecimal digits, if it is known."""
+    contents: Contents = Contents()
+    origin: Origin = Origin()
 
     @property
-    def namespace(self) -> Namespace:
-        """Its full name."""
-        return Namespace(self.database, self.name)
+    def name(self) -> str:
+        """Its name in its database."""
+        return self.namespace.collection
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of its file; 0 if it has none."""
+        return 0 if self.file is None else self.file.file_bytes
 
     @property
     def is_of_collection(self) -> bool:
-        """Whether a server kept it as a collection, so that each document has its own `_id`.
+        """Whether it was a collection of a server, so that each document has an `_id` of its own.
 
-        What other programs wrote, and what a view showed, may have none, or one twice.
+        What other programs wrote, and what a view showed, may have no `_id`, or one twice.
         """
-        return self.documents is not None and self.uuid is not None
+        return self.contents.documents is not None and self.uuid is not None
 
     @property
     def data(self) -> Namespace:
-        """What holds its documents on the server."""
+        """The collection of a server that holds its documents: for a time series its buckets."""
         return data_namespace(self.namespace, self.kind)
 
 
@@ -209,7 +241,7 @@ class Backup:
     """One backup in a folder of backups, as it can be listed and restored."""
 
     name: str
-    path: Place
+    path: Location
     taken: datetime
     """Local time, naive: what the folder is named after."""
     made: datetime
@@ -239,45 +271,51 @@ class Backup:
         """Number of documents, or None where a manifest is missing."""
         if not self.has_manifest:
             return None
-        return sum(collection.documents or 0 for collection in self.collections)
+        return sum(collection.contents.documents or 0 for collection in self.collections)
+
+
+@dataclass(frozen=True, slots=True)
+class FileRange:
+    """A range of bytes of a file with documents, and the form that they have there."""
+
+    path: Path
+    offset: int
+    file_bytes: int
+    members: int | None = None
+    """How many whole gzip members it has; None if the file is not made of members whose lengths
+    are known."""
+    encoding: Encoding = Encoding.BSON
+    compressed: bool = True
+    """Whether the file is gzip, and not simply documents."""
+    pieces: tuple[Piece, ...] = ()
+    """In a repository: the pieces that are read, instead of the bytes of a file."""
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is a whole gzip file, which cannot be read in parts."""
+        return self.compressed and self.members is None
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A run of whole members of one file: what one worker restores or verifies in one go.
-
-    A file that is not made of members whose lengths are known is one segment without members.
-    """
+    """A part of a file that one worker restores or verifies in one go."""
 
     namespace: Namespace
     target: Namespace
-    """What is written: for a time series its buckets."""
-    path: Path
-    offset: int
-    file_bytes: int
-    members: int | None
-    documents: int | None
-    raw_bytes: int
-    """Size of its documents, an estimate where members are not known."""
-    number: int
+    """The collection that its documents are written to: for a time series its buckets."""
+    place: FileRange
+    number: int = 0
     """The place of this segment among those of its file, from 0."""
-    encoding: Encoding = Encoding.BSON
     segments: int = 1
-    """How many segments the file has. Those of JSON lines take turns: each reads the whole file
-    and takes every so-manieth block of lines."""
-    compressed: bool = True
-    """Whether the file is gzip, and not simply documents."""
+    """How many segments the file has. Those of JSON lines take turns: each worker reads the whole
+    file, and keeps one block of lines of every so many."""
+    documents: int | None = None
+    raw_bytes: int = 0
+    """Size of its documents, an estimate where members are not known."""
     ordered: bool = False
     """Whether its documents must be loaded in their order."""
     is_of_collection: bool = True
-    """As of the collection that it is of."""
-    pieces: tuple[Piece, ...] = ()
-    """Those of a repository that it is made of, instead of a run of members."""
-
-    @property
-    def is_foreign(self) -> bool:
-        """Whether it is a whole gzip file, which nobody else can read a part of."""
-        return self.compressed and self.members is None
+    """The same as that of the stored collection."""
 
     def __str__(self) -> str:
-        return f"part {self.number + 1} of {self.path.name}"
+        return f"part {self.number + 1} of {self.place.path.name}"

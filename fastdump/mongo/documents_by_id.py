@@ -1,4 +1,4 @@
-"""Documents that a server holds under the `_id`s of others, as bytes.
+"""Fetching the target's documents by the `_id`s of a run of documents, as bytes.
 
 A query is composed from the bytes of the documents themselves: `{_id: {$in: […]}}`. Reading a
 document by its `_id` costs a server a fifth of what replacing it does.
@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import bson
+from bson import json_util
+from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from pymongo.database import Database
 
+from fastdump.codec import extended_json
 from fastdump.codec.bson import Span, document, id_element, spans
 from fastdump.errors import ServerError
 from fastdump.mongo.bucket_access import Access
 from fastdump.mongo.client import Document
 from fastdump.mongo.cursor import Cursor
 
-__all__ = ["ID_VALUE", "any_of", "identity", "read_held"]
+__all__ = ["ID_VALUE", "any_of", "identity", "read_held", "shown_id"]
 
 _OBJECT_ID = 0x07
 
@@ -26,7 +30,7 @@ ID_VALUE = 5
 
 
 def identity(run: bytes, span: Span) -> bytes:
-    """The bytes of a document's `_id` element.
+    """Return the bytes of a document's `_id` element.
 
     Raises:
         ServerError: it has none.
@@ -74,3 +78,15 @@ def any_of(ids: Sequence[bytes], *, between: bool = False) -> bytes:
         for operator, end in ((b"$gte", min(ids)), (b"$lte", max(ids))):
             wanted.append(end[:1] + operator + b"\0" + end[ID_VALUE:])
     return document(b"\x03_id\0" + document(*wanted))
+
+
+def shown_id(run: bytes, span: Span) -> str:
+    """Return the `_id` of a document of a run, for people."""
+    found = id_element(run, span)
+    if found is None:
+        return "(none)"
+    alone = document(found)
+    try:
+        return json_util.dumps(bson.decode(alone)["_id"])
+    except BSONError:
+        return extended_json.shown_id(alone)  # what Python's types cannot hold

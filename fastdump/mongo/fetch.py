@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from fastdump.codec.bson import Batch, document, id_element, spans
 from fastdump.errors import ChunkLostError, ServerError
-from fastdump.model import BUCKETS, Chunk, Connection
+from fastdump.model import BUCKETS, Chunk, Connection, Range
 from fastdump.mongo.bounds import KEY_NOT_FOUND, NO_PLAN, after_record, comparison
 from fastdump.mongo.bucket_access import access_to
 from fastdump.mongo.client import Client, Document, open_database
@@ -95,7 +95,7 @@ class _Reading:
         """What is still to be read."""
         chunk = self._chunk
         if self._reached is not None:
-            return replace(chunk, after=self._reached)
+            return replace(chunk, range=replace(chunk.range, after=self._reached))
         if not self._last.documents:
             return chunk
         if not chunk.can_be_entered:
@@ -104,7 +104,7 @@ class _Reading:
                 "from its beginning; run the same command again"
             )
         self._known = self._last_id()
-        return replace(chunk, lower=document(self._known))
+        return replace(chunk, range=replace(chunk.range, lower=document(self._known)))
 
     def _is_over(self) -> bool:
         """Whether the document that only the last query finds was the last one."""
@@ -131,19 +131,20 @@ class _Reading:
 
 
 def _found(client: Client, chunk: Chunk) -> Generator[Found]:
-    database = open_database(client, chunk.source.database)
+    source = chunk.source
+    database = open_database(client, source.namespace.database)
     with client.start_session(causal_consistency=False) as session:
         cursor = Cursor(
             database,
             session,
-            access_to(client, chunk.source),
-            chunk.document_bytes,
-            COMMITTED if chunk.committed else at_moment(chunk.at, chunk.uuid),
+            access_to(client, source.namespace),
+            source.document_bytes,
+            COMMITTED if source.committed else at_moment(source.at, source.uuid),
         )
         try:
-            if chunk.after is not None or chunk.until is not None:
-                yield from _records(cursor, chunk)
-            elif chunk.by_filter:
+            if chunk.range.is_by_record:
+                yield from _records(cursor, chunk.range)
+            elif source.by_filter:
                 query = {"filter": RawBSONDocument(_range_filter(chunk))}
                 yield from ((batch, None) for batch in cursor.batches(query))
             else:
@@ -164,17 +165,18 @@ def _range_filter(chunk: Chunk) -> bytes:
     as a scan. Only for the buckets of a time series a plain range is better: it is MongoDB 5.0
     that ignores bounds there, and it reads nothing outside the range.
     """
-    lower = b"" if chunk.lower is None else comparison(chunk.lower, b"$gte")
-    upper = b"" if chunk.upper is None else comparison(chunk.upper, b"$lt")
-    if chunk.upper is not None and chunk.lower is None:
-        in_range = _beside(comparison(chunk.upper, b"$gte"))
-    elif chunk.source.collection.startswith(BUCKETS):
+    wanted, source = chunk.range, chunk.source
+    lower = b"" if wanted.lower is None else comparison(wanted.lower, b"$gte")
+    upper = b"" if wanted.upper is None else comparison(wanted.upper, b"$lt")
+    if wanted.upper is not None and wanted.lower is None:
+        in_range = _beside(comparison(wanted.upper, b"$gte"))
+    elif source.namespace.collection.startswith(BUCKETS):
         in_range = document(b"\x03_id\0" + document(lower, upper))
     else:
         in_range = document(b"\x04$nor\0" + document(b"\x030\0" + _beside(lower, upper)))
-    if chunk.query is None:
+    if source.query is None:
         return in_range
-    return document(b"\x04$and\0" + document(b"\x030\0" + in_range, b"\x031\0" + chunk.query))
+    return document(b"\x04$and\0" + document(b"\x030\0" + in_range, b"\x031\0" + source.query))
 
 
 def _beside(*comparisons: bytes) -> bytes:
@@ -187,19 +189,21 @@ def _ids(cursor: Cursor, chunk: Chunk) -> Iterator[Batch]:
 
     Not by `$gte` and `$lt`, which compare within one BSON type and lose the documents of others.
     """
-    wanted = {} if chunk.query is None else {"filter": RawBSONDocument(chunk.query)}
-    if chunk.is_whole:
+    filtered = chunk.source.query
+    wanted = {} if filtered is None else {"filter": RawBSONDocument(filtered)}
+    lower, upper = chunk.range.lower, chunk.range.upper
+    if chunk.range.is_whole:
         yield from _whole(cursor, wanted)
         return
     # The index has this order anyway. A mongos keeps it only if it is told to, and reading goes on
     # after the last _id when it was interrupted.
     query: Document = {**wanted, "hint": {"_id": 1}, "sort": {"_id": 1}}
-    if chunk.lower is not None:
-        query["min"] = RawBSONDocument(chunk.lower)
-    if chunk.upper is not None:
-        query["max"] = RawBSONDocument(chunk.upper)
+    if lower is not None:
+        query["min"] = RawBSONDocument(lower)
+    if upper is not None:
+        query["max"] = RawBSONDocument(upper)
     yield from cursor.batches(query)
-    if chunk.upper is None:
+    if upper is None:
         # min and max cannot reach it: without max, the upper bound is MaxKey, exclusive.
         last = [{"_id": MaxKey()}, *wanted.values()]
         yield from cursor.batches({"filter": {"$and": last}, "hint": {"_id": 1}})
@@ -219,47 +223,47 @@ def _whole(cursor: Cursor, wanted: Document) -> Iterator[Batch]:
         yield from cursor.batches({**wanted, "hint": {"$natural": 1}})
 
 
-def _records(cursor: Cursor, chunk: Chunk) -> Iterator[Found]:
+def _records(cursor: Cursor, wanted: Range) -> Iterator[Found]:
     """By ranges of record ids, in storage order."""
-    reached = chunk.after
+    reached = wanted.after
     try:
-        for batch in cursor.batches(after_record(chunk.after), chunk.until):
-            if chunk.until is not None and cursor.reached > chunk.until:
+        for batch in cursor.batches(after_record(wanted.after), wanted.until):
+            if wanted.until is not None and cursor.reached > wanted.until:
                 # Records are missing in between, so that the batch reaches beyond the end.
-                yield from _marked(cursor, chunk, reached)
+                yield from _marked(cursor, wanted, reached)
                 return
             yield batch, cursor.reached
             reached = cursor.reached
-            if reached == chunk.until:
+            if reached == wanted.until:
                 return
     except OperationFailure as error:
-        if error.code != KEY_NOT_FOUND or reached != chunk.after:
+        if error.code != KEY_NOT_FOUND or reached != wanted.after:
             raise
-        yield from _from_before(cursor, chunk)
+        yield from _from_before(cursor, wanted)
 
 
-def _from_before(cursor: Cursor, chunk: Chunk) -> Iterator[Found]:
+def _from_before(cursor: Cursor, wanted: Range) -> Iterator[Found]:
     """The record to begin after was deleted since the plan: begin at an earlier one."""
-    assert chunk.after is not None  # noqa: S101 - a scan from the beginning finds its beginning
+    assert wanted.after is not None  # noqa: S101 - a scan from the beginning finds its beginning
     distance = 1
-    while distance < chunk.after:
+    while distance < wanted.after:
         try:
-            yield from _marked(cursor, chunk, chunk.after - distance)
+            yield from _marked(cursor, wanted, wanted.after - distance)
         except OperationFailure as error:
             if error.code != KEY_NOT_FOUND:
                 raise
         else:
             return
         distance *= 2
-    yield from _marked(cursor, chunk, None)
+    yield from _marked(cursor, wanted, None)
 
 
-def _marked(cursor: Cursor, chunk: Chunk, start: int | None) -> Iterator[Found]:
+def _marked(cursor: Cursor, wanted: Range, start: int | None) -> Iterator[Found]:
     """The records of the chunk after `start`, told apart one by one.
 
     The server then adds `$recordId` as the last element of each document; it is taken off again.
     """
-    last = chunk.after
+    last = wanted.after
     for batch in cursor.batches({**after_record(start), "showRecordId": True}):
         kept = []
         for begin, end in spans(batch.data):
@@ -267,11 +271,11 @@ def _marked(cursor: Cursor, chunk: Chunk, start: int | None) -> Iterator[Found]:
             record = int.from_bytes(batch.data[end - 9 : end - 1], "little", signed=True)
             if batch.data[mark : mark + len(_RECORD_MARK)] != _RECORD_MARK:
                 raise ServerError("the server does not say which record a document is")
-            if (chunk.after is None or record > chunk.after) and (
-                chunk.until is None or record <= chunk.until
+            if (wanted.after is None or record > wanted.after) and (
+                wanted.until is None or record <= wanted.until
             ):
                 kept.append(document(batch.data[begin + 4 : mark]))
                 last = record
         yield Batch(b"".join(kept), len(kept)), last
-        if chunk.until is not None and cursor.reached >= chunk.until:
+        if wanted.until is not None and cursor.reached >= wanted.until:
             return

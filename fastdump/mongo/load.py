@@ -11,25 +11,30 @@ that is nearly right is nearly all reading.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Collection as Some
 from collections.abc import Sequence
+from dataclasses import replace
 
 import bson
-from bson import json_util
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 
-from fastdump.codec import extended_json
-from fastdump.codec.bson import Batch, Span, document, id_element, spans, split
-from fastdump.errors import IncompleteError, ServerError
-from fastdump.model import BUCKETS, Connection, Loaded, LoadOptions, Namespace, Rejection
+from fastdump.codec.bson import Batch, Span, id_element, spans, split
+from fastdump.errors import ServerError
+from fastdump.model import (
+    BUCKETS,
+    Connection,
+    Loaded,
+    LoadOptions,
+    Namespace,
+)
 from fastdump.mongo import timestamps
 from fastdump.mongo.buckets import smaller
 from fastdump.mongo.client import Client, Document
-from fastdump.mongo.documents_by_id import identity
+from fastdump.mongo.documents_by_id import identity, shown_id
 from fastdump.mongo.doubles import DOUBLED, bare, doubled
 from fastdump.mongo.exchange import Exchange
+from fastdump.mongo.tally import MIXED_SCHEMA, Tally
 from fastdump.mongo.upserts import (
     MAX_RUN_BYTES,
     MAX_RUN_DOCUMENTS,
@@ -40,23 +45,7 @@ from fastdump.mongo.upserts import (
 )
 from fastdump.mongo.writes import DUPLICATE_KEY, Writer
 
-__all__ = ["MAX_NAMED", "MAX_RUN_DOCUMENTS", "Loader", "shown_id", "summed"]
-
-MAX_NAMED = 10
-"""How many rejected documents a report names."""
-
-_MIXED_SCHEMA = 408
-_KINDS = {
-    52: "a name that begins with a dollar, which this server does not store",
-    61: "a shard key that nobody knows here: the user needs the right to read config.collections",
-    121: "the collection's validator",
-    DUPLICATE_KEY: "a unique index on another field",
-    _MIXED_SCHEMA: "values of different types in one bucket, which takes the right to run collMod",
-    10334: "a document that is too large",
-    17280: "a value that is too large for an index",
-    17419: "a document that is too large",
-}
-"""What errors of the server's mean for a document; source: its error_codes.yml."""
+__all__ = ["MAX_RUN_DOCUMENTS", "Loader", "summed"]
 
 _NOT_BY_UPDATE = frozenset({52, 55})
 """DollarPrefixedFieldName and InvalidDBRef: below the top level, MongoDB 4.4 takes such names when
@@ -108,20 +97,12 @@ class Loader:
         self._is_of_collection = is_of_collection
         self._comparing = False
         self._allows_mixed = False
-        self.documents = 0
-        self.raw_bytes = 0
-        self.inserted = 0
-        self.replaced = 0
-        self.unchanged = 0
-        self.without_id = 0
-        self.rejected = 0
-        self.rejections: list[Rejection] = []
-        self.reasons = Counter[str]()
+        self.tally = Tally(namespace, stops=how.stop_on_error)
 
     @property
-    def interruptions(self) -> int:
-        """How often the server went away meanwhile."""
-        return self._writer.interruptions
+    def loaded(self) -> Loaded:
+        """The outcome so far. It says nothing of the time that it took."""
+        return replace(self.tally.loaded, interruptions=self._writer.interruptions)
 
     def load(self, batch: Batch) -> None:
         """Make the collection hold exactly each document of the batch.
@@ -141,21 +122,6 @@ class Loader:
         for start, end, found in split(run, MAX_RUN_BYTES, MAX_RUN_DOCUMENTS):
             self._load(run[start:end], len(found), [(a - start, b - start) for a, b in found])
 
-    def reject(self, document: str, reason: str, kind: str | None = None) -> None:
-        """Count a document that could not be written.
-
-        Args:
-            document: which.
-            reason: why, as it is told.
-            kind: what such reasons are counted as, where that is not the reason itself.
-        """
-        if self._how.stop_on_error:
-            raise IncompleteError(f"{self._namespace}: document {document}: {reason}; stopped")
-        self.rejected += 1
-        self.reasons[kind or reason] += 1
-        if len(self.rejections) < MAX_NAMED:
-            self.rejections.append(Rejection(self._namespace, document, reason))
-
     def _checked(self, batch: Batch) -> Batch:
         """Without what cannot be decoded, which is counted as rejected."""
         try:
@@ -171,14 +137,14 @@ class Loader:
             try:
                 bson.decode(document, _STRICT)
             except BSONError as error:
-                self.reject("that cannot be read", str(error))
+                self.tally.reject("that cannot be read", str(error))
             else:
                 kept.append(document)
         return Batch(b"".join(kept), len(kept))
 
     def _load(self, run: bytes, count: int, known: list[Span] | None) -> None:
-        self.documents += count
-        self.raw_bytes += len(run)
+        self.tally.documents += count
+        self.tally.raw_bytes += len(run)
         if not self._is_of_collection:
             run, count = self._without_bare(run, known or spans(run))
             known = None
@@ -202,7 +168,7 @@ class Loader:
         lacking = bare(run, found)
         if not lacking:
             return Batch(run, len(found))
-        self.without_id += len(lacking)
+        self.tally.without_id += len(lacking)
         self._insert(_joined(run, lacking), len(lacking), None)
         return _others(run, found, lacking)
 
@@ -228,7 +194,7 @@ class Loader:
         reply = self._writer.send("insert", run)
         errors = reply.get("writeErrors", [])
         self._account(reply["n"] + len(errors), count)
-        self.inserted += reply["n"]
+        self.tally.inserted += reply["n"]
         if not errors:
             return 0
         found = known or spans(run)
@@ -241,7 +207,7 @@ class Loader:
                 if self._is_fresh and list(error.get("keyPattern", ())) == ["_id"]:
                     twice.add(span)
             elif span not in again:
-                self._reject(run, span, error)
+                self.tally.refuse(run, span, error)
         if collided:
             if not self._is_of_collection:
                 refused = {found[error["index"]] for error in errors}
@@ -258,7 +224,7 @@ class Loader:
         Those are buckets of measurements whose types differ, which newer servers take only when the
         time series is said to have such.
         """
-        mixed = {found[error["index"]] for error in errors if error["code"] == _MIXED_SCHEMA}
+        mixed = {found[error["index"]] for error in errors if error["code"] == MIXED_SCHEMA}
         if not mixed or self._allows_mixed:
             return set()
         self._allows_mixed = self._writer.allow_mixed_schema()
@@ -287,7 +253,7 @@ class Loader:
             held = self._writer.read_held(run, found)
         found = self._without_doubled(run, found, held, twice)
         wanted = [span for span in found if run[span[0] : span[1]] not in held]
-        self.unchanged += len(found) - len(wanted)
+        self.tally.unchanged += len(found) - len(wanted)
         if self._namespace.collection.startswith(BUCKETS):
             wanted = self._without_smaller(run, wanted, held)
         moved = self._moved(run, wanted, held)
@@ -311,14 +277,14 @@ class Loader:
             return found
         again = doubled(run, found, held, twice, is_fresh=self._is_fresh)
         for span in again:
-            self.reject(shown_id(run, span), DOUBLED)
+            self.tally.reject(shown_id(run, span), DOUBLED)
         return [span for span in found if span not in again]
 
     def _without_smaller(self, run: bytes, found: list[Span], held: set[bytes]) -> list[Span]:
         """Reject buckets of which the target holds more measurements; return the others."""
         refused = smaller(run, found, held)
         for span, reason in refused.items():
-            self.reject(
+            self.tally.reject(
                 shown_id(run, span), reason, "a bucket with more measurements on the target"
             )
         return [span for span in found if span not in refused]
@@ -343,9 +309,9 @@ class Loader:
             errors = reply.get("writeErrors", [])
             self._account(reply["n"] + len(errors), len(batch.statements))
             inserted = len(reply.get("upserted", ()))
-            self.inserted += inserted
-            self.replaced += reply["nModified"]
-            self.unchanged += reply["n"] - inserted - reply["nModified"]
+            self.tally.inserted += inserted
+            self.tally.replaced += reply["nModified"]
+            self.tally.unchanged += reply["n"] - inserted - reply["nModified"]
             again = self._allowed_now(batch.spans, errors)
             for error in errors:
                 span = batch.spans[error["index"]]
@@ -354,7 +320,7 @@ class Loader:
                 if error["code"] in _NOT_BY_UPDATE and not has_dollar(run, span):
                     self._exchange(run, span)
                 else:
-                    self._reject(run, span, error)
+                    self.tally.refuse(run, span, error)
             self._upsert(run, list(again))
 
     def _exchange(self, run: bytes, span: Span) -> None:
@@ -363,22 +329,17 @@ class Loader:
 
     def _count(self, run: bytes, span: Span, old: bytes | None, refused: Document | None) -> None:
         if refused is not None:
-            self._reject(run, span, refused)
+            self.tally.refuse(run, span, refused)
         elif old is None:
-            self.inserted += 1
+            self.tally.inserted += 1
         else:
-            self.replaced += 1
+            self.tally.replaced += 1
 
     def _account(self, answered: int, sent: int) -> None:
         if answered != sent:
             raise ServerError(
                 f"{self._namespace}: the server answers for {answered} of {sent} documents"
             )
-
-    def _reject(self, run: bytes, span: Span, error: Document) -> None:
-        reason = error.get("errmsg", "no reason")
-        kind = _KINDS.get(error.get("code", 0), f"error {error.get('code')} of the server")
-        self.reject(shown_id(run, span), reason, kind)
 
 
 def _joined(run: bytes, found: Sequence[Span]) -> bytes:
@@ -390,31 +351,6 @@ def _others(run: bytes, found: Sequence[Span], left_out: Sequence[Span]) -> Batc
     return Batch(_joined(run, others), len(others))
 
 
-def shown_id(run: bytes, span: Span) -> str:
-    """The `_id` of a document, for people."""
-    found = id_element(run, span)
-    if found is None:
-        return "(none)"
-    alone = document(found)
-    try:
-        return json_util.dumps(bson.decode(alone)["_id"])
-    except BSONError:
-        return extended_json.shown_id(alone)  # what Python's types cannot hold
-
-
 def summed(loaders: Sequence[Loader], seconds: float) -> Loaded:
-    """What became of everything that those loaders loaded, in so many seconds together."""
-    rejections = [rejection for loader in loaders for rejection in loader.rejections]
-    return Loaded(
-        documents=sum(loader.documents for loader in loaders),
-        raw_bytes=sum(loader.raw_bytes for loader in loaders),
-        seconds=seconds,
-        inserted=sum(loader.inserted for loader in loaders),
-        replaced=sum(loader.replaced for loader in loaders),
-        unchanged=sum(loader.unchanged for loader in loaders),
-        rejected=sum(loader.rejected for loader in loaders),
-        rejections=tuple(rejections[:MAX_NAMED]),
-        reasons=sum((loader.reasons for loader in loaders), Counter[str]()),
-        without_id=sum(loader.without_id for loader in loaders),
-        interruptions=sum(loader.interruptions for loader in loaders),
-    )
+    """Return the outcome of several loaders that worked for so many seconds at the same time."""
+    return replace(Loaded.total(loader.loaded for loader in loaders), seconds=seconds)

@@ -17,11 +17,12 @@ from fastdump.engine.backup.packing import packer
 from fastdump.errors import BackupNotFoundError, StorageError
 from fastdump.layouts.dated_folders import DatedFolders
 from fastdump.layouts.interface import BackupWriter, Layout
-from fastdump.layouts.segments import check_files, read_batches, read_lines, segments
+from fastdump.layouts.segments import FileReader, read_lines
 from fastdump.model import (
     Backup,
     Catalog,
     Chunk,
+    ChunkSource,
     Collection,
     CollectionKind,
     Consistency,
@@ -88,7 +89,7 @@ def documents(name: str, number: int) -> bytes:
 
 def write(writer: BackupWriter, name: str, number: int) -> None:
     namespace = Namespace("db", name)
-    chunk = Chunk(namespace, namespace, number, 3, 0, 0)
+    chunk = Chunk(namespace, ChunkSource(namespace), number=number, chunks=3)
     packing = packer(writer.encoding, 1 if writer.compressed else None, chunk)
     with writer.outputs.opened(chunk) as output:
         place = output.write(packing.pack(Batch(documents(name, number), 3)))
@@ -117,9 +118,9 @@ def contents(layout: Layout, backup: Backup) -> dict[str, StoredCollection]:
 
 
 def read(segment: Segment) -> bytes:
-    if segment.encoding is Encoding.JSON:
+    if segment.place.encoding is Encoding.JSON:
         return b"".join(ejson.decode(lines).batch.data for lines in read_lines(segment))
-    return b"".join(batch.data for batch in read_batches(segment))
+    return b"".join(batch.data for batch in FileReader().batches(segment.place))
 
 
 def test_what_is_written_comes_back(layout: Layout) -> None:
@@ -128,16 +129,16 @@ def test_what_is_written_comes_back(layout: Layout) -> None:
     assert (backup.name, backup.path) == (writer.name, writer.path)
     stored = contents(layout, backup)
     assert stored.keys() == {*NAMES, "view"}
-    assert check_files(list(stored.values())) == []
+    assert layout.reader.missing(list(stored.values())) == []
     for name in NAMES:
         found = stored[name]
-        assert (found.documents, found.kind) == (9, CollectionKind.COLLECTION)
-        assert found.path is not None
-        (segment,) = segments(found)
+        assert (found.contents.documents, found.kind) == (9, CollectionKind.COLLECTION)
+        assert found.file is not None
+        (segment,) = layout.reader.segments(found)
         assert read(segment) == b"".join(documents(name, number) for number in range(3))
-        assert gzip.decompress(found.path.read_bytes()).count(name.encode()) >= 9
+        assert gzip.decompress(found.file.path.read_bytes()).count(name.encode()) >= 9
         assert (found.options, found.indexes) == (OPTIONS, (INDEX,))
-    assert stored["view"].path is None
+    assert stored["view"].file is None
     assert stored["view"].kind is CollectionKind.VIEW
 
 
@@ -149,10 +150,10 @@ def test_nothing_is_there_before_all_of_it_is(layout: Layout) -> None:
     write(writer, "Stats", 0)
     assert layout.backups() == before
     assert layout.find(None) == before[-1]
-    assert not writer.path.exists()
+    assert not Path(writer.path).exists()
     writer.abort()
     assert layout.backups() == before
-    assert contents(layout, before[0])["Stats"].documents == 9
+    assert contents(layout, before[0])["Stats"].contents.documents == 9
 
 
 def test_an_abort_leaves_nothing(layout: Layout, tmp_path: Path) -> None:
@@ -180,7 +181,7 @@ def test_a_removed_backup_is_gone_and_the_others_are_not(layout: Layout, tmp_pat
     oldest, *others = layout.backups()
     layout.remove(oldest.path)
     assert layout.backups() == others
-    assert not oldest.path.exists()
+    assert not Path(oldest.path).exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
     with pytest.raises(BackupNotFoundError):
         layout.find(oldest.name)
@@ -204,7 +205,7 @@ def test_strangers_are_no_backups(layout: Layout, tmp_path: Path) -> None:
 
 def test_files_are_for_their_owner_only(layout: Layout, tmp_path: Path) -> None:
     writer = make_backup(layout, ["c"])
-    assert writer.path.stat().st_mode & 0o077 == 0
+    assert Path(writer.path).stat().st_mode & 0o077 == 0
 
 
 def test_no_folder(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ import pytest
 from fastdump.engine.executors.forkserver import without_main_module
 from fastdump.layouts.archive import ArchivePlace
 from fastdump.layouts.interface import Outputs
-from fastdump.model import Chunk, Namespace
+from fastdump.model import Chunk, ChunkSource, Namespace
 from tests.conformance.test_layouts import TAKEN, catalog_of
 
-CHUNK = Chunk(Namespace("db", "c"), Namespace("db", "c"), 0, 1, 0, 0)
+CHUNK = Chunk(Namespace("db", "c"), ChunkSource(Namespace("db", "c")))
 
 
 def _die(*_arguments: object) -> NoReturn:

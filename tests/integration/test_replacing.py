@@ -85,7 +85,8 @@ def stored(server: Server, database: str) -> list[bytes]:
 
 
 def counts(one: Loader) -> tuple[int, int, int, int]:
-    return one.inserted, one.replaced, one.unchanged, one.rejected
+    found = one.loaded
+    return found.inserted, found.replaced, found.unchanged, found.rejected
 
 
 @pytest.mark.parametrize("over", [{"_id": 1}, {"_id": 1, "a": {"x": 1}, "twice": 0, "t": 5}])
@@ -148,7 +149,7 @@ def test_a_refused_document_leaves_what_is_there(proxy: WireProxy, any_server: S
     documents = [{"_id": 1, "a": {"$x": 1}, "n": 2}, {"_id": 3, "a": {"$x": 1}, "n": 4}]
     loading.load(Batch(b"".join(map(bson.encode, documents)), 2))
     assert counts(loading) == (0, 0, 0, 2)
-    assert sorted(loading.reasons) == [
+    assert sorted(loading.loaded.reasons) == [
         "a unique index on another field",
         "the collection's validator",
     ]
@@ -218,7 +219,7 @@ def test_a_move_that_is_refused_changes_nothing(replica_set: Server) -> None:
         loading = loader(proxy.uri, database, shard_key=(b"k",))
         loading.load(Batch(bson.encode({"_id": 1, "k": 5, "v": 2}), 1))
     assert counts(loading) == (0, 0, 0, 1)
-    assert sorted(loading.reasons) == ["a unique index on another field"]
+    assert sorted(loading.loaded.reasons) == ["a unique index on another field"]
     assert stored(replica_set, database) == [bson.encode(one) for one in held]
 
 

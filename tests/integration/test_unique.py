@@ -75,7 +75,7 @@ def test_in_a_foreign_file(tmp_path: Path) -> None:
     (folder / "c.bson.gz").write_bytes(gzip.compress(documents))
     (folder / "c.metadata.json.gz").write_bytes(gzip.compress(b'{"options":{},"indexes":[]}'))
     report = package.verify(tmp_path, name=tmp_path / "dump", unique=True)
-    assert [problem.path.name for problem in report.problems] == ["c.bson.gz"]
+    assert [Path(problem.path).name for problem in report.problems] == ["c.bson.gz"]
     assert report.problems[0].message == "1 documents of db.c have the _id of another: 3"
 
 

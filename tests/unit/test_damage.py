@@ -15,8 +15,8 @@ from fastdump.errors import FastdumpError, FormatError
 from fastdump.layouts import mongodump_metadata as metadata
 from fastdump.layouts.archive import Archive
 from fastdump.layouts.mongodump import MongodumpFolder
-from fastdump.layouts.segments import read_batches, segments
-from fastdump.model import CollectionKind, StoredCollection
+from fastdump.layouts.segments import FileReader
+from fastdump.model import Namespace, StoredCollection, StoredFile
 from fastdump.mongo import indexes, schema
 
 DATA = Path(__file__).parents[1] / "data/mongodump"
@@ -31,10 +31,13 @@ ONE_FILE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def read(path: Path, lost: list[str]) -> bytes:
     """Everything that can be read of a file of documents."""
     size = path.stat().st_size
-    stored = StoredCollection("c", CollectionKind.COLLECTION, path, size)
+    stored = StoredCollection(Namespace("db", "c"), file=StoredFile(path, size))
     try:
+        reader = FileReader()
         return b"".join(
-            batch.data for part in segments(stored) for batch in read_batches(part, lost)
+            batch.data
+            for part in reader.segments(stored)
+            for batch in reader.batches(part.place, lost)
         )
     except FastdumpError as error:
         assert str(path) in str(error)

@@ -21,7 +21,9 @@ from fastdump.model import (
     Collection,
     CollectionKind,
     Consistency,
+    Contents,
     ServerInfo,
+    StoredFile,
 )
 from fastdump.mongo import indexes
 from fastdump.report import CollectionReport
@@ -50,13 +52,8 @@ def test_what_is_written_is_read() -> None:
     at = ClusterTime(1234, 5)
     assert read.how_consistent == Consistency("snapshot", at.moment, at)
     stored = manifest.stored(read, read.collections[0], Path("/f"), latest_only=False)
-    assert stored.path == Path("/f/a%2Fb.gz")
-    assert (stored.documents, stored.raw_bytes, stored.file_bytes, stored.digest) == (
-        5,
-        50,
-        20,
-        "00",
-    )
+    assert stored.file == StoredFile(Path("/f/a%2Fb.gz"), 20)
+    assert stored.contents == Contents(5, 50, "00")
     assert (stored.options, stored.indexes) == (OPTIONS, (INDEX,))
 
 

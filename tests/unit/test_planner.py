@@ -12,6 +12,8 @@ from fastdump.model import (
     Chunk,
     Collection,
     CollectionKind,
+    Namespace,
+    Range,
     ServerInfo,
 )
 
@@ -34,8 +36,8 @@ def catalog(*collections: Collection) -> Catalog:
 
 def holds(chunk: Chunk, identity: bytes) -> bool:
     """What `min` (inclusive) and `max` (exclusive) select, for ids that sort as bytes do."""
-    return (chunk.lower is None or chunk.lower <= identity) and (
-        chunk.upper is None or identity < chunk.upper
+    return (chunk.range.lower is None or chunk.range.lower <= identity) and (
+        chunk.range.upper is None or identity < chunk.range.upper
     )
 
 
@@ -58,8 +60,8 @@ def test_chunks_hold_every_record_exactly_once(records: set[int], bounds: set[in
         holding = [
             chunk
             for chunk in chunks
-            if (chunk.after is None or chunk.after < record)
-            and (chunk.until is None or record <= chunk.until)
+            if (chunk.range.after is None or chunk.range.after < record)
+            and (chunk.range.until is None or record <= chunk.range.until)
         ]
         assert len(holding) == 1
 
@@ -110,15 +112,15 @@ def test_a_view_has_no_chunk_and_a_time_series_is_read_from_its_buckets() -> Non
         2,
         lambda _collection, _count: Bounds(),
     )
-    assert [(str(chunk.namespace), str(chunk.source), str(chunk.target)) for chunk in chunks] == [
-        ("db.t", "db.system.buckets.t", "db.system.buckets.t")
-    ]
+    (chunk,) = chunks
+    buckets = Namespace("db", "system.buckets.t")
+    assert chunk.namespace == Namespace("db", "t")
+    assert (chunk.source.namespace, chunk.target) == (buckets, buckets)
 
 
 def test_where_the_server_cannot_sample_a_collection_is_read_whole() -> None:
     (chunk,) = plan(catalog(collection(raw_bytes=10**9)), 4, lambda _collection, _count: Bounds())
-    assert chunk.lower is None
-    assert chunk.upper is None
+    assert chunk.range == Range()
 
 
 def test_a_small_database_starts_no_process() -> None:

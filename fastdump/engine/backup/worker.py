@@ -69,7 +69,7 @@ class BackupWorker(ServerWorker):
         packing = packer(self._encoding, self._level, chunk)
         places = []
         with ExitStack() as held:
-            look = held.enter_context(ViewLook(chunk.namespace)) if chunk.is_of_view else None
+            look = held.enter_context(ViewLook(chunk.namespace)) if chunk.source.is_view else None
             output = held.enter_context(self._outputs.opened(chunk))
             for batch in self._at_least_one(chunk):
                 places.append(output.write(packing.pack(batch)))

@@ -206,7 +206,7 @@ class CopyWorker(LoadWorker[Chunk]):
         """Load the documents of a chunk."""
         began = time.monotonic()
         # In one piece may be a capped collection, whose order must be kept.
-        loaders = self.loaders(piece.target, 1 if piece.is_whole else self._senders)
+        loaders = self.loaders(piece.target, 1 if piece.range.is_whole else self._senders)
         self.send_all(loaders, self._source.batches(piece))
         return summed(loaders, time.monotonic() - began)
 

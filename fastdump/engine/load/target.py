@@ -30,7 +30,6 @@ from fastdump.mongo import authorization, schema
 from fastdump.mongo.catalog import read_definitions
 from fastdump.mongo.client import Client, Document, connect, server_info, translated
 from fastdump.mongo.confirming import write_concern
-from fastdump.mongo.load import MAX_NAMED
 from fastdump.mongo.replay import Replay
 from fastdump.mongo.replica import check_primary
 from fastdump.mongo.retry import retrying
@@ -183,7 +182,7 @@ class Loading(Generic[P]):
             self._reporter.stop()
         self._seconds = time.monotonic() - clock
         for name, results in self._loaded.items():
-            if bare := sum(result.without_id for result in results):
+            if bare := Loaded.total(results).without_id:
                 self.notes.append(
                     f"{name}: {bare:,} documents have no _id: the server gave each a new one, so "
                     "that restoring them again doubles them"
@@ -191,31 +190,27 @@ class Loading(Generic[P]):
 
     def report(self, make: Callable[..., R]) -> R:
         """What was done, as the report that `make` makes of the fields of a `LoadReport`."""
-        loaded = [result for results in self._loaded.values() for result in results]
-        rejections = [rejection for result in loaded for rejection in result.rejections]
+        loaded = Loaded.total(result for results in self._loaded.values() for result in results)
         return make(
             databases=tuple(sorted({name.database for name in self._definitions})),
             workers=self._workers,
             seconds=self._seconds,
             collections=tuple(self._collection_report(name) for name in sorted(self._definitions)),
-            inserted=sum(result.inserted for result in loaded),
-            replaced=sum(result.replaced for result in loaded),
-            unchanged=sum(result.unchanged for result in loaded),
+            inserted=loaded.inserted,
+            replaced=loaded.replaced,
+            unchanged=loaded.unchanged,
             indexes=self._indexes,
-            rejected=sum(result.rejected for result in loaded),
-            rejections=tuple(rejections[:MAX_NAMED]),
-            reasons=tuple(sum((result.reasons for result in loaded), Counter[str]()).most_common()),
+            rejected=loaded.rejected,
+            rejections=loaded.rejections,
+            reasons=tuple(loaded.reasons.most_common()),
             failures=tuple(self.failures),
-            interruptions=sum(result.interruptions for result in loaded),
+            interruptions=loaded.interruptions,
             operations=self._operations,
         )
 
     def documents(self) -> dict[Namespace, int]:
         """Return how many documents came of each collection."""
-        return {
-            name: sum(result.documents for result in results)
-            for name, results in self._loaded.items()
-        }
+        return {name: Loaded.total(results).documents for name, results in self._loaded.items()}
 
     @property
     def _builds_indexes(self) -> bool:
@@ -394,12 +389,5 @@ class Loading(Generic[P]):
         self.failures += failures
 
     def _collection_report(self, name: Namespace) -> CollectionReport:
-        definition, results = self._definitions[name], self._loaded[name]
-        return CollectionReport(
-            name,
-            definition.kind,
-            sum(result.documents for result in results),
-            sum(result.raw_bytes for result in results),
-            definition.file_bytes,
-            sum(result.seconds for result in results),
-        )
+        found = self._definitions[name]
+        return CollectionReport.of(name, found.kind, self._loaded[name], found.file_bytes)

@@ -110,10 +110,10 @@ def of_backup(
 def _of_files(reader: Reader, collection: StoredCollection) -> Iterator[Batch]:
     with suppress(BackupDamagedError):
         for segment in reader.segments(collection, whole=True, lost=[]):
-            if segment.encoding is Encoding.JSON:
+            if segment.place.encoding is Encoding.JSON:
                 yield from (ejson.decode(lines).batch for lines in read_lines(segment))
             else:
-                yield from reader.batches(segment, [])
+                yield from reader.batches(segment.place, [])
 
 
 def _of_stream(again: Stream, data: Namespace) -> Iterator[Batch]:

@@ -7,7 +7,6 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 
 from fastdump.codec.archive import Block, End
 from fastdump.codec.bson import Batch
@@ -16,6 +15,7 @@ from fastdump.engine.load.target import Loading, keeps_order
 from fastdump.engine.load.worker import IndexJob, LoadWorker, Target
 from fastdump.errors import BackupDamagedError
 from fastdump.model import OPLOG, Namespace, Segment, StoredCollection
+from fastdump.model.server import data_namespace
 from fastdump.mongo.load import Loader, summed
 from fastdump.progress import Reporter
 
@@ -48,8 +48,7 @@ class StreamLoading(Loading[Segment]):
         super().__init__(target, list(collections.values()), (), reporter)
         # A block names what holds the documents, which for a time series is its buckets.
         self._collections = {
-            replace(found, database=name.database, name=name.collection).data: found
-            for name, found in collections.items()
+            data_namespace(name, found.kind): found for name, found in collections.items()
         }
         self._blocks = blocks
         self._loaders = defaultdict[Namespace, dict[int, Loader]](dict)

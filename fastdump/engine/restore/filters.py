@@ -92,7 +92,7 @@ def choose(
             kept[one.namespace] = one
     renamed = dict(_renamed(backup, kept, filters))
     _check_collisions(renamed)
-    check_database({one.database for one in renamed.values()})
+    check_database({one.namespace.database for one in renamed.values()})
     if authorization and not how.users_and_roles:
         notes.append("the users and roles of the backup are left out: --users-and-roles")
     elif authorization:
@@ -131,7 +131,7 @@ def _without_servers_own(
         return list(wanted), []
     left_out = {
         name
-        for name in {one.database for one in wanted} & {_CONFIG, _LOCAL}
+        for name in {one.namespace.database for one in wanted} & {_CONFIG, _LOCAL}
         if not filters.name_database(name)
     }
     notes = [
@@ -139,7 +139,7 @@ def _without_servers_own(
         + ("; --ns-include 'config.*' restores it" if name == _CONFIG else "")
         for name in sorted(left_out)
     ]
-    kept = [one for one in wanted if one.database not in left_out]
+    kept = [one for one in wanted if one.namespace.database not in left_out]
     if notes and not kept:
         raise UsageError(f"there is nothing to restore: {'; '.join(notes)}")
     return kept, notes
@@ -167,7 +167,7 @@ def check_database(names: Iterable[str]) -> None:
 def _renamed(
     backup: Backup, kept: dict[Namespace, StoredCollection], filters: Filters
 ) -> Iterator[tuple[Namespace, StoredCollection]]:
-    databases = {one.database for one in kept.values()}
+    databases = {one.namespace.database for one in kept.values()}
     keeps = backup.layout in KEEPS_DATABASE
     if keeps and filters.database is not None and len(databases) > 1:
         raise UsageError(
@@ -182,7 +182,7 @@ def _renamed(
     for namespace, one in kept.items():
         target = _target(backup, namespace, filters)
         name = filters.collection or target.collection
-        yield namespace, replace(one, database=target.database, name=name)
+        yield namespace, replace(one, namespace=target._replace(collection=name))
 
 
 def _target(backup: Backup, namespace: Namespace, filters: Filters) -> Namespace:
@@ -219,7 +219,7 @@ def _authorizes(namespace: Namespace) -> bool:
 
 
 def _merged(found: Sequence[StoredCollection]) -> Authorization:
-    databases = {one.database for one in found}
+    databases = {one.namespace.database for one in found}
     if len(databases) > 1:
         raise UsageError(
             f"there are users and roles of {len(databases)} databases: choose one with --ns-include"
@@ -236,10 +236,11 @@ def _temporary(
     """Where the server takes them from; the version of their form is no use to anybody."""
     for one in found:
         if (name := TEMPORARY.get(_kind(one))) is not None:
-            target = replace(
-                one, database="admin", name=name, options=NO_OPTIONS, indexes=(), uuid=None
+            target = Namespace("admin", name)
+            yield (
+                one.namespace,
+                replace(one, namespace=target, options=NO_OPTIONS, indexes=(), uuid=None),
             )
-            yield one.namespace, target
 
 
 def _kind(one: StoredCollection) -> str:

@@ -74,7 +74,7 @@ class RestorePlan:
     @property
     def databases(self) -> list[str]:
         """Those that are written."""
-        return sorted({found.database for found in self.collections.values()})
+        return sorted({found.namespace.database for found in self.collections.values()})
 
     @property
     def raw_bytes(self) -> int:
@@ -215,7 +215,7 @@ def _name_of(
     if namespace in known:
         found = chosen.get(namespace)
         # The oplog is none of the operations on what another backup wrote.
-        return None if found is None or found.is_of_another else found.namespace
+        return None if found is None or found.origin.is_of_another else found.namespace
     return target_of(backup, namespace, filters)
 
 
@@ -238,7 +238,7 @@ def _index_work(collection: StoredCollection) -> tuple[int, int]:
     The server builds a collection's indexes with one thread, so that at the end, with nothing
     left to load, all other cores wait for it.
     """
-    return (collection.documents or 0) * len(collection.indexes), collection.file_bytes
+    return (collection.contents.documents or 0) * len(collection.indexes), collection.file_bytes
 
 
 def _legacy_indexes(collections: Iterable[StoredCollection]) -> list[str]:
@@ -320,7 +320,7 @@ def _oplog(plan: RestorePlan) -> Iterator[Batch]:
     assert oplog is not None  # noqa: S101 - the plan was made for it
     reader = _oplog_reader(plan.reader, plan.how)
     for segment in reader.segments(oplog, whole=True):
-        yield from reader.batches(segment)
+        yield from reader.batches(segment.place)
 
 
 def _oplog_reader(reader: Reader, how: LoadOptions) -> Reader:
@@ -339,7 +339,7 @@ def _consistency(plan: RestorePlan, replayed_to: ClusterTime | None) -> Consiste
             found = Consistency("none")
         elif found is None and replayed_to is not None:
             found = Consistency("oplog", replayed_to.moment, replayed_to)
-    others = [str(name) for name, one in plan.collections.items() if one.is_of_another]
+    others = [str(name) for name, one in plan.collections.items() if one.origin.is_of_another]
     if found is None or found.moment is None or not others:
         return found
     return replace(found, exceptions=(*found.exceptions, *others))
@@ -372,12 +372,12 @@ class RestoreWorker(LoadWorker[Segment]):
         A file of BSON that cannot be cut is read here alone, and sent by several threads.
         """
         began = time.monotonic()
-        if piece.encoding is Encoding.JSON:
+        if piece.place.encoding is Encoding.JSON:
             return self._load_lines(piece, began)
-        senders = self._senders if piece.is_foreign and not piece.ordered else 1
+        senders = self._senders if piece.place.is_foreign and not piece.ordered else 1
         loaders = self.loaders(piece.target, senders, is_of_collection=piece.is_of_collection)
         lost: list[str] = []
-        self.send_all(loaders, self._reader.batches(piece, lost))
+        self.send_all(loaders, self._reader.batches(piece.place, lost))
         return replace(summed(loaders, time.monotonic() - began), damage=_told(lost))
 
     def _load_lines(self, segment: Segment, began: float) -> Loaded:
@@ -389,9 +389,11 @@ class RestoreWorker(LoadWorker[Segment]):
                 batch, bad = ejson.decode(lines)
                 self.send(loader, batch)
                 for line in bad:
-                    loader.reject(f"at line {line.number} of {segment.path}", line.reason)
+                    loader.tally.reject(
+                        f"at line {line.number} of {segment.place.path}", line.reason
+                    )
         except FormatError as error:
             # Every segment of the file comes to the same end.
             if not segment.number:
-                damage = f"{segment.path}: {error}; what came before that was restored"
+                damage = f"{segment.place.path}: {error}; what came before that was restored"
         return replace(summed(loaders, time.monotonic() - began), damage=damage)

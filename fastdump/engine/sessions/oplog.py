@@ -65,7 +65,9 @@ class OplogSession(Session):
         self.at = min(self.of_each(oplog.start_of_oplog))
         catalog, chunks = super().plan()
         # What a change of the primary undoes is in no oplog.
-        return catalog, [replace(chunk, committed=True) for chunk in chunks]
+        return catalog, [
+            replace(chunk, source=replace(chunk.source, committed=True)) for chunk in chunks
+        ]
 
     def resumes(self, at: ClusterTime | None, catalog: Catalog) -> bool:
         """Whether the oplog still has everything since another run began."""

@@ -121,7 +121,7 @@ class SnapshotSession(Session):
         return replace(catalog, collections=tuple(kept)), [
             chunk
             if chunk.namespace in self._of_later
-            else replace(chunk, at=at, uuid=uuids[chunk.namespace])
+            else replace(chunk, source=replace(chunk.source, at=at, uuid=uuids[chunk.namespace]))
             for chunk in chunks
             if chunk.namespace in uuids
         ]

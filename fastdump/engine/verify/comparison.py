@@ -28,8 +28,8 @@ from fastdump.model import (
 from fastdump.mongo import ejson, schema
 from fastdump.mongo.bucket_access import Access, access_to
 from fastdump.mongo.client import connect, open_database, server_info, translated
-from fastdump.mongo.documents_by_id import read_held
-from fastdump.mongo.load import MAX_RUN_DOCUMENTS, shown_id
+from fastdump.mongo.documents_by_id import read_held, shown_id
+from fastdump.mongo.load import MAX_RUN_DOCUMENTS
 from fastdump.mongo.retry import retrying
 from fastdump.progress import Reporter
 from fastdump.report import AgainstReport, Comparison
@@ -101,7 +101,7 @@ def _counts(
     with connect(connection) as client:
         server_info(client, connection)
         with translated(connection):
-            databases = {found.database for found in collections}
+            databases = {found.namespace.database for found in collections}
             there = retrying(connection)(schema.existing, client, databases)
             return {
                 found.namespace: (
@@ -155,7 +155,7 @@ def _comparison(
 ) -> Comparison:
     in_database = counts[found.namespace]
     if compared is None:
-        return Comparison(found.namespace, found.documents, in_database)
+        return Comparison(found.namespace, found.contents.documents, in_database)
     shared = compared.same + compared.different
     return Comparison(
         found.namespace,
@@ -205,9 +205,9 @@ class CompareWorker(ServerWorker):
         )
 
     def _runs(self, segment: Segment) -> Iterator[bytes]:
-        if segment.encoding is Encoding.JSON:
+        if segment.place.encoding is Encoding.JSON:
             return (ejson.decode(lines).batch.data for lines in read_lines(segment))
-        return (batch.data for batch in self._reader.batches(segment))
+        return (batch.data for batch in self._reader.batches(segment.place))
 
     def _held(
         self, database: str, source: Access, run: bytes, spans: list[tuple[int, int]]

@@ -22,7 +22,7 @@ from blake3 import blake3
 
 from fastdump.codec.bson import id_element, spans
 from fastdump.model import Namespace, Segment
-from fastdump.mongo.load import shown_id
+from fastdump.mongo.documents_by_id import shown_id
 from fastdump.storage.disk_errors import disk
 from fastdump.storage.volume import private
 

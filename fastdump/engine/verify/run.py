@@ -33,7 +33,7 @@ from fastdump.engine.verify.duplicate_ids import (
 from fastdump.engine.verify.worker import Look, Verified, VerifyWorker
 from fastdump.errors import BackupDamagedError
 from fastdump.layouts.interface import Reader, Source, Stream
-from fastdump.model import OPLOG, Backup, Namespace, Place, Segment, StoredCollection
+from fastdump.model import OPLOG, Backup, Location, Namespace, Segment, StoredCollection
 from fastdump.progress import Reporter
 from fastdump.report import CollectionReport, Problem, VerifyReport
 from fastdump.storage.temporary_files import scratch_folder
@@ -78,7 +78,7 @@ def verify(
         collections = [*collections, backup.oplog]
     problems = source.reader.missing(collections)
     missing = {problem.path for problem in problems}
-    there = [found for found in collections if found.path not in missing]
+    there = [found for found in collections if not (found.file and found.file.path in missing)]
     with scratch_folder("fastdump-keys-") if unique else nullcontext() as folder:
         keys = None if folder is None else Keys(folder, _with_ids(there))
         run = _Verification(backup.path, there, source.reader, workers, keys, reporter)
@@ -106,7 +106,7 @@ class _Verification:
 
     def __init__(
         self,
-        path: Place,
+        path: Location,
         collections: list[StoredCollection],
         reader: Reader,
         workers: int,
@@ -177,7 +177,7 @@ class _Verification:
                     continue
                 message += f": {', '.join(shown[:_NAMED])}"
             stored = next(one for one in self._collections if one.namespace == name)
-            self.problems.append(Problem(stored.path or self._path, message))
+            self.problems.append(Problem(stored.file.path if stored.file else self._path, message))
 
     def read_stream(self, archive: Stream, backup: Backup) -> None:
         """Read an archive, whose only promises are its form and a CRC for each collection."""
@@ -241,9 +241,9 @@ class _Verification:
         try:
             return self._reader.segments(collection, self._workers)
         except BackupDamagedError as error:
-            assert collection.path is not None  # noqa: S101 - only a file can be damaged
-            message = str(error).removeprefix(f"{collection.path}: ")
-            self.problems.append(Problem(collection.path, message))
+            assert collection.file is not None  # noqa: S101 - only a file can be damaged
+            path = collection.file.path
+            self.problems.append(Problem(path, str(error).removeprefix(f"{path}: ")))
             return []
 
     def _compare(self, segment: Segment) -> None:
@@ -253,25 +253,17 @@ class _Verification:
         found = [verified for _number, verified in sorted(self._found[stored.namespace].items())]
         own = [problem for verified in found for problem in verified.problems]
         digest = blake3(b"".join(verified.member_digests for verified in found))
-        if stored.documents not in (None, report.documents):
-            own.append(
-                Problem(segment.path, f"holds {report.documents} documents, not {stored.documents}")
-            )
-        if not own and stored.digest not in (None, digest.hexdigest()):
-            own.append(Problem(segment.path, "its digest is not that of the manifest"))
+        stated, path = stored.contents, segment.place.path
+        if stated.documents not in (None, report.documents):
+            own.append(Problem(path, f"holds {report.documents} documents, not {stated.documents}"))
+        if not own and stated.digest not in (None, digest.hexdigest()):
+            own.append(Problem(path, "its digest is not that of the manifest"))
         self.problems += own
         self._reporter.finished(report)
 
     def _report(self, stored: StoredCollection) -> CollectionReport:
         found = self._found[stored.namespace].values()
-        return CollectionReport(
-            stored.namespace,
-            stored.kind,
-            sum(verified.documents for verified in found),
-            sum(verified.raw_bytes for verified in found),
-            stored.file_bytes,
-            sum(verified.seconds for verified in found),
-        )
+        return CollectionReport.of(stored.namespace, stored.kind, found, stored.file_bytes)
 
 
 def _each(

@@ -100,32 +100,32 @@ class VerifyWorker:
         self, segment: Segment, digests: list[bytes], problems: list[Problem]
     ) -> Iterator[Batch]:
         """The documents of each intact member."""
+        place = segment.place
         try:
-            if segment.members is None and not segment.number:
-                with disk(segment.path):
-                    digests.append(file_digest(segment.path))
-            if segment.encoding is Encoding.JSON:
+            if place.members is None and not segment.number:
+                with disk(place.path):
+                    digests.append(file_digest(place.path))
+            if place.encoding is Encoding.JSON:
                 yield from self._lines(segment, problems)
                 return
-            yield from self._reader.verified(segment, digests, problems)
+            yield from self._reader.verified(place, digests, problems)
         except BackupDamagedError as error:
-            message = str(error).removeprefix(f"{segment.path}: ")
-            problems.append(Problem(segment.path, message))
+            message = str(error).removeprefix(f"{place.path}: ")
+            problems.append(Problem(place.path, message))
 
     def _lines(self, segment: Segment, problems: list[Problem]) -> Iterator[Batch]:
         """The same of JSON lines."""
-        with disk(segment.path), damaged(segment.path):
+        path = segment.place.path
+        with disk(path), damaged(path):
             more = 0
             for lines in read_lines(segment):
                 batch, bad = ejson.decode(lines)
                 named = bad[: max(0, _MAX_LINES - len(problems))]
-                problems += [
-                    Problem(segment.path, f"line {line.number}: {line.reason}") for line in named
-                ]
+                problems += [Problem(path, f"line {line.number}: {line.reason}") for line in named]
                 more += len(bad) - len(named)
                 yield batch
             if more:
-                problems.append(Problem(segment.path, f"{more:,} more lines are no documents"))
+                problems.append(Problem(path, f"{more:,} more lines are no documents"))
 
     def close(self) -> None:
         """Nothing is open between segments."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["SCHEMES", "Place", "is_url"]
+__all__ = ["SCHEMES", "Location", "is_url"]
 
-Place = Path | str
+Location = Path | str
 """A path of this machine, or the URL of an object store."""
 
 SCHEMES = ("s3", "gs", "az")
 """What the URL of an object store begins with: Amazon S3 and its like, Google's, Azure's."""
 
 
-def is_url(place: Place) -> bool:
+def is_url(place: Location) -> bool:
     """Return whether a place is in an object store."""
     return isinstance(place, str) and place.startswith(tuple(f"{one}://" for one in SCHEMES))
