@@ -82,16 +82,17 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     from fastdump.engine.backup.run import backup
     from fastdump.engine.sessions.plain import ReadContext, Session
     from fastdump.mongo.client import connect, members
-    from fastdump.places import destination
+    from fastdump.places import default_layout, destination
 
     connection, workers = asked_connection(settings, SOURCE), settings.workers
+    writing = _write_options(settings, settings.layout or default_layout(settings.folder))
     database = settings.named_database(SOURCE)
-    if database is None and settings.layout not in KEEPS_DATABASE:
+    if database is None and writing.layout not in KEEPS_DATABASE:
         database = DEFAULT_DATABASE
     selection = selection_of(settings, options, database)
     level, max_backups = settings.level, settings.max_backups
     how = read_options_of(settings)
-    place = destination(settings.folder, _write_options(settings))
+    place = destination(settings.folder, writing)
     if options.dry_run:
         readers = members(connection)
         with connect(readers[0]) as client:
@@ -122,9 +123,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
-def _write_options(settings: Settings) -> WriteOptions:
+def _write_options(settings: Settings, layout: str) -> WriteOptions:
     return WriteOptions(
-        layout=settings.layout,
+        layout=layout,
         out=settings.text("out"),
         gzip=settings.gzip,
         level=settings.level,
@@ -142,6 +143,9 @@ def _show(report: BackupReport, reporter: Reporter) -> None:
         kept = f"{report.oplog.documents:,} operations, {size(report.oplog.file_bytes)}"
         print(f"oplog: {kept}; restore --oplog-replay makes one moment of it")
     consistent(report.consistency)
+    if report.new_bytes is not None:
+        known = size(report.file_bytes - report.new_bytes)
+        print(f"new in the repository: {size(report.new_bytes)}; it had {known} of this already")
     print(f"backup {report.name} is complete: {report.path}")
     if report.pruned:
         print(f"removed {len(report.pruned)} old: {', '.join(report.pruned)}")

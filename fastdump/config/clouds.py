@@ -10,13 +10,33 @@ import os
 from collections.abc import Mapping
 from configparser import Error, RawConfigParser
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fastdump.errors import UsageError
 
-__all__ = ["aws_profile"]
+__all__ = ["aws_profile", "checked_url"]
 
 _KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 _DEFAULT = "default"
+
+
+def checked_url(url: str) -> str:
+    """Return the URL of a place in an object store.
+
+    Raises:
+        UsageError: it names no bucket, or holds more than a bucket and a path.
+    """
+    parts = urlsplit(url)
+    if set("@?#") & set(url) or ":" in parts.netloc:  # whatever it is, it is not shown
+        raise UsageError(
+            f"the {parts.scheme}:// address holds more than a bucket and a path: keys and settings "
+            "go into the environment or a profile"
+        )
+    if not parts.netloc or any(one.startswith(".") for one in parts.path.split("/")):
+        raise UsageError(
+            f"{url} is no place in an object store: write {parts.scheme}://BUCKET/PATH"
+        )
+    return url
 
 
 def aws_profile(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -21,7 +21,7 @@ from fastdump.config.connections import (
 from fastdump.config.files import Files
 from fastdump.config.names import CONNECTION_OPTIONS, ITEMS, OPTIONS, SOURCE, TARGET, Name, Origin
 from fastdump.errors import UsageError
-from fastdump.model import DEFAULT_DATABASE, LAYOUTS, Connection
+from fastdump.model import DEFAULT_DATABASE, LAYOUTS, Connection, Location, is_url
 
 __all__ = ["SEPARATOR", "Settings", "Shown", "read_text"]
 
@@ -78,9 +78,10 @@ class Settings:
         return _parsed(self._option(name), parse)
 
     @property
-    def folder(self) -> Path:
-        """The backups folder."""
-        return Path(self._option("folder").text)
+    def folder(self) -> Location:
+        """The backups folder, or the address of a repository in an object store."""
+        text = self._option("folder").text
+        return text if is_url(text) else Path(text)
 
     @property
     def max_backups(self) -> int:
@@ -98,9 +99,9 @@ class Settings:
         return self.parsed("level", parsers.whole_number(0, 3))
 
     @property
-    def layout(self) -> str:
-        """How backups are written."""
-        return self.parsed("layout", parsers.one_of(LAYOUTS))
+    def layout(self) -> str | None:
+        """How backups are written; None is as suits the place."""
+        return self.parsed("layout", parsers.one_of(LAYOUTS)) if self.text("layout") else None
 
     def texts(self, name: str) -> tuple[str, ...]:
         """The values of an option that can be given several times.

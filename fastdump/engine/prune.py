@@ -40,7 +40,9 @@ def prune(
     is_free = newest is None and max_backups and not dry_run
     with layout.locked() if is_free else nullcontext():
         report = _prune(layout, max_backups, newest, dry_run=dry_run)
-        swept = Swept(None) if dry_run or not max_backups else layout.sweep()
+        # After a backup only if it made one superfluous, since all manifests are read for it.
+        sweeps = not dry_run and (report.removed or newest is None)
+        swept = layout.sweep() if sweeps else Swept(None)
     return replace(
         report,
         notes=(*report.notes, *swept.notes, *layout.notes),

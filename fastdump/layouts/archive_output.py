@@ -94,7 +94,7 @@ class SharedOutput:
                 "faster"
             ) from None
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes, documents: int = 0) -> int:  # noqa: ARG002 - they are in it
         """Write a whole block; returns its place among all."""
         left, began = memoryview(data), time.monotonic()
         with self._turns.next() as place:

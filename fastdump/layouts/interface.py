@@ -60,8 +60,15 @@ class Outputs(Protocol):
 class Opened(Protocol):
     """An open output."""
 
-    def write(self, data: bytes, /) -> int:
-        """Write all of that; returns its place among all writes, where several processes write."""
+    def write(self, data: bytes, documents: int = 0, /) -> int:
+        """Write all of that, which holds so many documents.
+
+        Returns:
+            Its place among all writes, where several processes write.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
 
     def end(self, part: Part, /) -> Part:
         """Write what was held back, and add to a part what only the output knows of it.

@@ -9,7 +9,7 @@ was done.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
@@ -59,6 +59,8 @@ class ObjectStorage:
         options: keys, region and endpoint of S3 as a profile has them, by obstore's names. Where it
             says nothing, obstore reads the environment.
     """
+
+    notes: Sequence[str] = ()
 
     def __init__(self, url: str, options: Mapping[str, str] | None = None) -> None:
         self._url = url.rstrip("/")

@@ -79,6 +79,7 @@ def backup(
             reporter,
             work=writing.run,
             repeats=destination.can_repeat,
+            known=destination.known_bounds(),
         )
         # Before others may write there.
         pruned = _prune(destination, max_backups, written.writer.name)

@@ -72,7 +72,7 @@ class BackupWorker(ServerWorker):
             look = held.enter_context(ViewLook(chunk.namespace)) if chunk.source.is_view else None
             output = held.enter_context(self._outputs.opened(chunk))
             for batch in self._at_least_one(chunk):
-                places.append(output.write(packing.pack(batch)))
+                places.append(output.write(packing.pack(batch), batch.documents))
                 if look is not None:
                     look.add(batch)
                 self.done(batch.documents, len(batch.data))

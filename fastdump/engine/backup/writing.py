@@ -119,7 +119,9 @@ class Writing:
         packing = packer(writer.encoding, self.level if writer.compressed else None, chunk)
         with (
             writer.outputs.opened(chunk) as output,
-            session.keeping(lambda batch: places.append(output.write(packing.pack(batch)))),
+            session.keeping(
+                lambda one: places.append(output.write(packing.pack(one), one.documents))
+            ),
         ):
             yield
             session.end()
