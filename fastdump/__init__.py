@@ -197,7 +197,7 @@ def restore(
         UsageError: an argument is wrong.
     """
     from fastdump.engine.restore.filters import Filters
-    from fastdump.engine.restore.run import plan_restore
+    from fastdump.engine.restore.planning import plan_restore
     from fastdump.engine.restore.run import restore as run
     from fastdump.patterns import Patterns, Renaming
     from fastdump.places import source
@@ -257,8 +257,8 @@ def copy(
         ServerError: a server cannot be reached or refuses.
         UsageError: an argument is wrong, or there is no such database.
     """
+    from fastdump.engine.copy.planning import plan_copy
     from fastdump.engine.copy.run import copy as run
-    from fastdump.engine.copy.run import plan_copy
 
     source, where = _server(server), _server(target)
     how, sharing = config.checked_reading(reading), config.checked_workers(workers)

@@ -1,4 +1,4 @@
-"""Which layout is meant: by its name where something is written, by looking where it is read."""
+"""Choose the layout: by the options when writing, by looking at the files when reading."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def _repository(folder: Location, level: int | None = None, mode: int = PRIVATE)
 
 
 def destination(folder: Location, options: WriteOptions) -> Destination:
-    """Return the place where a backup goes.
+    """Return the destination of a backup.
 
     Args:
-        folder: the backups folder.
-        options: the form in which it is written, and where, if not in this folder.
+        folder: the folder of backups, or the address of a repository.
+        options: the layout, and the place if it is not this folder.
 
     Raises:
         UsageError: the options contradict each other.
@@ -84,16 +84,18 @@ def destination(folder: Location, options: WriteOptions) -> Destination:
     if options.layout == "archive":
         if out is None:
             raise UsageError(
-                "the archive layout is one file: name it with --out, - is standard output"
+                "--layout archive writes one file: name it with --out (- for standard output)"
             )
         return ArchivePlace(out, compressed=options.gzip, level=options.level, mode=options.mode)
     if not options.gzip and options.layout != "mongodump":
         raise UsageError(
-            f"the {options.layout} layout is always gzip: --no-gzip is for mongodump and archive"
+            f"--no-gzip cannot be combined with --layout {options.layout}, which is always gzip: "
+            "use it with mongodump or archive"
         )
     if out == STREAM:
         raise UsageError(
-            f"the {options.layout} layout is many files: only an archive goes to standard output"
+            f"--layout {options.layout} writes many files, which cannot go to standard output: use "
+            "--layout archive for that"
         )
     if out is not None:
         return OneFolder(Path(out), _form(replace(options, latest_only=())), options.mode)
@@ -123,16 +125,16 @@ def _form(options: WriteOptions) -> Form:
 
 
 def source(folder: Location, name: str | None) -> Source:
-    """Where to read a backup from, told by looking.
+    """Look at the files of a backup, and return the source that reads them.
 
     Args:
-        folder: the backups folder.
-        name: the name or path of a backup, `-` for standard input; None is the most recent one of
+        folder: the folder of backups, or the address of a repository.
+        name: the name or path of a backup, `-` for standard input; None for the most recent one of
             the folder.
 
     Raises:
-        BackupDamagedError: a file is no archive.
-        StorageError: it cannot be read.
+        BackupDamagedError: a file is not an archive.
+        StorageError: the backup cannot be read.
         UsageError: the URL of an object store is malformed, or a repository is named as if it were
             a backup.
     """
@@ -152,7 +154,7 @@ def source(folder: Location, name: str | None) -> Source:
         if MongodumpFile.recognised(path):
             return MongodumpFile(path)
         raise BackupDamagedError(
-            f"{path}: this is no archive of mongodump, and its name does not end with .bson or "
-            ".bson.gz; of other backups, name the folder"
+            f"{path}: this is not an archive of mongodump, and its name does not end with .bson "
+            "or .bson.gz; for other backups, name the folder"
         )
     return (MongodumpFolder.recognised(path) if path.is_dir() else None) or DatedFolders(folder)

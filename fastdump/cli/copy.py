@@ -51,7 +51,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
-    from fastdump.engine.copy.run import copy, plan_copy
+    from fastdump.engine.copy.planning import plan_copy
+    from fastdump.engine.copy.run import copy
 
     target, source = asked_connection(settings, TARGET), asked_connection(settings, SOURCE)
     name, database, workers = settings.database(SOURCE), settings.database(TARGET), settings.workers

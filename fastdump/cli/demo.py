@@ -94,7 +94,8 @@ def _restore(
     workers: int,
 ) -> None:
     from fastdump.engine.restore.filters import Filters
-    from fastdump.engine.restore.run import plan_restore, restore
+    from fastdump.engine.restore.planning import plan_restore
+    from fastdump.engine.restore.run import restore
     from fastdump.layouts.dated_folders import DatedFolders
 
     print(

@@ -29,7 +29,7 @@ from fastdump.config import TARGET, Settings
 from fastdump.patterns import Patterns, Renaming
 
 if TYPE_CHECKING:
-    from fastdump.engine.restore.run import RestorePlan
+    from fastdump.engine.restore.planning import RestorePlan
     from fastdump.model import Connection
 
 __all__ = ["EXAMPLES", "add_options", "add_which", "run"]
@@ -138,7 +138,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 def _plan(settings: Settings, options: argparse.Namespace, connection: Connection) -> RestorePlan:
     from fastdump.engine.restore.filters import Filters
-    from fastdump.engine.restore.run import plan_restore
+    from fastdump.engine.restore.planning import plan_restore
     from fastdump.places import source
 
     which = chosen_backup(options)

@@ -1,1 +1,1 @@
-"""The formats of bytes: BSON framing and gzip members. No files, no servers."""
+"""Formats of bytes: BSON framing, gzip members, archives, Extended JSON. No files, no servers."""

@@ -1,13 +1,13 @@
-"""mongodump's archive: the documents of many collections, interleaved in one stream.
+"""The format of mongodump's archive: the documents of many collections, interleaved in one stream.
 
     magic number, header, description of each collection, terminator
     block: its namespace, documents one after another, terminator
     ...
-    end of a namespace: a block without documents that holds their CRC-64
+    end of a namespace: a block without documents, with the CRC-64 of all its documents
 
-Everything but the magic number and the terminators is BSON, and every terminator is the impossible
-length -1, so that the stream is read document by document. Blocks of different namespaces may come
-in any order.
+Everything but the magic number and the terminators is BSON. A terminator is the impossible length
+-1, so the stream can be read document by document. Blocks of different namespaces may come in any
+order.
 
 Source: MongoDB Database Tools of August 2026, common/archive.
 """
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 MAGIC = b"\x6d\xe2\x99\x81"
-"""0x8199e26d, little-endian."""
+"""The magic number 0x8199e26d, little-endian."""
 
 _TERMINATOR = b"\xff\xff\xff\xff"
 _VERSION = "0.1"
@@ -59,15 +59,15 @@ _CRC = anycrc.Model("CRC64-XZ")
 
 
 class Described(NamedTuple):
-    """What an archive says of a collection before its documents come."""
+    """Description of a collection in the head of an archive."""
 
     namespace: Namespace
     metadata: bytes
-    """The text of its `.metadata.json`; empty for what has none."""
+    """Text of its `.metadata.json`; empty if it has none."""
     kind: str
-    """Its type; empty in archives of mongodump before 4.4, whose metadata alone says what it is."""
+    """Its type; empty in archives of mongodump before 4.4, in which only the metadata tell it."""
     exact: tuple[Bson, ...] = ()
-    """Its options, and then its indexes, as BSON, which the text cannot always carry: a field of
+    """Its options and then its indexes as BSON, which the text cannot always express: a field of
     fastdump's own, which other readers skip."""
 
 
@@ -80,27 +80,27 @@ class Prelude(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Some documents of a namespace."""
+    """Batch of documents of a namespace."""
 
     namespace: Namespace
     batch: Batch
 
 
 class End(NamedTuple):
-    """A namespace is complete."""
+    """End of a namespace: all its documents were read."""
 
     namespace: Namespace
     intact: bool
-    """Whether the CRC of its documents is that of the archive."""
+    """True if the CRC of its documents is the one in the archive."""
 
 
 def crc64(data: bytes) -> int:
-    """The CRC-64 of some documents."""
+    """Return the CRC-64 of some documents."""
     return int(_CRC.calc(data))
 
 
 def combined(parts: Iterable[tuple[int, int]]) -> int:
-    """The CRC-64 of a whole, from those of its parts in order, each with its length in bytes."""
+    """Return the CRC-64 of a whole, from the CRC and the length in bytes of its parts in order."""
     crc = 0
     for crc_of_part, length in parts:
         crc = _CRC.combine(crc, crc_of_part, length)
@@ -110,13 +110,14 @@ def combined(parts: Iterable[tuple[int, int]]) -> int:
 def prelude(
     concurrent: int, server_version: str, tool_version: str, collections: Sequence[Described]
 ) -> bytes:
-    """How an archive begins.
+    """Return the beginning of an archive.
 
     Args:
-        concurrent: how many namespaces may be open at once: mongorestore restores that many.
-        server_version: of the server that was read.
-        tool_version: of this tool.
-        collections: the description of each.
+        concurrent: the number of namespaces that may be open at once; mongorestore restores that
+            many at a time.
+        server_version: the version of the server that was read.
+        tool_version: the name and version of this program.
+        collections: the description of each collection.
     """
     head = document(
         _number(b"concurrent_collections", concurrent),
@@ -143,12 +144,12 @@ def _array(documents: Iterable[Bson]) -> bytes:
 
 
 def block(namespace: Namespace, documents: bytes) -> bytes:
-    """Some documents of a namespace, as they stand in an archive."""
+    """Return the block of an archive that contains some documents of a namespace."""
     return b"".join((_header(namespace, 0, ended=False), documents, _TERMINATOR))
 
 
 def end(namespace: Namespace, crc: int) -> bytes:
-    """What follows the last block of a namespace, all of whose documents have that CRC-64."""
+    """Return the end of a namespace, with the CRC-64 of all its documents."""
     return _header(namespace, crc, ended=True) + _TERMINATOR
 
 
@@ -170,10 +171,10 @@ def _number(name: bytes, value: int) -> bytes:
 
 
 class Reader:
-    """Reads an archive from a stream, of which it holds little more than one document at a time.
+    """Reader of an archive from a stream, which holds little more than one document in memory.
 
     Args:
-        pieces: its bytes, cut anywhere, not compressed.
+        pieces: the uncompressed bytes of the archive, cut anywhere.
     """
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
@@ -181,23 +182,23 @@ class Reader:
         self._data = b""
         self._at = 0
         self._offset = 0
-        """The place in the archive of the first of the bytes at hand."""
+        """Offset in the archive of the first byte in `_data`."""
         self._crcs: dict[Namespace, int | None] = {}
-        """Of each namespace so far; None where it has ended."""
+        """CRC-64 of each namespace so far; None after its end."""
 
     @property
     def position(self) -> int:
-        """How many bytes of the archive were understood."""
+        """The number of bytes of the archive that were parsed."""
         return self._offset + self._at
 
     def prelude(self) -> Prelude:
-        """The head, which must be read first.
+        """Read and return the head, which must be done first.
 
         Raises:
-            FormatError: this is no archive.
+            FormatError: this is not an archive.
         """
         if not self._has(len(MAGIC)) or self._data[: len(MAGIC)] != MAGIC:
-            raise FormatError("this is no archive of mongodump")
+            raise FormatError("this is not an archive of mongodump")
         self._at = len(MAGIC)
         head = self._document()
         if head is None:
@@ -210,20 +211,20 @@ class Reader:
         return Prelude(server, tool, tuple(found))
 
     def blocks(self, known: Iterable[Namespace]) -> Iterator[Block | End]:
-        """All documents, and the end of each namespace.
+        """Yield all documents, and the end of each namespace.
 
         Args:
             known: the namespaces that may have documents.
 
         Raises:
-            FormatError: the archive is cut or damaged; what came before was yielded.
+            FormatError: the archive is cut or damaged; everything before that was yielded.
         """
         self._crcs = dict.fromkeys(known, 0)
         while self._has(1):
             yield from self._block()
         unfinished = [str(name) for name, crc in self._crcs.items() if crc is not None]
         if unfinished:
-            raise self._wrong(f"the archive ends before {', '.join(unfinished[:3])} did")
+            raise self._wrong(f"the archive ends before the end of {', '.join(unfinished[:3])}")
 
     def _block(self) -> Iterator[Block | End]:
         header = self._document()
@@ -232,7 +233,7 @@ class Reader:
         namespace = Namespace(*(self._string(header, name) for name in (b"db", b"collection")))
         crc = self._crcs.get(namespace)
         if crc is None:
-            state = "has ended before" if namespace in self._crcs else "was not announced"
+            state = "has already ended" if namespace in self._crcs else "is not in the head"
             raise self._wrong(f"a block belongs to {namespace}, which {state}")
         for batch in self._batches():
             crc = int(_CRC.calc(batch.data, crc))
@@ -243,7 +244,7 @@ class Reader:
             yield End(namespace, self._value(header, b"CRC", _INT64) == _uint64.pack(crc))
 
     def _batches(self) -> Iterator[Batch]:
-        """The documents up to the terminator, as many as are at hand each time."""
+        """Yield the documents up to the terminator, in batches of those that are in memory."""
         while True:
             stop, count, ended = self._whole()
             if count:
@@ -255,7 +256,7 @@ class Reader:
             self._need(self._length())
 
     def _whole(self) -> tuple[int, int, bool]:
-        """Where the last whole document ends, how many there are, whether a terminator follows."""
+        """Return the end and number of the whole documents, and True if a terminator follows."""
         data, at, size, count = self._data, self._at, len(self._data), 0
         while size - at >= _int32.size:
             length = _int32.unpack_from(data, at)[0]
@@ -274,7 +275,7 @@ class Reader:
         return at, count, False
 
     def _document(self) -> bytes | None:
-        """The next document; None for a terminator."""
+        """Return the next document; None for a terminator."""
         length = self._length()
         if length == -1:
             self._at += len(_TERMINATOR)
@@ -285,7 +286,7 @@ class Reader:
         return found
 
     def _length(self) -> int:
-        """The length of the next document, -1 for a terminator."""
+        """Return the length of the next document; -1 for a terminator."""
         self._need(_int32.size)
         length: int = _int32.unpack_from(self._data, self._at)[0]
         if length != -1 and not MIN_DOCUMENT_BYTES <= length <= MAX_DOCUMENT_BYTES:
@@ -297,7 +298,7 @@ class Reader:
             raise self._wrong("the archive is cut")
 
     def _has(self, size: int) -> bool:
-        """Have at least that many bytes at hand, if there are so many left."""
+        """Get at least that many bytes into memory; return False if fewer are left."""
         if len(self._data) - self._at >= size:
             return True
         held = [self._data[self._at :]]
@@ -313,7 +314,7 @@ class Reader:
         database, name, text = (
             self._string(found, field) for field in (b"db", b"collection", b"metadata")
         )
-        # mongodump says it since 4.4 only.
+        # mongodump writes the type only since 4.4.
         kind = self._string(found, b"type") if element(found, b"type") is not None else ""
         return Described(Namespace(database, name), text.encode(), kind, self._exact(found))
 
@@ -331,19 +332,21 @@ class Reader:
         try:
             return raw[_int32.size : -1].decode()
         except UnicodeDecodeError:
-            raise self._wrong(f"the field {name.decode()} is no text") from None
+            raise self._wrong(f"the field {name.decode()} is not valid text") from None
 
     def _flag(self, found: bytes, name: bytes) -> bool:
         return self._value(found, name, _BOOLEAN) == b"\1"
 
     def _value(self, found: bytes, name: bytes, kind: int) -> bytes:
-        """The bytes of a field of a header, which must be of that type."""
+        """Return the bytes of a field; raise a FormatError if it is missing or of another type."""
         try:
             field = element(found, name)
         except FormatError as error:
             raise self._wrong(str(error)) from None
         if field is None or field.kind != kind:
-            raise self._wrong(f"a header has no field {name.decode()} as it should")
+            raise self._wrong(
+                f"the field {name.decode()} of a header is missing or has a wrong type"
+            )
         return found[field.value : field.end]
 
     def _wrong(self, message: str) -> FormatError:

@@ -1,4 +1,4 @@
-"""BSON framing: where documents and their elements begin and end, without decoding any.
+"""BSON framing: find where documents and their elements begin and end, without decoding them.
 
 Sources: the BSON specification, https://bsonspec.org/spec.html, and the server's limits,
 https://www.mongodb.com/docs/manual/reference/limits/.
@@ -32,13 +32,14 @@ __all__ = [
 ]
 
 MIN_DOCUMENT_BYTES = 5
-"""An empty document: its length and its end."""
+"""Size of an empty document: its length and its end."""
 
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024 + 16 * 1024
-"""16 MiB for the user and 16 KiB for what the server adds to it (BSONObjMaxInternalSize)."""
+"""Largest document: 16 MiB of the user's, and 16 KiB for fields that the server adds
+(BSONObjMaxInternalSize)."""
 
 Span = tuple[int, int]
-"""Where a document begins, and where it ends (exclusive)."""
+"""The offset at which a document begins, and the one at which it ends (exclusive)."""
 
 _int32 = Struct("<i")
 _unpack_length = _int32.unpack_from
@@ -64,28 +65,30 @@ _BINARY, _REGEX, _DBPOINTER = 0x05, 0x0B, 0x0C
 
 
 class Batch(NamedTuple):
-    """Some whole documents."""
+    """Whole documents, concatenated."""
 
     data: bytes
-    """Their bytes, one document after another."""
+    """Bytes of the documents, one after another."""
     documents: int
-    """How many they are."""
+    """Number of documents."""
 
 
 class Element(NamedTuple):
-    """One element of a document, by its place in the bytes that it was read from."""
+    """One element of a document, with its offsets in the bytes that it was read from."""
 
     kind: int
+    """Type of the value, as a byte."""
     name: bytes
     start: int
-    """Where the element begins: its type byte."""
+    """Offset of the element's first byte, its type."""
     value: int
-    """Where its value begins."""
+    """Offset of the value."""
     end: int
+    """Offset of the first byte after the value."""
 
 
 def spans(run: bytes | memoryview) -> list[Span]:
-    """Where each document begins and ends in a run of documents, one after another.
+    """Return the span of each document in a run of documents.
 
     Raises:
         FormatError: a length is impossible, a document is cut, or its last byte is not zero.
@@ -93,7 +96,7 @@ def spans(run: bytes | memoryview) -> list[Span]:
     found: list[Span] = []
     append = found.append
     position, size = 0, len(run)
-    # The checks of _length stand here once more because this loop runs once for every document.
+    # The checks of _length are repeated here, because this loop runs once for every document.
     while size - position >= MIN_DOCUMENT_BYTES:
         length = _unpack_length(run, position)[0]
         end = position + length
@@ -120,12 +123,13 @@ def _length(run: bytes | memoryview | mmap, position: int, size: int) -> int:
 
 
 def cuts(data: bytes | memoryview | mmap, max_bytes: int) -> Iterator[tuple[int, int, int]]:
-    """Cut a run of documents into shorter ones by hopping over it: start, end, number of documents.
+    """Cut a run of documents into shorter runs: yield start, end and number of documents of each.
 
-    Each is at most `max_bytes` long, unless it is a single larger document.
+    Only the lengths of documents are read. Each run is at most `max_bytes` long, unless it is a
+    single larger document.
 
     Raises:
-        FormatError: a length is impossible, or the last document is cut; what is before that was
+        FormatError: a length is impossible, or the last document is cut; everything before that was
             yielded.
     """
     start = position = count = 0
@@ -147,9 +151,9 @@ def cuts(data: bytes | memoryview | mmap, max_bytes: int) -> Iterator[tuple[int,
 
 
 def split(run: bytes, max_bytes: int, max_documents: int) -> Iterator[tuple[int, int, list[Span]]]:
-    """Cut a run of documents into shorter ones: yields start, end and the spans between them.
+    """Cut a run of documents into shorter runs: yield start, end and the spans of each.
 
-    Each is at most `max_bytes` long, unless it is a single larger document.
+    Each run is at most `max_bytes` long, unless it is a single larger document.
 
     Raises:
         FormatError: as `spans` does.
@@ -166,7 +170,7 @@ def split(run: bytes, max_bytes: int, max_documents: int) -> Iterator[tuple[int,
 
 
 def elements(run: bytes | memoryview, start: int = 0) -> Iterator[Element]:
-    """The elements of the document that begins at `start`, at its top level.
+    """Yield the top-level elements of the document that begins at `start`.
 
     Raises:
         FormatError: the document is malformed.
@@ -182,12 +186,16 @@ def elements(run: bytes | memoryview, start: int = 0) -> Iterator[Element]:
 
 
 def element(run: bytes | memoryview, name: bytes, start: int = 0) -> Element | None:
-    """The element of that name at the top level of the document that begins at `start`."""
+    """Return the top-level element of that name in the document that begins at `start`, or None.
+
+    Raises:
+        FormatError: the document is malformed.
+    """
     return next((found for found in elements(run, start) if found.name == name), None)
 
 
 def without(data: bytes, *names: bytes) -> bytes:
-    """Return a document without those fields of its top level.
+    """Return a document without some of its top-level fields.
 
     Raises:
         FormatError: the document is malformed.
@@ -233,9 +241,13 @@ def _variable_length(run: bytes | memoryview, kind: int, start: int, end: int) -
 
 
 def id_element(run: bytes | memoryview, span: Span) -> bytes | None:
-    """The bytes of a document's `_id` element: type, name and value."""
+    """Return the bytes of a document's `_id` element (type, name and value), or None.
+
+    Raises:
+        FormatError: the document is malformed.
+    """
     start, _end = span
-    # The server keeps _id first, so the walk over elements, 4 times slower, is hardly ever taken.
+    # The server stores _id first, so the search below, 4 times slower, is hardly ever needed.
     if run[start + 5 : start + 9] == b"_id\0":
         value_end = _value_end(run, run[start + 4], start + 9, span[1] - 1)
         return bytes(run[start + 4 : value_end])
@@ -244,17 +256,17 @@ def id_element(run: bytes | memoryview, span: Span) -> bytes | None:
 
 
 def document(*parts: bytes) -> bytes:
-    """A document of elements whose bytes are at hand."""
+    """Return the document that consists of these elements, given as bytes."""
     length = MIN_DOCUMENT_BYTES + sum(map(len, parts))
     return b"".join((_int32.pack(length), *parts, b"\0"))
 
 
 def count_in_array(array_bytes: int, documents_bytes: int) -> int:
-    """How many documents an array held, from its own length and that of the documents alone.
+    """Return the number of documents in an array, from its length and the documents' total length.
 
-    An array is a document with the names "0", "1", "2" and so on. What its documents don't fill
-    is 5 bytes of frame and for each a type byte, the digits of its number and a zero, so the
-    number of documents follows without looking at any.
+    An array is a document with the names "0", "1", "2" and so on. Beside the documents it contains
+    5 bytes of its own, and for each document a type byte, the digits of its number and a zero byte.
+    So the number of documents can be computed without looking at them.
 
     Raises:
         FormatError: no number of documents makes these lengths.
@@ -269,15 +281,17 @@ def count_in_array(array_bytes: int, documents_bytes: int) -> int:
         rest -= here * (digits + 2)
         digits, numbers = digits + 1, 9 * 10**digits
     if rest:
-        raise FormatError(f"an array of {array_bytes} bytes cannot hold {documents_bytes}")
+        raise FormatError(
+            f"an array of {array_bytes} bytes cannot contain documents of {documents_bytes} bytes"
+        )
     return count
 
 
 def reframe(pieces: Iterable[bytes]) -> Iterator[Batch]:
-    """Batches of whole documents, from bytes that were cut anywhere.
+    """Yield batches of whole documents, from bytes that were cut anywhere.
 
     Raises:
-        FormatError: these are no documents, or the last is cut.
+        FormatError: the bytes are not documents, or the last one is cut.
     """
     rest = b""
     position = 0
@@ -295,7 +309,7 @@ def reframe(pieces: Iterable[bytes]) -> Iterator[Batch]:
 
 
 def _whole(data: bytes) -> tuple[int, int, str | None]:
-    """Where the last whole document ends, how many there are, and what is wrong after it."""
+    """Return the end and number of the whole documents, and an error in the bytes after them."""
     end = count = 0
     while len(data) - end >= MIN_DOCUMENT_BYTES:
         length = _unpack_length(data, end)[0]

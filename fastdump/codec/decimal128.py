@@ -1,4 +1,4 @@
-"""The 128-bit decimal numbers of BSON as text, and back, each digit and exponent kept.
+"""Convert the 128-bit decimal numbers of BSON to text and back, with every digit and exponent.
 
 Source: https://github.com/mongodb/specifications/blob/master/source/bson-decimal128/decimal128.md
 (the binary integer decimal form of IEEE 754-2008).
@@ -18,7 +18,7 @@ _SPECIAL = 0b11111 << 122
 
 
 def decimal_text(value: bytes) -> str:
-    """Return the number in 16 little-endian bytes as the specification writes it."""
+    """Return the text of the number in 16 little-endian bytes, as the specification writes it."""
     bits = int.from_bytes(value, "little")
     sign = "-" if bits & _SIGN else ""
     if bits & _SPECIAL == _NAN:
@@ -39,7 +39,7 @@ def decimal_bytes(text: str) -> bytes:
     """Return the 16 little-endian bytes of a number.
 
     Raises:
-        ValueError: the text is not a number, or not one that fits 34 digits.
+        ValueError: the text is not a number, or does not fit 34 digits.
     """
     try:
         found = Decimal(text)
@@ -55,7 +55,7 @@ def decimal_bytes(text: str) -> bytes:
 
 
 def _fitted(coefficient: int, exponent: int) -> tuple[int, int]:
-    """Return the same number with an exponent and a number of digits that are allowed."""
+    """Return an equal number whose exponent and number of digits are allowed."""
     while exponent > _MAX_EXPONENT and coefficient < 10 ** (_MAX_DIGITS - 1) and coefficient:
         coefficient, exponent = coefficient * 10, exponent - 1
     while (exponent < _MIN_EXPONENT or coefficient >= 10**_MAX_DIGITS) and not coefficient % 10:

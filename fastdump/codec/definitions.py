@@ -1,7 +1,7 @@
-"""Definitions of collections and indexes as BSON, read without decoding what is in them.
+"""Check and compare definitions of collections and indexes as BSON, without decoding them.
 
 Options and indexes go from `listCollections` and `listIndexes` to `create` and `createIndexes` as
-the bytes that they are: decoded and encoded again, they could change.
+bytes. Decoding and encoding them again could change them.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _NUMBERS = {
 }
 
 _COMPLETED = frozenset({b"clusteredIndex", b"collation", b"timeseries"})
-"""Documents into which a server writes its own defaults."""
+"""Options that are documents, to which a server adds its own defaults."""
 
 _SIMPLE = b"\x02locale\0\x07\0\0\0simple\0"
 _CAPPED_STEP = 256
-"""Servers round the size of a capped collection up to a multiple of so many bytes."""
+"""Servers round the size of a capped collection up to a multiple of this number of bytes."""
 
 
 def check(definition: Definition) -> None:
-    """Check a definition, which may come from anywhere, to its deepest value.
+    """Check all values of a definition, which may come from an untrusted file.
 
     Raises:
-        FormatError: its options or an index are malformed.
+        FormatError: the options or an index are malformed.
     """
     for data in (definition.options, *definition.indexes):
         try:
@@ -51,12 +51,12 @@ def check(definition: Definition) -> None:
 
 def _check(data: Bson) -> None:
     if spans(data) != [(0, len(data))]:
-        raise FormatError("it is not one document")
+        raise FormatError("a part of it is not exactly one document")
     from_bson(data)
 
 
 def has_true(data: Bson, name: bytes) -> bool:
-    """Return whether a field is there that the server takes for true, as `capped`."""
+    """Return True if a field exists and the server takes its value for true, as with `capped`."""
     found = element(data, name)
     return found is not None and bool(_number(data, found))
 
@@ -70,7 +70,7 @@ def _number(data: Bson, found: Element) -> float | None:
 
 
 def further_indexes(listed: Iterable[Bson]) -> tuple[Bson, ...]:
-    """Return every index but the one on `_id`, without the namespace that old servers put in.
+    """Return all indexes except the one on `_id`, without the namespace that old servers add.
 
     Raises:
         FormatError: an index is malformed.
@@ -89,10 +89,10 @@ def _is_id_index(index: Bson) -> bool:
 
 
 def differing(one: Bson, other: Bson) -> list[str]:
-    """Return the names of the fields that are not the same bytes in both.
+    """Return the names of the fields whose bytes differ.
 
-    The order of fields has no meaning at the top level of options and of an index; within them it
-    may have one.
+    At the top level of options and of an index the order of fields has no meaning, so it is not
+    compared; in nested documents it is.
     """
     first, second = (
         {found.name: data[found.start : found.end] for found in elements(data)}
@@ -103,10 +103,10 @@ def differing(one: Bson, other: Bson) -> list[str]:
 
 
 def unmet(asked: Bson, got: Bson) -> list[str]:
-    """Return the names of the fields that were asked for and that a server did not take over.
+    """Return the names of the requested fields that a server did not apply.
 
-    It may add fields of its own, write a number with another type, and round a size up. What
-    stands for the default, as `false`, may be missing.
+    A server may add fields of its own, change the type of a number, and round a size up. Fields
+    with default values, such as `false`, may be missing.
     """
     there = {found.name: found for found in elements(got)}
     return [

@@ -1,11 +1,11 @@
-"""MongoDB's Extended JSON, version 2: BSON as text for people, and as mongodump writes it.
+"""Write MongoDB's Extended JSON, version 2: BSON as text, for people and in mongodump's files.
 
-Written is the canonical form. Read are the canonical, the relaxed and some older forms, in the way
-in which mongorestore reads them: an object stands for a value of another type if its first name
-says so (`$oid`, `$date`), and `{"$regex": …, "$ne": …}` is a document like any other.
+This module writes the canonical form. The reader accepts the canonical, the relaxed and some older
+forms, and treats objects as mongorestore does: an object stands for a value of another type if its
+first name says so (`$oid`, `$date`); `{"$regex": …, "$ne": …}` is an ordinary document.
 
 Both directions work on BSON bytes, so that the order of fields, repeated fields and the types of
-numbers stay as they are. The driver's own converter and libbson's were tried: the first loses the
+numbers do not change. The driver's own converter and libbson's were tried: the first loses the
 `$ne` above, the second refuses it.
 
 Sources: https://github.com/mongodb/specifications/blob/master/source/extended-json/extended-json.md
@@ -37,7 +37,7 @@ _DOCUMENT, _ARRAY = 0x03, 0x04
 
 
 def from_bson(data: bytes) -> str:
-    """Return the canonical Extended JSON of a BSON document; text that is no UTF-8 is replaced.
+    """Return the canonical Extended JSON of a BSON document; text that is not UTF-8 is replaced.
 
     Raises:
         FormatError: the document is malformed.
@@ -98,7 +98,7 @@ def _double_text(value: bytes) -> str:
 def _binary_text(value: bytes) -> str:
     data = value[5:]
     if value[4] == 2:
-        data = data[4:]  # the old form of binary data has its length inside once more
+        data = data[4:]  # the old form of binary data repeats its length inside
     encoded = b64encode(data).decode()
     return f'{{"$binary": {{"base64": "{encoded}", "subType": "{value[4]:02x}"}}}}'
 

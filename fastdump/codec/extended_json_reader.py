@@ -1,4 +1,4 @@
-"""Reading MongoDB's Extended JSON, which `fastdump.codec.extended_json` describes and writes."""
+"""Read MongoDB's Extended JSON, which `fastdump.codec.extended_json` describes and writes."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ Value = tuple[int, bytes]
 
 
 class _Object(list[tuple[str, "object"]]):
-    """A JSON object as its names and values, in their order, repeated ones included."""
+    """A JSON object as its names and values, in order, including repeated names."""
 
 
 class _NotExtendedJsonError(Exception):
-    """An object that claims another type and does not have its form."""
+    """An object that claims to be of another type, but does not have the form of that type."""
 
 
 def to_bson(text: str | bytes) -> bytes:
@@ -49,7 +49,7 @@ def to_bson(text: str | bytes) -> bytes:
         found = json.loads(text, object_pairs_hook=_Object, parse_constant=_refuse_constant)
         if not isinstance(found, _Object):
             raise FormatError(f"not a document: {text[:_SHOWN]}")
-        # The outermost object is a document, whatever its first name is.
+        # The outermost object is always a document, even if its first name begins with a dollar.
         return _document(found)
     except (ValueError, _NotExtendedJsonError, RecursionError, StructError) as error:
         raise FormatError(f"not valid Extended JSON: {text[:_SHOWN]}: {error}") from error
@@ -71,12 +71,12 @@ def _element(name: str, value: object) -> bytes:
 def _name(text: str) -> bytes:
     encoded = _encoded(text)
     if b"\0" in encoded:
-        raise _NotExtendedJsonError("a name holds a zero character")
+        raise _NotExtendedJsonError("a name contains a zero character")
     return encoded + b"\0"
 
 
 def _encoded(text: str) -> bytes:
-    return text.encode(errors="replace")  # JSON can name halves of characters
+    return text.encode(errors="replace")  # JSON text can contain half of a surrogate pair
 
 
 def _string_value(text: str) -> bytes:
@@ -100,7 +100,7 @@ def _value(value: object) -> Value:
             return _special(value) or (_DOCUMENT, _document(value))
         case list():
             return _ARRAY, _document([(str(place), one) for place, one in enumerate(value)])
-    raise _NotExtendedJsonError(f"{value!r} has no type of BSON")
+    raise _NotExtendedJsonError(f"{value!r} cannot be converted to BSON")
 
 
 def _whole(number: int) -> Value:
@@ -121,11 +121,11 @@ def _special(found: _Object) -> Value | None:
             return read(fields)
     except (KeyError, TypeError, ValueError, OverflowError, Base64Error):
         pass
-    raise _NotExtendedJsonError(f"{found[0][0]} is not of the form that it should have")
+    raise _NotExtendedJsonError(f"an object with {found[0][0]} does not have the required form")
 
 
 def _only(fields: dict[str, object], *names: str) -> Iterator[object]:
-    """Yield the values of those names, which must be all that there are."""
+    """Return the values of those names; raise a ValueError if there are other names."""
     if fields.keys() != set(names):
         raise ValueError(names)
     return iter([fields[name] for name in names])
@@ -138,7 +138,7 @@ def _text_of(value: object) -> str:
 
 
 def _number_of(value: object) -> int:
-    # Written as text in the canonical form, as a number in older ones.
+    # The canonical form writes numbers as text, older forms as numbers.
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise TypeError(value)
     return int(value)
@@ -202,7 +202,7 @@ def _read_object_id(fields: dict[str, object]) -> Value:
 def _read_regex(fields: dict[str, object]) -> Value:
     (value,) = _only(fields, "$regularExpression")
     pattern, options = _only(_fields_of(value), "pattern", "options")
-    # The server wants the letters of the options in their order.
+    # The server requires the letters of the options in alphabetical order.
     return 0x0B, _name(_text_of(pattern)) + _name("".join(sorted(_text_of(options))))
 
 

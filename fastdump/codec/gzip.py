@@ -1,12 +1,12 @@
-"""gzip members that say in their header how long they are, so that a reader can hop over them.
+"""Write and read gzip members with their length in the header, so that a reader can skip them.
 
-A file of a backup is a run of such members, each with some whole documents. For any other program
-it is an ordinary gzip file (RFC 1952, section 2.2). Ours is the extra field of the header,
-subfield `FD`, three little-endian unsigned 32-bit integers:
+A file of a backup is a run of such members, each with some whole documents. For other programs it
+is an ordinary gzip file (RFC 1952, section 2.2). fastdump adds the extra field of the header, with
+the subfield `FD`, three little-endian unsigned 32-bit integers:
 
     length of the whole member, length of its raw data, number of documents in it
 
-The rest of the header is constant, which makes every bit of it checkable.
+The rest of the header is constant, so that every bit of it can be checked.
 """
 
 from __future__ import annotations
@@ -46,32 +46,32 @@ __all__ = [
 
 
 MAX_RAW_BYTES = 64 * 1024 * 1024
-"""No member holds more: a reader refuses a larger claim before it reserves memory for it."""
+"""Largest raw size of a member: a reader refuses a larger one before it reserves memory for it."""
 
 _PREFIX = Struct("<4sIBB")  # magic, method and flags; modification time; extra flags; system
 _EXTRA = Struct("<H2sH3I")  # length of all extra fields; our subfield, its length, its content
 _TRAILER = Struct("<II")
 MAGIC = b"\x1f\x8b\x08\x04"
-"""How our members begin: gzip, deflate, with an extra field and nothing else."""
+"""Beginning of our members: gzip, deflate, with an extra field and nothing else."""
 _SYSTEM_UNKNOWN = 255
 _SUBFIELD = b"FD"
 _CONSTANT = _PREFIX.pack(MAGIC, 0, 0, _SYSTEM_UNKNOWN) + _EXTRA.pack(16, _SUBFIELD, 12, 0, 0, 0)[:6]
 HEADER_BYTES = _PREFIX.size + _EXTRA.size
 _RAW_DEFLATE = -15
 STREAM_BYTES = 1024 * 1024
-"""How much of a stream is read in one go."""
+"""Size of one read from a stream, in bytes."""
 
 USUAL_RATIO = 5
-"""What a gzip file is guessed to hold for each of its bytes, where it does not say."""
+"""Assumed ratio of raw bytes to bytes of a gzip file that does not contain its raw size."""
 _READ_BYTES = 256 * 1024
-"""The reader of a file that is cut loses what it inflated last, up to the size of one read."""
+"""Size of one read from a gzip file, in bytes: a file that is cut loses up to this much more."""
 
 # isal's type stubs call it an instance.
 _IsalError = cast("type[Exception]", igzip_lib.IsalError)
 
 
 def pack(batch: Batch, level: int) -> bytes:
-    """One member that holds those documents, compressed at one of `fastdump.model.LEVELS`."""
+    """Return a member with the documents of a batch; `level` is one of `fastdump.model.LEVELS`."""
     data, documents = batch
     deflated = isal_zlib.compress(data, level, _RAW_DEFLATE)
     total = HEADER_BYTES + len(deflated) + _TRAILER.size
@@ -86,23 +86,23 @@ def pack(batch: Batch, level: int) -> bytes:
 
 
 STREAM_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
-"""How a gzip file of one ordinary member begins: no name, no time, system unknown."""
+"""Beginning of a gzip file of one ordinary member: no name, no time, system unknown."""
 
 _LAST_BLOCK = b"\x03\0"  # of deflate: final, with fixed codes, empty
 
 
 def piece(data: bytes, level: int) -> bytes:
-    """Some of the deflated data of one ordinary member, that others can follow.
+    """Return a piece of the deflated data of one ordinary member, which other pieces can follow.
 
-    Many readers, Komodo's restore among them, see the first member of a gzip file only. So what
-    is for them is one member, put together of pieces that end on a byte (RFC 1951, 3.2.4).
+    Many readers, Komodo's restore among them, read only the first member of a gzip file. So files
+    for them are one member, joined from pieces that end at a byte boundary (RFC 1951, 3.2.4).
     """
     deflate = isal_zlib.compressobj(level, isal_zlib.DEFLATED, _RAW_DEFLATE)
     return b"".join((deflate.compress(data), deflate.flush(isal_zlib.Z_SYNC_FLUSH)))
 
 
 def stream_end(pieces: Iterable[tuple[int, int]]) -> bytes:
-    """What follows the last piece, from the CRC-32 and the length of each piece's raw data."""
+    """Return the end of a member of pieces, from the CRC-32 and length of each piece's raw data."""
     crc = total = 0
     for crc_of_piece, length in pieces:
         crc = isal_zlib.crc32_combine(crc, crc_of_piece, length)
@@ -111,25 +111,25 @@ def stream_end(pieces: Iterable[tuple[int, int]]) -> bytes:
 
 
 def crc32(data: bytes | memoryview, crc: int = 0) -> int:
-    """The CRC-32 that gzip has in its trailer."""
+    """Return the CRC-32 that gzip writes in its trailer."""
     return isal_zlib.crc32(data, crc)
 
 
 def has_members(start: bytes) -> bool:
-    """Whether a file that begins so is made of our members."""
+    """Return True if a file with this beginning consists of our members."""
     return len(start) >= HEADER_BYTES and start[: len(_CONSTANT)] == _CONSTANT
 
 
 def header(data: bytes, offset: int) -> Member:
-    """The member whose header is `data`, read from `offset` of its file.
+    """Parse the header of a member, read at `offset` of its file.
 
     Raises:
-        FormatError: this is no header of ours, or its lengths are impossible.
+        FormatError: the data is not a header of ours, or its lengths are impossible.
     """
     if not has_members(data):
         raise FormatError(f"no member begins at byte {offset}")
     _all, _id, _length, total, raw_bytes, documents = _EXTRA.unpack_from(data, _PREFIX.size)
-    # What cannot be compressed grows a little; a larger claim is a lie that would cost memory.
+    # Data that cannot be compressed grows a little; a larger length is false and would cost memory.
     longest = HEADER_BYTES + _TRAILER.size + raw_bytes + raw_bytes // 8 + 1024
     shortest = HEADER_BYTES + _TRAILER.size + 1
     if not shortest <= total <= longest or raw_bytes > MAX_RAW_BYTES or documents > raw_bytes:
@@ -138,10 +138,10 @@ def header(data: bytes, offset: int) -> Member:
 
 
 def members(descriptor: int, offset: int, end: int) -> Iterator[Member]:
-    """Hop from member to member of an open file, from `offset` to `end`, reading headers only.
+    """Yield the members of an open file from `offset` to `end`; only headers are read.
 
     Raises:
-        FormatError: a member is cut, or something else lies between members.
+        FormatError: a member is cut, or there is something else between members.
     """
     while offset < end:
         member = header(os.pread(descriptor, HEADER_BYTES, offset), offset)
@@ -152,12 +152,12 @@ def members(descriptor: int, offset: int, end: int) -> Iterator[Member]:
 
 
 def intact_members(descriptor: int, size: int, lost: list[str]) -> Iterator[Member]:
-    """The members of an open file that is damaged: after what is none, the next is looked for.
+    """Yield the members of a damaged open file; after a damage, search for the next member.
 
     Args:
         descriptor: the file.
         size: its length in bytes.
-        lost: gets what was passed over.
+        lost: gets a message for each damaged range.
     """
     offset = 0
     with mmap(descriptor, 0, access=ACCESS_READ) as data:
@@ -175,15 +175,15 @@ def intact_members(descriptor: int, size: int, lost: list[str]) -> Iterator[Memb
 
 
 def unpack(data: bytes, member: Member) -> bytes:
-    """The raw bytes of a member, everything that it says of itself checked.
+    """Return the raw bytes of a member, after checking its header, its size and its CRC.
 
     Raises:
-        FormatError: the data is cut or not what was written.
+        FormatError: the data is cut or was changed.
     """
     where = f"the member at byte {member.offset}"
     if len(data) != member.file_bytes or header(data[:HEADER_BYTES], member.offset) != member:
         raise FormatError(f"{where} is cut or its header has changed")
-    # One more byte than promised is enough to see that a member holds more than it says.
+    # One byte more than the header says is enough to notice that a member contains more.
     inflate = isal_zlib.decompressobj(_RAW_DEFLATE)
     try:
         raw = inflate.decompress(memoryview(data)[HEADER_BYTES:], member.raw_bytes + 1)
@@ -191,32 +191,32 @@ def unpack(data: bytes, member: Member) -> bytes:
         raise FormatError(f"{where} cannot be inflated: {error}") from error
     trailer = inflate.unused_data
     if not inflate.eof or len(trailer) != _TRAILER.size or len(raw) != member.raw_bytes:
-        raise FormatError(f"{where} does not hold the {member.raw_bytes} bytes that it promises")
+        raise FormatError(f"{where} does not contain the {member.raw_bytes} bytes of its header")
     if _TRAILER.unpack(trailer) != (isal_zlib.crc32(raw), len(raw)):
         raise FormatError(f"{where} fails its CRC")
     return raw
 
 
 def stream(path: Path) -> Iterator[bytes]:
-    """The raw bytes of any gzip file, about a megabyte at a time.
+    """Yield the raw bytes of any gzip file, about a megabyte at a time.
 
     Raises:
-        FormatError: the file is cut, damaged, or no gzip file; what could be inflated before that
-            was yielded.
+        FormatError: the file is cut, damaged, or not gzip; everything that could be inflated before
+            that was yielded.
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
-            raise FormatError("the file is empty, which no gzip file is")
+            raise FormatError("the file is empty, so it is not a gzip file")
         yield from inflated(file)
 
 
 def inflated(file: BinaryIO) -> Iterator[bytes]:
-    """The same of an open file or pipe.
+    """Yield the raw bytes of an open gzip file or pipe, about a megabyte at a time.
 
     Raises:
         FormatError: as `stream` does.
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     position, rest = 0, b""
     while rest := rest or file.read(_READ_BYTES):

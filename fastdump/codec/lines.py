@@ -1,4 +1,4 @@
-"""Lines of text, cut out of a stream in blocks that know at which line they begin."""
+"""Split a stream of text into blocks of whole lines, each with the number of its first line."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from fastdump.errors import FormatError
 __all__ = ["MAX_LINE_BYTES", "Lines", "blocks", "is_text"]
 
 MAX_LINE_BYTES = 128 * 1024 * 1024
-"""No line is longer: a document has at most 16 MiB, and as JSON several times that."""
+"""Longest line in bytes: a document has at most 16 MiB, and as JSON several times that."""
 
 _LOOK_BYTES = 64
 
 
 class Lines(NamedTuple):
-    """Some whole lines."""
+    """Block of whole lines."""
 
     text: bytes
     first: int
-    """The number of the first of them, from 1."""
+    """Number of the first line, counted from 1."""
 
 
 def is_text(start: bytes) -> bool:
-    """Whether a file that begins so holds text: BSON has zero bytes, from its first length on."""
+    """Return True if a file with this beginning contains text; BSON soon has zero bytes."""
     return bool(start) and b"\0" not in start[:_LOOK_BYTES]
 
 
 def blocks(pieces: Iterable[bytes]) -> Iterator[Lines]:
-    """Whole lines, from bytes that were cut anywhere; the last one needs no end.
+    """Yield whole lines, from bytes that were cut anywhere; the last line needs no line feed.
 
     Raises:
         FormatError: a line is too long to be a document.

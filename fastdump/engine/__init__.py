@@ -1,1 +1,1 @@
-"""What the commands do: plans, processes, and the joining of servers and stores."""
+"""The work behind each command: plans, worker processes, and the way between server and backup."""

@@ -1,8 +1,8 @@
-"""Comparing how many documents were read of each collection with how many the server counts.
+"""Compare the number of documents read of each collection with the server's count.
 
-A difference says nothing by itself: others may write meanwhile, and a server's own count may be off
-after a crash. So each difference is looked into, the cheapest way first, and only what nothing
-explains is said: as a failure where it is certain that documents are missing or doubled.
+A difference alone proves nothing: others may write meanwhile, and a server's own count may be wrong
+after a crash. So each difference is examined, with the cheapest check first. One that stays
+unexplained is reported: as a failure if documents are certainly missing or doubled, else as a note.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ __all__ = ["Differences", "compare_counts", "overlapping"]
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """Collections of which not as many documents were read as there are, in sentences."""
+    """Unexplained differences in the number of documents, each as a sentence for the user."""
 
     notes: list[str] = field(default_factory=list)
-    """Those that writes may explain, of which nobody knows."""
+    """Differences that unknown writes by others may explain."""
     failures: list[str] = field(default_factory=list)
-    """Those that nothing explains."""
+    """Differences that nothing explains."""
 
     @property
     def complaint(self) -> str:
-        """What a user should know whose backup would be wrong."""
+        """The message of the error that ends a backup with failures."""
         return (
-            f"the backup would be wrong, so nothing of it is kept: {'; '.join(self.failures)}. The "
-            "server, or something before it, does not answer as MongoDB does: leave these out with "
-            "--exclude-collection, and please report it"
+            f"the backup would be wrong, so it is discarded: {'; '.join(self.failures)}. The "
+            "server, or a proxy in front of it, does not answer as MongoDB does: leave these "
+            "collections out with --exclude-collection, and please report this"
         )
 
 
 def overlapping(parts: Iterable[tuple[Namespace, Part]]) -> set[Namespace]:
-    """Return the collections of which two parts begin or end with the same `_id`.
+    """Return the collections in which two parts begin or end with the same `_id`.
 
-    The parts of a collection are disjoint, so one of them was read twice.
+    The parts of a collection are disjoint, so documents of such a collection were read twice.
     """
     ends = defaultdict[tuple[Namespace, str], list[bytes]](list)
     for namespace, part in parts:
@@ -56,13 +56,13 @@ def compare_counts(
     read: Mapping[Namespace, int],
     doubled: Some[Namespace] = (),
 ) -> Differences:
-    """Compare what was read with what the server counts.
+    """Compare the numbers of documents read with the server's counts.
 
     Args:
-        session: how it was read, not finished yet.
-        catalog: what there was when it was planned.
-        read: how many documents were read of each collection.
-        doubled: collections of which some documents were read twice, if any too many were read.
+        session: the session that read them, not finished yet.
+        catalog: the collections as they were when the backup was planned.
+        read: the number of documents read of each collection.
+        doubled: the collections that `overlapping` found; used only if too many were read.
 
     Raises:
         ServerError: the server cannot be reached or refuses.
@@ -76,7 +76,7 @@ def compare_counts(
 
 
 def _can_be_counted(collection: Collection) -> bool:
-    """Return whether all documents of a collection of the server's were to be read."""
+    """Return True if the server can count what was read: whole collections, no views or filters."""
     is_part = collection.query is not None or collection.read_from is not None
     return bool(collection.has_data and collection.database and not is_part)
 
@@ -87,7 +87,7 @@ def _judge(
     name = collection.namespace
     is_settled = session.is_settled(collection)
     if collection.capped and not is_settled:
-        return  # a full one holds as many as ever, however much is written to it
+        return  # a full capped collection keeps its count, although writes replace documents
     before, after = collection.documents, session.count(collection)
     if _is_explained(read, before, after):
         return
@@ -95,31 +95,31 @@ def _judge(
     if exact is not None:
         if read == exact:
             return
-        # The server's own count is off by the same number all the time.
+        # A wrong count of the server is wrong by the same number before and after.
         before, after = before + exact - after, exact
         if not is_settled and _is_explained(read, before, after):
             return
     if (
         (is_settled and exact is not None)
         or (is_doubled and read > max(before, after))
-        # The server deletes what has expired without counting that as a write.
+        # Deleting expired documents is not counted as a write by the server.
         or (before == after and session.is_unwritten(collection))
     ):
         found.failures.append(f"{name}: {read:,} documents were read, and there are {after:,}")
     else:
         meaning = "some are missing"
         if read > max(before, after):
-            meaning = "some are in it twice, which verify --unique finds"
+            meaning = "some were read twice, which verify --unique finds"
         found.notes.append(
-            f"{name}: {read:,} documents are in it, but the server counted {before:,} before and "
+            f"{name}: {read:,} documents were read, but the server counted {before:,} before and "
             f"{after:,} after: unless others inserted and deleted as many meanwhile, {meaning}"
         )
 
 
 def _is_explained(read: int, before: int, after: int) -> bool:
-    """Return whether writes that changed the count so may have been read half way.
+    """Return True if writes during the reading can explain the number of documents read.
 
-    Where it changed by some, as many more may have come and gone.
+    If the count changed by n, up to n more documents may have been inserted or deleted meanwhile.
     """
     low, high = sorted((before, after))
     return low - (high - low) <= read <= high + (high - low)

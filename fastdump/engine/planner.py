@@ -1,4 +1,7 @@
-"""From a catalog to chunks: pure, so that a plan can be printed and tested without a server."""
+"""Plan into which chunks the collections of a catalog are cut.
+
+These functions are pure, so that a plan can be printed and tested without a server.
+"""
 
 from __future__ import annotations
 
@@ -10,33 +13,33 @@ from fastdump.model import Bounds, Catalog, Chunk, ChunkSource, Collection, Rang
 __all__ = ["CHUNK_BYTES", "cut", "pieces", "plan", "use_processes"]
 
 CHUNK_BYTES = 32 * 1024 * 1024
-"""What a chunk should hold: large enough that its query costs nothing beside its documents."""
+"""Wanted size of a chunk, in bytes of BSON: so large that its query costs little in comparison."""
 
 MIN_CHUNK_BYTES = 8 * 1024 * 1024
-"""Below that, a chunk of its own is not worth a query."""
+"""Least size of a chunk, in bytes of BSON: a smaller one is not worth a query."""
 
 CHUNKS_PER_WORKER = 4
-"""At least so many where the data allows, so that no worker is left alone with a large one."""
+"""Least number of chunks for each worker, if the data allows, so that all end at about one time."""
 
 INLINE_BYTES = 64 * 1024 * 1024
-"""A database below that is done before the first process would have started."""
+"""Size, in bytes of BSON, below which the work is done before a process would have started."""
 
 Finder = Callable[[Collection, int], Bounds]
-"""Finds where to cut a collection into about so many pieces, in order."""
+"""A function that finds the bounds to cut a collection into about so many chunks, in order."""
 
 
 def use_processes(raw_bytes: int) -> bool:
-    """Whether work on so many bytes of documents is worth starting processes."""
+    """Return True if so many bytes of documents are worth starting processes."""
     return raw_bytes >= INLINE_BYTES
 
 
 def pieces(collection: Collection, total_bytes: int, workers: int) -> int:
-    """Into how many chunks a collection should be cut; 1 is not at all.
+    """Return the number of chunks that a collection should be cut into; 1 leaves it whole.
 
     Args:
         collection: the collection.
-        total_bytes: size of all documents of the database.
-        workers: how many share the work.
+        total_bytes: the size of all documents of the backup, in bytes of BSON.
+        workers: the number of processes that share the work.
     """
     if not collection.has_data or collection.capped:
         return 1
@@ -46,7 +49,7 @@ def pieces(collection: Collection, total_bytes: int, workers: int) -> int:
 
 
 def cut(collection: Collection, bounds: Bounds) -> list[Chunk]:
-    """The chunks between those bounds; the first has no beginning, the last no end."""
+    """Return the chunks between those bounds; the first has no lower bound, the last no upper."""
     count = 1 + len(bounds.records or bounds.ids)
     source = ChunkSource(
         namespace=collection.read_from or collection.data,
@@ -71,9 +74,9 @@ def _ranges(bounds: Bounds) -> Iterator[Range]:
 
 
 def plan(catalog: Catalog, workers: int, find_bounds: Finder) -> list[Chunk]:
-    """The chunks of all collections that have data, the largest first.
+    """Return the chunks of all collections that have data, the largest first.
 
-    Chunks of one collection stay in order, so that its file can be joined behind the workers.
+    Chunks of one collection stay in order, so that its file can be joined while others are read.
     """
     chunks: list[Chunk] = []
     for collection in catalog.collections:

@@ -1,4 +1,4 @@
-"""Removing the oldest backups, so that a folder keeps only so many."""
+"""The command `prune`: remove the oldest backups of a folder, so that a given number remains."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastdump.report import PruneReport
 __all__ = ["prune"]
 
 _TOLD = 3
-"""How many of those that cannot be removed are named."""
+"""Number of failures that a message names."""
 
 
 def prune(
@@ -23,16 +23,16 @@ def prune(
 ) -> PruneReport:
     """Remove the oldest complete backups until `max_backups` remain; 0 removes none.
 
-    What killed runs left behind goes too, where it is older than the oldest that is kept, and what
-    only removed backups of a repository needed. What is not named like a backup is neither counted
-    nor touched.
+    Unfinished backups of killed runs are removed too, if they are older than the oldest backup that
+    is kept, and the pieces of a repository that no backup needs any more. Anything that is not
+    named like a backup is neither counted nor touched.
 
     Args:
-        layout: the backups folder.
-        max_backups: how many to keep.
-        newest: a backup that was just made, which stays whatever the clock says of its age; the
+        layout: the folder of backups.
+        max_backups: the number of backups to keep.
+        newest: a backup that was just made, and is kept even if the clock makes it look old; the
             folder is still locked for it.
-        dry_run: whether only to say what would be removed.
+        dry_run: only return what would be removed.
 
     Raises:
         StorageError: a backup cannot be removed, or one is being written there.
@@ -67,10 +67,10 @@ def _prune(layout: Layout, max_backups: int, newest: str | None, *, dry_run: boo
 
 
 def _remove(layout: Layout, paths: Sequence[Location]) -> None:
-    """Remove all that can be removed.
+    """Remove all paths, and go on after a failure.
 
     Raises:
-        StorageError: something cannot be.
+        StorageError: at least one path cannot be removed.
     """
     failures = []
     for path in paths:

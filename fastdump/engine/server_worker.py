@@ -1,4 +1,4 @@
-"""What every worker that talks to a server has: one client, made in the process that uses it."""
+"""The base of workers that read from a server. Each has its own clients, made in its process."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ __all__ = ["ServerWorker", "ahead"]
 
 
 def ahead(batches: Generator[Batch]) -> Generator[Batch]:
-    """The same batches, each asked for while the one before is still being worked on.
+    """Yield the same batches, but fetch each one in a thread while the last is being processed.
 
-    Where a core would idle otherwise: one worker is a quarter faster then. With as many workers as
-    cores, and the server on them too, it costs a few percent; see docs/performance.md.
+    This helps if a core would be idle otherwise: one worker is a quarter faster. With as many
+    workers as cores, and the server on the same cores, it costs a few percent; see
+    docs/performance.md.
     """
     # In this order, so that the thread has ended before the batches are closed.
     with closing(batches), ThreadPoolExecutor(1, "fastdump-fetch") as fetching:
@@ -38,12 +39,12 @@ def ahead(batches: Generator[Batch]) -> Generator[Batch]:
 
 
 class ServerWorker:
-    """Connects at its first use, so that it can be pickled before.
+    """Worker that connects to a server at its first use, so that it can be pickled before.
 
     Args:
         connections: a server, or members of a replica set that share the reading.
-        clock: a time that each of them must be told before anything is read; None for no time.
-        max_rate: how many bytes of documents it reads a second at most; None is no limit.
+        clock: a cluster time to send to each of them before anything is read; None for none.
+        max_rate: the highest speed of reading, in bytes of documents a second; None for no limit.
     """
 
     def __init__(
@@ -58,12 +59,12 @@ class ServerWorker:
         self._connections = connections
         self._clients: dict[Connection, Client] = {}
         self.interruptions = 0
-        """How often a server went away, and reading went on."""
+        """Number of interruptions after which reading continued."""
         self.progress: Progress | None = None
 
     @property
     def client(self) -> Client:
-        """The connection of this process to the first of them."""
+        """This process's client for the first of the connections."""
         return self._client(self.connection)
 
     def _client(self, connection: Connection) -> Client:
@@ -75,12 +76,12 @@ class ServerWorker:
         return self._clients[connection]
 
     def batches(self, chunk: Chunk) -> Generator[Batch]:
-        """The documents of a chunk, each exactly once.
+        """Yield the documents of a chunk, each exactly once.
 
         Raises:
             ServerError: the server cannot be reached or refuses.
         """
-        # Whole collections are all number 0.
+        # The name takes part, since whole collections all have the number 0.
         place = chunk.number + len(chunk.namespace.collection)
         connection = self._connections[place % len(self._connections)]
         began, raw_bytes = time.monotonic(), 0
@@ -91,7 +92,7 @@ class ServerWorker:
                 self._wait(began, raw_bytes)
 
     def _wait(self, began: float, raw_bytes: int) -> None:
-        """Be no faster than the rate allows."""
+        """Wait until the bytes read so far are within `max_rate`."""
         if self._max_rate:
             time.sleep(max(0.0, began + raw_bytes / self._max_rate - time.monotonic()))
 
@@ -99,12 +100,12 @@ class ServerWorker:
         self.interruptions += 1
 
     def done(self, documents: int, raw_bytes: int) -> None:
-        """Let the coordinator know that so much more is done."""
+        """Add to the progress that the coordinator is told of."""
         if self.progress is not None:
             self.progress.add(documents, raw_bytes)
 
     def close(self) -> None:
-        """Close the connections, if there are any."""
+        """Close all clients."""
         for client in self._clients.values():
             client.close()
         self._clients.clear()

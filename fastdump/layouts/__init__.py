@@ -1,1 +1,1 @@
-"""Backups as folders and files that others read too: komodo, komodo-json, mongodump, archive."""
+"""Layouts of backups that other programs read too: komodo, komodo-json, mongodump, archive."""

@@ -1,8 +1,8 @@
-"""Which backup is older: by when it was made, which its manifest knows in UTC.
+"""Order backups by age: by the UTC time in the manifest, not by the name, which is local time.
 
-A name is local time, for people. After a change of the time zone it may be later than now; a clock
-that was ahead makes the manifest's time later than now, too. A backup of the future was made before
-now all the same, and before the clock was put right, so it counts as older than all others.
+After a change of the time zone, a name may be later than now. If the clock was ahead, the time in
+the manifest may be later than now too. Such a backup was made before the clock was corrected, so it
+counts as older than all others.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from fastdump.model import Backup
 __all__ = ["CLOCK_SET_BACK", "about_future", "in_utc", "oldest_first", "when_made"]
 
 CLOCK_SET_BACK = timedelta(hours=2)
-"""How far a name may be ahead of the clock without a word, as it is at the end of summer time."""
+"""Time that a name may be ahead of the clock without a note, as at the end of summer time."""
 
 _SKEW = timedelta(minutes=5)
-"""How far the clocks of two machines that share a folder may differ."""
+"""Accepted difference between the clocks of two machines that share a folder."""
 
 
 def when_made(path: Path, named: datetime) -> datetime:
-    """Return when a folder without a manifest was made, in UTC: when its name says.
+    """Return the time in UTC at which a folder without a manifest was made.
 
-    It cannot be later than its last change, of which the file system knows.
+    This is the time in its name, or the time of its last change if that is earlier.
 
     Raises:
-        OSError: the folder cannot be looked at.
+        OSError: the folder cannot be read.
     """
     changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     return min(in_utc(named), changed)
 
 
 def in_utc(moment: datetime) -> datetime:
-    """Return the same moment in UTC; one that has no time zone is local."""
+    """Return a moment in UTC; one without a time zone is taken as local time."""
     try:
         return moment.astimezone(UTC)
-    except (OverflowError, ValueError):  # in the first or the last year of all
+    except (OverflowError, ValueError):  # in the first or the last year that Python knows
         return moment.replace(tzinfo=UTC)
 
 
@@ -49,18 +49,18 @@ def oldest_first(backups: Iterable[Backup]) -> list[Backup]:
 
 
 def about_future(backups: Sequence[Backup]) -> Iterator[str]:
-    """Say which backups have a name or a time that is later than now."""
+    """Yield notes about backups with a name or a time that is later than now."""
     now = datetime.now(UTC)
     if ahead := [one.name for one in backups if _is_ahead(one, now)]:
         yield (
-            f"{_counted(ahead)} from later than now ({_range(ahead)}): the clock was ahead then, "
-            "or is behind now; they count as older than all others"
+            f"{_counted(ahead)} from later than now ({_range(ahead)}): the clock was ahead when "
+            "they were made, or is behind now; they count as older than all others"
         )
     latest = datetime.now() + CLOCK_SET_BACK
     if named := [one.name for one in backups if one.taken > latest and one.name not in ahead]:
         yield (
             f"{_counted(named)} named later than now ({_range(named)}), as after a change of the "
-            "time zone or of the clock; what counts is when they were made"
+            "time zone or of the clock; they are sorted by the time in their manifest"
         )
 
 

@@ -1,7 +1,7 @@
-"""An archive of mongodump's, as a file or a stream: written by many processes, read by one.
+"""The layout `archive`: mongodump's archive in a file or stream, with many writers and one reader.
 
 The format is in `fastdump.codec.archive`. Every block that a worker writes is a gzip member of its
-own, so that compression is as parallel as fetching; to any reader it is one gzip stream.
+own, so that compression is as parallel as fetching; for readers all of it is one gzip stream.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ __all__ = ["STREAM", "Archive", "ArchivePlace"]
 
 _NAMES_BUCKETS = "8.2.0"
 _OWN_NAMES = (8, 3)
-"""The first server of which mongodump writes buckets under the name of their time series, and of
-which mongorestore looks for them there: both go by the version in the head.
+"""First version of a server whose buckets mongodump writes, and mongorestore expects, under the
+name of their time series: both use the version in the archive's head.
 Source: mongo-tools, Version.SupportsRawData and CreateDemux."""
 
 
 class ArchivePlace:
-    """Where one archive goes.
+    """Destination of one archive.
 
     Args:
-        path: the file, which is replaced when the archive is whole; `-` for standard output.
-        compressed: with gzip.
-        level: of compression of what is not documents.
-        mode: of the file.
+        path: the file, which is replaced when the archive is complete; `-` for standard output.
+        compressed: compress with gzip.
+        level: the compression level of everything but the documents.
+        mode: the permissions of the file.
     """
 
     def __init__(self, path: str, *, compressed: bool, level: int, mode: int) -> None:
@@ -80,7 +80,7 @@ class ArchivePlace:
         """Return None: an archive may be cut anywhere."""
 
     def begin(self, taken: datetime, catalog: Catalog, workers: int) -> ArchiveWriter:  # noqa: ARG002
-        """Start the archive: its head is written at once.
+        """Start the archive, and write its head.
 
         Raises:
             StorageError: the file cannot be written.
@@ -90,7 +90,7 @@ class ArchivePlace:
 
 
 class ArchiveWriter:
-    """An archive in the making."""
+    """Writer of an archive, which gets its name in `commit`."""
 
     encoding = Encoding.ARCHIVE
 
@@ -116,7 +116,7 @@ class ArchiveWriter:
                 self._descriptor = self._open()
                 turns = Turns(os.memfd_create("turns"))
             self._shared = SharedOutput(self._descriptor, self.path, turns)
-            # So many workers can be at work on so many collections, and one more may be half done.
+            # Each worker may have a collection open, and one more may be half done.
             self._write(_prelude(catalog, workers + 1))
         except BaseException:
             self.abort()
@@ -124,17 +124,17 @@ class ArchiveWriter:
 
     @property
     def name(self) -> str:
-        """What the backup will be called."""
+        """The name of the finished backup."""
         return "of standard output" if self._partial is None else self.path.name
 
     @property
     def outputs(self) -> SharedOutput:
-        """Where workers write chunks."""
+        """The output that all workers write to."""
         assert self._shared is not None  # noqa: S101 - until it is closed
         return self._shared
 
     def add(self, chunk: Chunk, part: Part) -> None:
-        """Take over a finished chunk; the last one of a collection ends it."""
+        """Record a finished chunk; after a collection's last one, write the collection's end."""
         namespace = chunk.namespace
         self._parts[namespace].append(part)
         self._blocks[namespace] += part.blocks
@@ -145,33 +145,33 @@ class ArchiveWriter:
             self._write(archive.end(chunk.target, crc))
 
     def leave_out(self, namespace: Namespace) -> None:
-        """What is in a stream stays in it.
+        """Fail, because documents cannot be removed from a stream.
 
         Raises:
             ServerError: always.
         """
         raise ServerError(
-            f"{namespace} was dropped while it was read, and what was written of it cannot be "
-            "taken out of an archive; run the same command again"
+            f"{namespace} was dropped while it was read, and its documents cannot be removed from "
+            "an archive again; run the same command again"
         )
 
     def parts(self, namespace: Namespace) -> Sequence[Part]:
-        """Return the parts of a collection that were taken over."""
+        """Return the parts of a collection that were recorded."""
         return self._parts[namespace]
 
     def report(self, namespace: Namespace) -> CollectionReport:
-        """What the parts of a collection sum up to."""
+        """Return the sums of a collection's parts."""
         kind = self._collections[namespace].kind
         return CollectionReport.of_written(namespace, kind, self._parts[namespace])
 
     def commit(
         self, catalog: Catalog, started: datetime, ended: datetime, consistency: Consistency
     ) -> None:
-        """Sync the file, then give it its name. A stream has ended with its last collection."""
-        del started, ended, consistency  # an archive has no place for them
+        """Sync the file, then give it its name. A stream ended with its last collection."""
+        del started, ended, consistency  # the format has no fields for them
         for found in catalog.collections:
             if found.kind is CollectionKind.VIEW:
-                # It has no documents, but mongorestore waits for its end too.
+                # A view has no documents, but mongorestore waits for its end too.
                 self._write(archive.end(found.namespace, 0))
         if self._partial is not None:
             with disk(self.path):
@@ -181,17 +181,17 @@ class ArchiveWriter:
                 self._volume.sync(self.path.parent)
 
     def forget(self) -> None:
-        """Nothing of it is kept anyway."""
+        """Do nothing: an unfinished archive is never kept."""
 
     def abort(self) -> None:
-        """Remove what was written so far; what was there before is untouched."""
+        """Remove the unfinished archive; an older file of the same name stays unchanged."""
         if self._partial is not None and self._lock is not None:
             with disk(self.path):
                 self._partial.unlink(missing_ok=True)
         self.close()
 
     def close(self) -> None:
-        """Let others write there."""
+        """Release the output and its lock."""
         with disk(self.path):
             if self._shared is not None:
                 self._shared.close()
@@ -221,7 +221,7 @@ def _prelude(catalog: Catalog, concurrent: int) -> bytes:
     version = catalog.server.version
     has_series = any(one.kind is CollectionKind.TIMESERIES for one in catalog.collections)
     if has_series and _version(version) >= _OWN_NAMES:
-        version = _NAMES_BUCKETS  # as the blocks do, which are the same for every server
+        version = _NAMES_BUCKETS  # our blocks name buckets as this version does, for every server
     return archive.prelude(
         concurrent,
         version,
@@ -231,13 +231,13 @@ def _prelude(catalog: Catalog, concurrent: int) -> bytes:
 
 
 def _version(text: str) -> tuple[int, ...]:
-    """Return the first two numbers of a version; none where it has no such."""
+    """Return the first two numbers of a version; empty if the text has none."""
     found = re.match(r"(\d+)\.(\d+)", text)
     return tuple(map(int, found.groups())) if found else ()
 
 
 def _described(collection: Collection) -> Described:
-    # The oplog, and the users and roles of a database, are documents only.
+    # The oplog, and the users and roles of a database, have documents but no definition.
     is_bare = collection.name.startswith("$") or collection.namespace == OPLOG
     if is_bare:
         return Described(collection.namespace, b"", collection.kind)
@@ -247,10 +247,10 @@ def _described(collection: Collection) -> Described:
 
 
 class Archive:
-    """An archive to read, once.
+    """Source that reads an archive once.
 
     Args:
-        path: of the file; `-` for standard input.
+        path: the file; `-` for standard input.
     """
 
     def __init__(self, path: str) -> None:
@@ -265,11 +265,11 @@ class Archive:
 
     @classmethod
     def recognised(cls, path: Path) -> bool:
-        """Whether that is a file that begins as an archive does.
+        """Return True if a file begins like an archive.
 
         Raises:
-            BackupDamagedError: something has changed an archive on its way into the file.
-            StorageError: it cannot be read.
+            BackupDamagedError: the archive was changed on its way into the file.
+            StorageError: the file cannot be read.
         """
         with disk(path), path.open("rb") as file:
             start = file.read(START_BYTES)
@@ -284,11 +284,11 @@ class Archive:
             return start == archive.MAGIC
 
     def find(self, name: str | None) -> Backup:  # noqa: ARG002 - there is only one
-        """The archive as a backup, whose files nobody can look at before they come.
+        """Read the head of the archive, and return its description as a backup.
 
         Raises:
-            BackupDamagedError: this is no archive, or its head is damaged.
-            StorageError: it cannot be read.
+            BackupDamagedError: this is not an archive, or its head is damaged.
+            StorageError: the archive cannot be read.
         """
         with disk(self.path), damaged(self.path):
             prelude = self._reader.prelude()
@@ -307,11 +307,11 @@ class Archive:
         )
 
     def contents(self, backup: Backup) -> tuple[list[StoredCollection], list[str]]:
-        """What a restore of it brings back, and what the user should know of it."""
+        """Return the collections that a restore brings back, and notes for the user."""
         return [found for found in backup.collections if found.namespace != OPLOG], []
 
     def problems(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
-        """None that anybody could know: what mongodump writes makes no promises."""
+        """Return nothing: an archive has no manifest to compare with."""
         return []
 
     @property
@@ -325,25 +325,26 @@ class Archive:
         return self
 
     def again(self) -> Archive:
-        """The archive from its beginning."""
+        """Open the archive again, at its beginning."""
         return Archive(str(self.path))
 
     @property
     def raw_bytes(self) -> int:
-        """A guess at how much it holds; 0 for a stream, of which nothing is known."""
+        """An estimate of the size of the documents in bytes; 0 for a stream, if unknown."""
         if str(self.path) == STREAM:
             return 0
         size = self.path.stat().st_size
         return size * gzip.USUAL_RATIO if self._compressed else size
 
     def blocks(self, backup: Backup) -> Iterator[Block | End]:
-        """All documents, and the end of each namespace: what holds the data, not what is described.
+        """Yield all documents, and the end of each namespace.
 
-        Buckets are called `system.buckets.X`, whatever the archive calls them.
+        Namespaces are those of the data: buckets are always called `system.buckets.X`, even if the
+        archive uses the name of the time series.
 
         Raises:
-            BackupDamagedError: the archive is cut or damaged; what came before was yielded.
-            StorageError: it cannot be read.
+            BackupDamagedError: the archive is cut or damaged; everything before that was yielded.
+            StorageError: the archive cannot be read.
         """
         has_own_names = _version(backup.server_version or "") >= _OWN_NAMES
         names = {

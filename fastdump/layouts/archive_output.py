@@ -1,4 +1,4 @@
-"""The output of an archive, which several processes take turns to write to."""
+"""The output of an archive, to which several processes write in turn."""
 
 from __future__ import annotations
 
@@ -19,30 +19,31 @@ from fastdump.storage.disk_errors import disk
 __all__ = ["STREAM", "SharedOutput", "Turns"]
 
 _STALL_SECONDS = 30
-"""From when on it is said that the output took nothing. By default, a server keeps the cursors of
-an idle session for half an hour, others for ten minutes, and the history of a snapshot for five."""
+"""Seconds without progress of the output after which an error message mentions it. By default, a
+server keeps the cursors of an idle session for half an hour, other cursors for ten minutes, and the
+history of a snapshot for five."""
 
 STREAM = "-"
-"""What standard input and output are called."""
+"""The name of standard input and standard output."""
 
 
 class Turns:
-    """Turns that processes take, one after another, counted.
+    """Lock that processes take in turn, with a counter of the turns.
 
-    They lock a file without a name, of which the kernel lets go when a process is killed, as it
-    does not of a semaphore. The file holds how many turns were taken.
+    The lock is on a file without a name. Unlike a semaphore, it is released by the kernel when a
+    process is killed. The file contains the counter.
 
     Args:
-        descriptor: of the file.
+        descriptor: the descriptor of the file.
     """
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._threads = threading.Lock()  # the other is held by the process as a whole
+        self._threads = threading.Lock()  # the file's lock belongs to the process as a whole
 
     @contextmanager
     def next(self) -> Iterator[int]:
-        """Wait for a turn; gives its number, from 1."""
+        """Wait for a turn, and return its number, counted from 1."""
         with self._threads:
             fcntl.lockf(self.descriptor, fcntl.LOCK_EX)
             try:
@@ -54,7 +55,7 @@ class Turns:
 
 
 class SharedOutput:
-    """A file or pipe that several processes write to, one block after another."""
+    """File or pipe that several processes write to, one block after another."""
 
     can_restart: ClassVar[bool] = False
 
@@ -63,10 +64,10 @@ class SharedOutput:
         self._path = path
         self._turns = turns
         self._stalled = 0.0
-        """For how many seconds it took nothing, at most."""
+        """Longest time in seconds that one write took."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Works only while a process is being started, which is when it is needed.
+        # DupFd works only while a process is being started, which is when this is needed.
         return _attached, (
             reduction.DupFd(self._descriptor),
             self._path,
@@ -75,13 +76,13 @@ class SharedOutput:
 
     @contextmanager
     def opened(self, chunk: Chunk) -> Iterator[SharedOutput]:  # noqa: ARG002 - one output for all
-        """Itself: it is open all the time."""
+        """Return this object, which is open all the time."""
         with disk(self._path), self._explained():
             yield self
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Name a reader that took nothing for so long that the server forgot what it was asked."""
+        """Add to a server's error that a slow reader of the output is the likely cause."""
         try:
             yield
         except ServerError as error:
@@ -89,13 +90,13 @@ class SharedOutput:
                 raise
             shown = "standard output" if str(self._path) == STREAM else self._path
             raise type(error)(
-                f"{error}; {shown} took nothing for {self._stalled:.0f} s, and a server keeps "
-                "what is read for some minutes only: write into a file first, or to what reads "
-                "faster"
+                f"{error}; {shown} accepted no data for {self._stalled:.0f} s, and a server keeps "
+                "cursors and snapshots only for some minutes: write to a file first, or use a "
+                "faster reader"
             ) from None
 
     def write(self, data: bytes, documents: int = 0) -> int:  # noqa: ARG002 - they are in it
-        """Write a whole block; returns its place among all."""
+        """Write a whole block, and return its position among all blocks."""
         left, began = memoryview(data), time.monotonic()
         with self._turns.next() as place:
             while left:
@@ -108,13 +109,13 @@ class SharedOutput:
         return part
 
     def close(self) -> None:
-        """Take no more turns."""
+        """Close the file of the turns."""
         os.close(self._turns.descriptor)
 
 
 class _Duplicate(Protocol):
     def detach(self) -> int:
-        """The descriptor, in the process that it was sent to."""
+        """Return the descriptor in the receiving process."""
 
 
 def _attached(output: _Duplicate, path: Path, turns: _Duplicate) -> SharedOutput:

@@ -1,6 +1,6 @@
-"""Dated folders as Komodo's, with a manifest in each, whatever the form of their files.
+"""Folders of backups, named by date as Komodo's, with a manifest in each, for all forms of files.
 
-See docs/formats.md; in Komodo's form:
+See docs/formats.md. In Komodo's form:
 
     2025-08-12_03-00-01/       local time the backup was taken
       Action.gz
@@ -8,7 +8,7 @@ See docs/formats.md; in Komodo's form:
     Stats.gz                   only the latest is kept
     Stats.manifest.json
 
-A backup is made in `.2025-08-12_03-00-01.partial` and renamed when all of it is on the disk.
+A backup is written to `.2025-08-12_03-00-01.partial`, and renamed when all of it is on the disk.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ _REMOVED = ".removed"
 
 
 class DatedFolders:
-    """A folder of dated backups.
+    """Layout of a folder of dated backups.
 
     Args:
-        folder: the backups folder.
-        form: how a new backup is written; every form is read.
-        mode: of the files of a new one.
+        folder: the folder of backups.
+        form: the form of the files of a new backup; every form can be read.
+        mode: the permissions of the files of a new backup.
     """
 
     can_repeat = True
@@ -98,17 +98,17 @@ class DatedFolders:
 
     @property
     def stream(self) -> None:
-        """Its backups are files."""
+        """None: these backups are files, which can be read more than once."""
         return
 
     def backups(self) -> list[Backup]:
-        """All complete backups, oldest first."""
+        """Return all complete backups, oldest first."""
         with disk(self.folder):
             names = [entry.name for entry in os.scandir(self.folder) if _is_backup(entry)]
             return oldest_first(_read_backup(self.folder / name) for name in names)
 
     def find(self, name: str | None) -> Backup:
-        """The backup of that name, or in the folder of that path, or the most recent one."""
+        """Return the backup of that name, or in the folder of that path, or the most recent one."""
         if name is None:
             backups = self.backups()
             if not backups:
@@ -118,15 +118,15 @@ class DatedFolders:
         path = self.folder / name
         if not path.is_dir():
             raise BackupNotFoundError(
-                f"{path}: there is no such backup; 'fastdump list' shows those that there are"
+                f"{path}: there is no such backup; 'fastdump list' shows all backups"
             )
         with disk(path):
             return _read_backup(path.resolve())
 
     def contents(self, backup: Backup) -> tuple[list[StoredCollection], list[str]]:
-        """The backup's own collections, and beside them the latest of those kept only once.
+        """Return the backup's own collections and the latest-only ones beside it, and notes.
 
-        What is known to be of another database, whose backups are in the same folder, is left out.
+        Latest-only collections of another database, with backups in the same folder, are left out.
         """
         folder = Path(backup.path)
         with disk(folder):
@@ -135,14 +135,14 @@ class DatedFolders:
         if not backup.has_manifest:
             notes.append(
                 f"{backup.path}: without a readable {MANIFEST} only documents can be restored, "
-                "not options and indexes"
+                "but no options and indexes"
             )
         own = {collection.namespace for collection in backup.collections}
         known = backup.has_manifest
         beside = []
         for found in DatedFolders(folder.parent).latest():
             if known and _owner(found) not in (None, *backup.databases):
-                notes.append(f"{_path(found)} is of database {_owner(found)!r}, and left out")
+                notes.append(f"{_path(found)} belongs to database {_owner(found)!r}: left out")
             elif found.namespace not in own:
                 is_of_another = known and found.origin.started != backup.started
                 origin = replace(found.origin, is_of_another=is_of_another)
@@ -150,11 +150,11 @@ class DatedFolders:
         return [*backup.collections, *beside], notes
 
     def problems(self, backup: Backup) -> list[Problem]:
-        """What is wrong with its manifests, and what should not be in its folder."""
+        """Return damaged manifests, and files that are not part of the backup."""
         return check_folder(backup, self.contents(backup)[0])
 
     def latest(self) -> list[StoredCollection]:
-        """The collections beside the dated folders, of which there is only the latest copy.
+        """Return the latest-only collections, whose files are beside the dated folders.
 
         Raises:
             StorageError: the folder cannot be read.
@@ -163,14 +163,14 @@ class DatedFolders:
             return _latest(self.folder)
 
     def begin(self, taken: datetime, catalog: Catalog, workers: int) -> FolderWriter:  # noqa: ARG002
-        """Start a backup, named after `taken`, or after the next second that is free.
+        """Start a backup that is named after `taken`, or after the next free second.
 
-        A clock that was set back, as at the end of summer time, does not make it older than the
-        backups that are there: it would be the next to be pruned.
+        If the clock was set back, as at the end of summer time, the name is still later than those
+        of the existing backups; otherwise the new backup would be the next to be pruned.
 
         Raises:
-            StorageError: the folder cannot be written.
-            UsageError: the latest copy of another database's collection would be replaced.
+            StorageError: the folder cannot be written, or another backup is being written there.
+            UsageError: the latest-only file of another database would be replaced.
         """
         assert self._form is not None, "this folder was opened for reading"  # noqa: S101
         taken = taken.replace(microsecond=0)
@@ -188,17 +188,17 @@ class DatedFolders:
 
     @property
     def told(self) -> str:
-        """How new backups are written, for comparison only."""
+        """A text that is equal for folders that write backups in the same way."""
         form = self._form
         assert form is not None, "this folder was opened for reading"  # noqa: S101
         return f"{form.layout} {form.compressed} {sorted(form.latest_only)}"
 
     def resume(self, settings: str) -> tuple[FolderWriter, Planned, Sequence[Finished]] | None:
-        """The newest backup that was begun with the same settings and did not come to its end.
+        """Return the newest unfinished backup with the same settings, or None.
 
         Raises:
-            StorageError: the folder cannot be written.
-            UsageError: the latest copy of another database's collection would be replaced.
+            StorageError: the folder cannot be written, or another backup is being written there.
+            UsageError: the latest-only file of another database would be replaced.
         """
         assert self._form is not None, "this folder was opened for reading"  # noqa: S101
         with disk(self.folder):
@@ -220,8 +220,8 @@ class DatedFolders:
         return None
 
     def _keep_others(self, catalog: Catalog) -> None:
-        """See that a backup replaces no latest copy of another database's collection."""
-        assert self._form is not None  # noqa: S101 - it is about to be written
+        """Check that the backup would not replace a latest-only file of another database."""
+        assert self._form is not None  # noqa: S101 - a backup is about to be written
         names = self._form.file_names(catalog)
         replaced = {
             names[one.namespace]: one.database
@@ -233,12 +233,12 @@ class DatedFolders:
             own = replaced.get(path.name, owner)
             if owner is not None and own != owner:
                 raise UsageError(
-                    f"{path} is of database {owner!r}, whose backups need it, and one of {own!r} "
-                    "would replace it: name another folder for that with -f"
+                    f"{path} belongs to database {owner!r}, whose backups need it, "
+                    f"and a backup of {own!r} would replace it: name another folder with -f"
                 )
 
     def _free(self, taken: datetime) -> Path:
-        """Where a backup of that time goes."""
+        """Return a free path for a backup of that time."""
         found = [backup.taken for backup in self.backups()]
         ahead = [other for other in found if taken <= other < taken + CLOCK_SET_BACK]
         if ahead:
@@ -250,7 +250,7 @@ class DatedFolders:
         return path
 
     def stale(self) -> list[tuple[datetime, Location]]:
-        """What runs left behind that were killed, oldest first, with when they began.
+        """Return the unfinished folders of killed runs, each with its time, oldest first.
 
         Raises:
             StorageError: the folder cannot be read.
@@ -272,7 +272,7 @@ class DatedFolders:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep others from writing here and from pruning within."""
+        """Lock the folder inside the context, so that nobody else writes or prunes here."""
         with disk(self.folder):
             lock = Lock(self._lock_path, self.folder, self.volume, PRUNING)
         try:
@@ -286,9 +286,9 @@ class DatedFolders:
         return self.folder / ".lock"
 
     def remove(self, path: Location) -> None:
-        """Delete a backup, or what a killed run left behind.
+        """Delete a backup, or the unfinished folder of a killed run.
 
-        A backup loses its name first, so that no half of it is taken for a whole.
+        A backup is renamed first, so that a partly deleted one is never taken for a complete one.
         """
         path = Path(path)
         hidden = path if path.name.startswith(".") else path.with_name(f".{path.name}{_REMOVED}")
@@ -349,14 +349,14 @@ def _read_manifest(
 
 
 def _bare_files(folder: Path) -> list[StoredCollection]:
-    """What the files alone say: without manifest, or in a folder that Komodo wrote."""
+    """Return the collections of a folder without a manifest, such as one that Komodo wrote."""
     found = [path for path in entries(folder) if path.suffix == ".gz" and path.is_file()]
     return [_bare(path, latest_only=False) for path in found]
 
 
 def _bare(path: Path, *, latest_only: bool) -> StoredCollection:
     stem = path.name.removesuffix(".gz")
-    # The whole of a cut name is in the manifest only; the file's own name is the next best.
+    # Only a manifest has the whole of a shortened name; without it, use the file's own name.
     name = stem if is_cut(stem) else collection_name(stem)
     size = path.stat().st_size
     return StoredCollection(
@@ -377,16 +377,16 @@ def _owner(latest: StoredCollection) -> str | None:
 
 
 def _latest(folder: Path) -> list[StoredCollection]:
-    """The collections beside the dated folders, of which there is only the latest copy."""
+    """Return the latest-only collections, whose files are beside the dated folders."""
     found = []
     names = [path.name for path in entries(folder)]
     stems = {name.removesuffix(".gz") for name in names if name.endswith(".gz")}
-    # Also those of which only the description is left: then the file is missing.
+    # Also those of which only the manifest is left: their file is reported as missing.
     stems |= {name.removesuffix(f".{MANIFEST}") for name in names if name.endswith(f".{MANIFEST}")}
     for stem in sorted(stems):
         path = folder / f"{stem}.gz"
         size = path.stat().st_size if path.exists() else -1
-        # The second is there when a run was killed between its two renames.
+        # The second manifest exists if a run was killed between its two renames.
         candidates = (folder / f"{stem}.{MANIFEST}", folder / f".{stem}.{MANIFEST}.next")
         described = [
             collection

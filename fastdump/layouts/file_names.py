@@ -1,8 +1,8 @@
-"""File names for collections, and back.
+"""Convert names of collections to file names and back.
 
-A collection's name may hold anything but a NUL: slashes, dots, line breaks, any Unicode. Its file
-name is the name percent-encoded (RFC 3986, section 2.1, of its UTF-8 bytes) where a file system,
-a path or a shell could misread it, and readable everywhere else. docs/formats.md has the rules.
+A collection's name may contain anything but a NUL: slashes, dots, line breaks, any Unicode. In the
+file name, characters that a file system, a path or a shell could misread are percent-encoded (RFC
+3986, section 2.1, of their UTF-8 bytes); all others stay readable. docs/formats.md has the rules.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from urllib.parse import unquote
 __all__ = ["OPLOG_FILE", "collection_name", "file_names", "is_cut"]
 
 OPLOG_FILE = "oplog.bson"
-"""In every layout, whether it is compressed or not, as mongodump has it."""
+"""Name of the oplog's file in every layout, compressed or not, as in mongodump."""
 
 MAX_STEM_BYTES = 200
-"""File systems allow 255 bytes; the rest is for `.gz`, a part's number and a hidden prefix."""
+"""Longest stem in bytes. File systems allow 255; the rest is for `.gz`, a part's number and a
+hidden prefix."""
 
 _CUT = "%24"
 _HASH_CHARACTERS = 27  # SHA-1 as base64url, without padding
-_RESERVED = frozenset('/\\%:*?"<>|')  # what Linux, Windows or SMB keep for themselves
+_RESERVED = frozenset('/\\%:*?"<>|')  # reserved by Linux, Windows or SMB
 
 
 def file_names(names: Iterable[str]) -> dict[str, str]:
-    """The stem (file name without `.gz`) of each collection of one backup.
+    """Return the stem (the file name without `.gz`) for each collection of one backup.
 
-    Names that differ only in case, or in how Unicode composes a letter, would be one file on some
-    file systems: there, all but lower-case ASCII is encoded.
+    Names that differ only in case, or in how Unicode composes a letter, would be the same file on
+    some file systems. In such names everything but lower-case ASCII is encoded.
     """
     names = list(names)
     alike = Counter(map(_folded, names))
@@ -72,16 +73,16 @@ def _percent(character: str) -> str:
 
 
 def _whole_escapes(text: str) -> str:
-    """Without an escape that was cut in the middle."""
+    """Return the text without an escape at its end that was cut in the middle."""
     place = text.rfind("%", len(text) - 2)
     return text if place < 0 else text[:place]
 
 
 def collection_name(stem: str) -> str:
-    """The collection whose file has that stem."""
+    """Return the name of the collection whose file has that stem."""
     return unquote(stem)
 
 
 def is_cut(stem: str) -> bool:
-    """Whether the stem of a very long name was cut, so that only a manifest knows the whole."""
+    """Return True if a stem was shortened, so that only a manifest has the whole name."""
     return stem[-_HASH_CHARACTERS - len(_CUT) : -_HASH_CHARACTERS] == _CUT

@@ -1,4 +1,4 @@
-"""Writing a backup of many files: in a hidden folder, named when all of it is on the disk."""
+"""Write a backup of many files to a hidden folder, which is renamed when all is on the disk."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from fastdump.storage.volume import Volume, private
 __all__ = ["MANIFEST", "PARTIAL", "FolderWriter", "PartFiles", "new_writer"]
 
 MANIFEST = "manifest.json"
-"""What describes a backup, in its folder."""
+"""Name of the file in a backup's folder that describes the backup."""
 PARTIAL = ".partial"
-"""How the name of the hidden folder ends in which a backup is made."""
+"""Ending of the hidden folder's name."""
 _SYNC_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class PartFiles:
-    """A file of its own for each chunk, beside that of its collection."""
+    """Outputs that give each chunk a file of its own, beside the file of its collection."""
 
     can_restart: ClassVar[bool] = True
     paths: Mapping[Namespace, Path]
 
     def path(self, chunk: Chunk) -> Path:
-        """Where a chunk is written."""
+        """Return the path of a chunk's file."""
         path = self.paths[chunk.namespace]
         return path.with_name(f"{path.name}.{chunk.number:06d}")
 
     @contextmanager
     def opened(self, chunk: Chunk) -> Iterator[PartFile]:
-        """The file of a chunk, new."""
+        """Open the file of a chunk, empty."""
         path = self.path(chunk)
         with disk(path), open(path, "wb", opener=private) as file:
             yield PartFile(file)
@@ -73,7 +73,7 @@ class PartFile:
 
 
 class FolderWriter:
-    """A folder in the making."""
+    """Writer of a backup's folder, which gets its name in `commit`."""
 
     def __init__(
         self,
@@ -108,23 +108,23 @@ class FolderWriter:
 
     @property
     def name(self) -> str:
-        """What the backup will be called."""
+        """The name of the finished backup."""
         return self.path.name
 
     @property
     def outputs(self) -> PartFiles:
-        """Where workers write chunks."""
+        """The files that workers write chunks to."""
         return self._parts
 
     def add(self, chunk: Chunk, part: Part) -> None:
-        """Take over a finished chunk; those of one collection are joined by their numbers."""
+        """Record a finished chunk; the chunks of a collection are joined in order."""
         if self._journal is not None:
             with disk(self._journal.path):
                 self._journal.add(chunk, part)
         self._files[chunk.namespace].add(chunk.number, self._parts.path(chunk), part)
 
     def keep_journal(self, planned: Planned) -> None:
-        """Let another run go on where this one ends, should it not come to its end.
+        """Keep a journal from now on, so that a later run can continue this one.
 
         Raises:
             StorageError: the journal cannot be written.
@@ -133,7 +133,7 @@ class FolderWriter:
             self._journal = Journal(self._partial, planned)
 
     def resume(self, planned: Planned, finished: Sequence[Finished]) -> set[Chunk]:
-        """Take over what an earlier run wrote into the same folder, as far as it is whole.
+        """Take over the intact parts that an earlier run wrote to the same folder.
 
         Returns:
             The chunks that need not be read again.
@@ -155,21 +155,21 @@ class FolderWriter:
         return done
 
     def leave_out(self, namespace: Namespace) -> None:
-        """Leave out what was written of a collection; some of it may still be written."""
+        """Leave out a collection. Its files are removed in `commit`, since workers may write on."""
         self._left_out.append(self._files.pop(namespace))
 
     def parts(self, namespace: Namespace) -> Sequence[Part]:
-        """Return the parts of a collection that were taken over, also of an earlier run."""
+        """Return the recorded parts of a collection, including those of an earlier run."""
         return self._files[namespace].parts
 
     def report(self, namespace: Namespace) -> CollectionReport:
-        """What the parts of a collection sum up to."""
+        """Return the sums of a collection's parts."""
         return self._files[namespace].report()
 
     def commit(
         self, catalog: Catalog, started: datetime, ended: datetime, consistency: Consistency
     ) -> None:
-        """Sync everything, then give it its name: the latest-only files first, the folder last."""
+        """Sync everything, then rename: the latest-only files first, the folder last."""
         with disk(self._partial):
             for file in self._files.values():
                 file.finish()
@@ -193,15 +193,15 @@ class FolderWriter:
             for stem, entry in latest.items():
                 describe(f"{stem}.{MANIFEST}", [entry], {})
             self._volume.set_mode(self._partial)
-            # Only now, so that another run can go on where a full disk ended this one.
+            # Not earlier, so that another run can continue if a full disk ends this one.
             self._remove_journal()
             for folder in self._folders():
                 self._volume.sync(folder)
-            # All content is on the disk. From here on, there are only renames.
+            # All content is on the disk now. Only renames follow.
             for stem in latest:
                 self._replace_latest(stem)
             if latest:
-                self._volume.sync(self._partial)  # they are no longer in it
+                self._volume.sync(self._partial)  # the latest-only files have left it
             self._partial.rename(self.path)
             self._volume.sync(self.path.parent)
 
@@ -211,15 +211,15 @@ class FolderWriter:
             self._journal = None
 
     def forget(self) -> None:
-        """Keep nothing of it for another run, should this one not come to its end."""
+        """Stop keeping the journal, so that a failure leaves nothing for a later run."""
         if self._journal is not None:
             self._journal.close()
             self._journal = None
 
     def abort(self) -> None:
-        """Remove what was written so far, unless a journal keeps it for another run.
+        """Remove the unfinished backup, unless a journal lets a later run continue it.
 
-        What was there before is untouched.
+        Older backups stay unchanged.
         """
         self._joiner.shutdown(cancel_futures=True)
         if self._journal is None:
@@ -229,13 +229,13 @@ class FolderWriter:
         self.close()
 
     def close(self) -> None:
-        """Leave everything as it is, and let others write there."""
+        """Release the lock on the place; files stay as they are."""
         self._joiner.shutdown()
         with disk(self.path.parent):
             self._lock.release()
 
     def _folders(self) -> list[Path]:
-        """Every folder of the backup, the inner ones first."""
+        """Return every folder of the backup, the inner ones first."""
         return [
             *({file.path.parent for file in self._files.values()} - {self._partial}),
             self._partial,
@@ -252,7 +252,7 @@ class FolderWriter:
             list(syncing.map(self._volume.sync, paths))
 
     def _entries(self) -> tuple[list[manifest.Entry], dict[str, manifest.Entry]]:
-        """Those of the folder, and those kept beside it by the stem of their file."""
+        """Return the manifest entries of the folder, and the latest-only ones by stem of file."""
         own: list[manifest.Entry] = []
         latest: dict[str, manifest.Entry] = {}
         for namespace, file in self._files.items():
@@ -270,7 +270,7 @@ class FolderWriter:
         return own, latest
 
     def _replace_latest(self, stem: str) -> None:
-        """Replace `Stats.gz` and its manifest so that at no moment a whole copy is missing."""
+        """Replace a latest-only file and its manifest; at any moment a complete copy exists."""
         folder = self.path.parent
         final = folder / f"{stem}.{MANIFEST}"
         pending = final.with_name(f".{final.name}.next")
@@ -291,10 +291,10 @@ def _joined(form: Form) -> type[JoinedFile]:
 def new_writer(
     path: Path, partial: Path, catalog: Catalog, form: Form, lock: Lock, volume: Volume
 ) -> FolderWriter:
-    """Make the hidden folder of a new backup.
+    """Create the hidden folder of a new backup, and return its writer.
 
     Raises:
-        OSError: the disk refuses; then the folder is not there.
+        OSError: the disk refuses; no folder is left behind.
     """
     partial.mkdir(mode=0o700)
     try:

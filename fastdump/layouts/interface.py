@@ -1,4 +1,4 @@
-"""What every layout offers."""
+"""The interfaces that every layout implements: destinations, writers, sources, streams."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ __all__ = [
 
 
 class Outputs(Protocol):
-    """Where workers write chunks; it travels to their processes when they start."""
+    """The outputs that workers write chunks to; sent to their processes when they start."""
 
     can_restart: ClassVar[bool]
-    """Whether what was written of a chunk can be taken back by opening it again."""
+    """True if opening a chunk's output again discards everything written to it before."""
 
     def opened(self, chunk: Chunk) -> AbstractContextManager[Opened]:
-        """The output for a chunk, open.
+        """Open the output for a chunk.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: the output cannot be written.
         """
 
 
@@ -61,90 +61,90 @@ class Opened(Protocol):
     """An open output."""
 
     def write(self, data: bytes, documents: int = 0, /) -> int:
-        """Write all of that, which holds so many documents.
+        """Write all bytes, which hold that number of documents.
 
         Returns:
-            Its place among all writes, where several processes write.
+            The position among all writes, if several processes write.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: the output cannot be written.
         """
 
     def end(self, part: Part, /) -> Part:
-        """Write what was held back, and add to a part what only the output knows of it.
+        """Write what was held back, and return the part with what only the output knows of it.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: the output cannot be written.
         """
 
 
 class BackupWriter(Protocol):
-    """A backup in the making, invisible until `commit`."""
+    """The writer of one backup, which is invisible until `commit`."""
 
     encoding: Encoding
-    """How its documents are written."""
+    """Encoding of the documents."""
     compressed: bool
-    """Whether it is gzip."""
+    """True if the documents are compressed with gzip."""
 
     @property
     def path(self) -> Location:
-        """Where it will be found."""
+        """The place of the finished backup."""
 
     @property
     def name(self) -> str:
-        """What the backup will be called."""
+        """The name of the finished backup."""
 
     @property
     def outputs(self) -> Outputs:
-        """Where workers write chunks."""
+        """The outputs that workers write chunks to."""
 
     def add(self, chunk: Chunk, part: Part) -> None:
-        """Take over a finished chunk; those of one collection are joined by their numbers."""
+        """Record a finished chunk; the chunks of a collection are joined in order."""
 
     def leave_out(self, namespace: Namespace) -> None:
-        """Take back what was written of a collection, which `commit` then must not be told of.
+        """Discard a collection, which the catalog given to `commit` must not contain.
 
         Raises:
-            ServerError: what is written cannot be taken back.
+            ServerError: what is written cannot be discarded.
         """
 
     def parts(self, namespace: Namespace) -> Sequence[Part]:
-        """Return the parts of a collection that were taken over, also of an earlier run."""
+        """Return the recorded parts of a collection, including those of an earlier run."""
 
     def report(self, namespace: Namespace) -> CollectionReport:
-        """What the parts of a collection sum up to."""
+        """Return the sums of a collection's parts."""
 
     def commit(
         self, catalog: Catalog, started: datetime, ended: datetime, consistency: Consistency
     ) -> None:
-        """Put everything on the disk for good, and only then give it its name.
+        """Sync everything to the disk, and only then give the backup its name.
 
         Raises:
-            StorageError: the disk refuses; nothing has its name then.
+            StorageError: the disk refuses; the backup has no name then.
         """
 
     def forget(self) -> None:
-        """Keep nothing of it for another run, should this one not come to its end."""
+        """Stop keeping the journal, so that a failure leaves nothing for a later run."""
 
     def abort(self) -> None:
-        """Remove what was written so far; what was there before is untouched."""
+        """Remove the unfinished backup; older ones stay unchanged."""
 
     def close(self) -> None:
-        """Let others write there; to do it again does nothing."""
+        """Release the lock on the place; calling it again does nothing."""
 
 
 class ResumableWriter(BackupWriter, Protocol):
-    """A backup in the making that another run can go on with."""
+    """The writer of a backup that a later run can continue."""
 
     def keep_journal(self, planned: Planned) -> None:
-        """Let another run go on where this one ends, should it not come to its end.
+        """Keep a journal from now on, so that a later run can continue this one.
 
         Raises:
             StorageError: the journal cannot be written.
         """
 
     def resume(self, planned: Planned, finished: Sequence[Finished]) -> set[Chunk]:
-        """Take over what an earlier run wrote into the same folder, as far as it is whole.
+        """Take over the intact parts that an earlier run wrote to the same folder.
 
         Returns:
             The chunks that need not be read again.
@@ -155,24 +155,24 @@ class ResumableWriter(BackupWriter, Protocol):
 
 
 class Form(Protocol):
-    """What the files of a backup are called, and what they hold."""
+    """The names and contents of a backup's files."""
 
     layout: str
-    """Its name, one of `fastdump.model.LAYOUTS`."""
+    """Name of the layout, one of `fastdump.model.LAYOUTS`."""
     encoding: Encoding
     compressed: bool
     latest_only: frozenset[str]
     """Collections of which only the latest copy is kept, beside the backups."""
 
     def file_names(self, catalog: Catalog) -> dict[Namespace, str]:
-        """The file of each collection, in the backup's folder or one folder deeper."""
+        """Return the file of each collection, in the backup's folder or one folder deeper."""
 
     def further_files(self, catalog: Catalog) -> dict[str, bytes]:
-        """What else must lie there: paths and contents."""
+        """Return the other files that the layout requires, as paths and contents."""
 
 
 class Source(Protocol):
-    """Where backups can be read."""
+    """A place from which backups can be read."""
 
     @property
     def reader(self) -> Reader:
@@ -180,20 +180,20 @@ class Source(Protocol):
 
     @property
     def stream(self) -> Stream | None:
-        """The backup, if it can only be read once; None where it is files, which can be cut."""
+        """The backup, if it can only be read once; None if it is files, which can be cut."""
 
     def find(self, name: str | None) -> Backup:
-        """The backup of that name or path, or the most recent one.
+        """Return the backup of that name or path, or the most recent one.
 
         Raises:
-            BackupNotFoundError: there is none.
+            BackupNotFoundError: there is no such backup.
         """
 
     def contents(self, backup: Backup) -> tuple[list[StoredCollection], list[str]]:
-        """What a restore of the backup brings back, and what the user should know of it."""
+        """Return the collections that a restore brings back, and notes for the user."""
 
     def problems(self, backup: Backup) -> list[Problem]:
-        """What is wrong with the backup's files, documents aside.
+        """Return the problems of the backup's files, except those of documents.
 
         Raises:
             StorageError: a file cannot be read.
@@ -270,28 +270,28 @@ class Stream(Source, Protocol):
 
     @property
     def raw_bytes(self) -> int:
-        """A guess at the size of its documents; 0 where nothing is known."""
+        """An estimate of the size of the documents in bytes; 0 if unknown."""
 
     def blocks(self, backup: Backup) -> Iterator[Block | End]:
-        """All documents, and the end of each namespace: what holds the data, not what is described.
+        """Yield all documents, and the end of each namespace, by the namespaces of the data.
 
         Raises:
-            BackupDamagedError: it is cut or damaged; what came before was yielded.
-            StorageError: it cannot be read.
+            BackupDamagedError: the stream is cut or damaged; everything before that was yielded.
+            StorageError: the stream cannot be read.
         """
 
     can_repeat: bool
-    """Whether it can be read again: what came on standard input is gone."""
+    """True if the stream can be read again; standard input cannot."""
 
     def again(self) -> Stream:
-        """The same from its beginning."""
+        """Open the stream again, at its beginning."""
 
 
 class Destination(Protocol):
-    """A place to which backups can be added."""
+    """A place to which a backup can be written."""
 
     can_repeat: bool
-    """Whether a backup that failed half way leaves nothing, so that it can be made again."""
+    """True if a failed backup leaves nothing behind, so that it can be started again."""
 
     @property
     def notes(self) -> Sequence[str]:
@@ -299,7 +299,7 @@ class Destination(Protocol):
 
     @property
     def layout(self) -> Layout | None:
-        """The backups folder, where this is one of many backups; None where it stands alone."""
+        """The folder of backups, if the place is one; None if it holds a single backup."""
 
     @property
     def resumable(self) -> Resumable | None:
@@ -315,7 +315,7 @@ class Destination(Protocol):
         """
 
     def begin(self, taken: datetime, catalog: Catalog, workers: int) -> BackupWriter:
-        """Start a backup, which so many workers will write.
+        """Start a backup, which will be written by that number of workers.
 
         Raises:
             StorageError: the place cannot be written.
@@ -323,41 +323,41 @@ class Destination(Protocol):
 
 
 class Layout(Source, Destination, Protocol):
-    """A folder of backups, of which old ones are pruned."""
+    """A folder of backups, from which old ones can be removed."""
 
     def backups(self) -> list[Backup]:
-        """All complete backups, oldest first.
+        """Return all complete backups, oldest first.
 
         Raises:
             StorageError: the folder cannot be read.
         """
 
     def latest(self) -> list[StoredCollection]:
-        """The collections beside the backups, of which there is only the latest copy.
+        """Return the collections beside the backups, of which there is only the latest copy.
 
         Raises:
             StorageError: the folder cannot be read.
         """
 
     def stale(self) -> list[tuple[datetime, Location]]:
-        """What runs left behind that were killed, oldest first, with when they began.
+        """Return the unfinished folders of killed runs, each with its time, oldest first.
 
         Raises:
             StorageError: the folder cannot be read.
         """
 
     def locked(self) -> AbstractContextManager[None]:
-        """Keep others from writing here and from pruning within.
+        """Lock the folder inside the context, so that nobody else writes or prunes here.
 
         Raises:
-            StorageError: somebody else does.
+            StorageError: somebody else has locked it.
         """
 
     def remove(self, path: Location) -> None:
-        """Delete a backup, or what a killed run left behind.
+        """Delete a backup, or the unfinished folder of a killed run.
 
         Raises:
-            StorageError: it cannot be deleted; unless a part of it is gone, it is still there.
+            StorageError: it cannot be deleted; it keeps its name unless parts are gone.
         """
 
     def sweep(self) -> Swept:
@@ -382,17 +382,17 @@ class Resumable(Protocol):
 
     @property
     def told(self) -> str:
-        """How new backups are written, for comparison only."""
+        """A text that is equal for folders that write backups in the same way."""
 
     def begin(self, taken: datetime, catalog: Catalog, workers: int) -> ResumableWriter:
-        """Start a backup, which so many workers will write.
+        """Start a backup, which will be written by that number of workers.
 
         Raises:
             StorageError: the place cannot be written.
         """
 
     def resume(self, settings: str) -> tuple[ResumableWriter, Planned, Sequence[Finished]] | None:
-        """The newest backup that was begun with the same settings and did not come to its end.
+        """Return the newest unfinished backup with the same settings, or None.
 
         Raises:
             StorageError: the folder cannot be written.

@@ -1,4 +1,4 @@
-"""Joining the parts of a collection into its file, in order, while later parts are still made."""
+"""Join the parts of a collection into its file, in order, while later parts are still written."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["JoinedFile", "JoinedLines", "JoinedMembers", "file_digest"]
 
 
 class JoinedFile:
-    """The file of one collection, growing by its parts; its digest is that of the whole file.
+    """File of one collection, which grows part by part; its digest is that of the whole file.
 
-    Parts may come in any order. The first becomes the file itself, by a rename, so that a
+    Parts may arrive in any order. The first becomes the file itself, by a rename, so that a
     collection of one part is never copied; the others are appended by the thread of `joiner`.
     """
 
@@ -41,21 +41,21 @@ class JoinedFile:
         self._hash = blake3()
 
     def add(self, number: int, path: Path, part: Part) -> None:
-        """Take over part `number` (from 0), in that file, and whatever was waiting for it."""
+        """Append the file of part `number` (from 0), and the parts that were waiting for it."""
         self._waiting[number] = path, part
         while (following := self._waiting.pop(len(self._parts), None)) is not None:
             self._joined.append(self._joiner.submit(self._append, following[0]))
             self._parts.append(following[1])
 
     def resume(self, parts: Mapping[int, Part], paths: Mapping[int, Path]) -> set[int]:
-        """Take over what an earlier run wrote, as far as it is whole.
+        """Take over the intact parts of an earlier run.
 
         Args:
-            parts: what it noted as written, by number.
-            paths: the file that each part was written to, where it is not in the file of all yet.
+            parts: the parts in its journal, by number.
+            paths: the file of each part, which exists if it was not yet joined.
 
         Returns:
-            The numbers of those that need not be written again.
+            The numbers of the parts that need not be written again.
 
         Raises:
             OSError: the disk refuses.
@@ -90,7 +90,7 @@ class JoinedFile:
         """Wait until every part is in the file.
 
         Raises:
-            OSError: one could not be appended.
+            OSError: a part could not be appended.
         """
         for joined in self._joined:
             joined.result()
@@ -102,16 +102,16 @@ class JoinedFile:
 
     @property
     def parts(self) -> Sequence[Part]:
-        """Those that were taken over and follow one another."""
+        """The parts that are joined or being joined, in order."""
         return self._parts
 
     def report(self) -> CollectionReport:
-        """What the parts sum up to."""
+        """Return the sums of the parts."""
         found = self.collection
         return CollectionReport.of_written(found.namespace, found.kind, self._parts)
 
     def _append(self, part: Path) -> None:
-        """In the joiner's thread, while others compress."""
+        """Hash and append a part; runs in the joiner's thread, while workers compress."""
         _hash_file(part, self._hash)
         self._join(part)
 
@@ -123,7 +123,7 @@ class JoinedFile:
 
 
 class JoinedMembers(JoinedFile):
-    """A file of members; its digest is made of theirs, which workers computed."""
+    """File of gzip members; its digest is computed from the members' digests, as workers sent."""
 
     @property
     def digest(self) -> str:
@@ -135,10 +135,10 @@ class JoinedMembers(JoinedFile):
 
 
 class JoinedLines(JoinedFile):
-    """A file of JSON lines: its parts are pieces of one gzip member, which needs an end."""
+    """File of JSON lines: its parts are pieces of one gzip member, which needs an end."""
 
     def finish(self) -> None:
-        """Wait until every part is in the file, and write its end.
+        """Wait until every part is in the file, and write the end of the gzip member.
 
         Raises:
             OSError: the disk refuses.
@@ -150,7 +150,7 @@ class JoinedLines(JoinedFile):
             self._hash.update(end)
 
     def report(self) -> CollectionReport:
-        """What the parts and the end sum up to."""
+        """Return the sums of the parts and the end."""
         report = super().report()
         return replace(report, file_bytes=report.file_bytes + len(self._end()))
 
@@ -161,10 +161,10 @@ class JoinedLines(JoinedFile):
 
 
 def is_part(path: Path, offset: int, part: Part) -> bool:
-    """Whether a file holds that part at that place, by its digests.
+    """Return True if a file contains a part at an offset, compared by digest.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         descriptor, end = file.fileno(), offset + part.file_bytes
@@ -183,10 +183,10 @@ def is_part(path: Path, offset: int, part: Part) -> bool:
 
 
 def file_digest(path: Path) -> bytes:
-    """The BLAKE3 of a whole file, 32 bytes.
+    """Return the BLAKE3 of a whole file, 32 bytes.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     digest = blake3()
     _hash_file(path, digest)
@@ -199,8 +199,8 @@ def _hash_file(path: Path, digest: blake3) -> None:
 
 
 def _hash_range(descriptor: int, offset: int, end: int, digest: blake3) -> None:
-    """Add a part of a file, as far as the file goes."""
-    # Not by a memory map, whose pages would count as this process's memory.
+    """Add a range of a file to a digest, up to the file's end."""
+    # A memory map would be simpler, but its pages would count as this process's memory.
     while piece := os.pread(descriptor, min(_READ_BYTES, end - offset), offset):
         digest.update(piece)
         offset += len(piece)

@@ -1,8 +1,8 @@
-"""What a backup in the making has done so far, for a run that goes on where it ended.
+"""The journal of an unfinished backup, from which a later run can continue it.
 
-Lines of JSON in its hidden folder: first what was planned, then each part as it was finished. None
-of it is synced: what a crash of the machine loses of it is read again, and every part is compared
-with its digest before it is trusted.
+It is a file of JSON lines in the hidden folder: first the plan, then each finished part. The file
+is not synced: parts that a crash of the machine loses are read again, and every part is compared
+with its digest before it is used.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ JOURNAL = "journal"
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What a backup set out to do."""
+    """Plan of a backup."""
 
     settings: str
-    """What it was told; another run goes on only if that is the same."""
+    """Digest of the settings; a later run continues only a backup with the same ones."""
     started: datetime
     catalog: Catalog
     chunks: tuple[Chunk, ...]
     at: ClusterTime | None = None
-    """From when on the history of the server is needed, if it is."""
+    """Cluster time from which on the server's history is needed, if it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A chunk that is written."""
+    """Entry for a chunk that is written."""
 
     chunk: int
-    """Its place among those that were planned."""
+    """Position of the chunk in the plan."""
     part: Part
 
 
@@ -102,14 +102,14 @@ class _PlannedLine:
 
 
 class Journal:
-    """The journal of a backup, open to be written.
+    """Journal of a backup, open for writing.
 
     Args:
         folder: the hidden folder.
-        planned: what is to be done; it is written if the journal is new.
+        planned: the plan, which is written if the journal is new.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the journal cannot be written.
     """
 
     def __init__(self, folder: Path, planned: Planned) -> None:
@@ -124,23 +124,23 @@ class Journal:
             )
 
     def add(self, chunk: Chunk, part: Part) -> None:
-        """Note that a chunk is written, if it was planned: the oplog is kept anew by every run.
+        """Add a finished chunk, unless it is the oplog's, which every run reads from the start.
 
         Raises:
-            OSError: it cannot be.
+            OSError: the journal cannot be written.
         """
         if chunk in self._places:
             self._write(Finished(self._places[chunk], part))
 
     def close(self) -> None:
-        """Write no more."""
+        """Close the file."""
         self._file.close()
 
     def remove(self) -> None:
-        """The backup is whole: nobody needs it any more.
+        """Remove the journal, because the backup is complete.
 
         Raises:
-            OSError: it cannot be removed.
+            OSError: the journal cannot be removed.
         """
         self.close()
         self.path.unlink()
@@ -151,10 +151,10 @@ class Journal:
 
 
 def read_journal(folder: Path) -> tuple[Planned, Sequence[Finished]] | None:
-    """What a journal says, as far as it is readable; None where there is none.
+    """Return the plan and the readable entries of a journal; None if there is no journal.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the journal cannot be read.
     """
     try:
         first, *others = (folder / JOURNAL).read_bytes().splitlines()

@@ -1,4 +1,4 @@
-"""Komodo's form of a dated folder: a gzip file a collection, `Stats.gz` beside the folders."""
+"""Komodo's form of a dated folder: a gzip file per collection, `Stats.gz` beside the folders."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["KomodoForm"]
 
 
 class KomodoForm:
-    """How Komodo lays out a backup.
+    """Form of the layouts `komodo` and `komodo-json`.
 
     Args:
-        latest_only: collections of which a new backup replaces the old copy.
+        latest_only: collections of which a new backup replaces the only copy.
         encoding: BSON, or the JSON lines of Komodo's own backup.
     """
 
@@ -26,11 +26,11 @@ class KomodoForm:
         self.layout = "komodo-json" if encoding is Encoding.JSON else "komodo"
 
     def file_names(self, catalog: Catalog) -> dict[Namespace, str]:
-        """The file of each collection."""
+        """Return the file of each collection."""
         names = [one.namespace for one in catalog.collections if one.namespace != OPLOG]
         stems = file_names(name.collection for name in names)
         return {OPLOG: OPLOG_FILE, **{name: f"{stems[name.collection]}.gz" for name in names}}
 
     def further_files(self, catalog: Catalog) -> dict[str, bytes]:  # noqa: ARG002 - has none
-        """None: all that is to be said is in the manifest."""
+        """Return no files: the manifest contains everything."""
         return {}

@@ -1,7 +1,7 @@
-"""manifest.json: what a backup holds, as docs/formats.md describes it.
+"""Write and read manifest.json, which describes a backup; docs/formats.md describes the format.
 
-A manifest may come from anywhere, so it is untrusted: decoding validates every field, and what it
-says is compared with the files beside it before anybody relies on it.
+A manifest may come from anywhere, so it is untrusted: decoding validates every field, and its
+claims are compared with the files beside it before they are used.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ __all__ = [
 _DEEPEST = 2  # a file in the folder of its database, as mongodump has it
 
 FORMAT = 1
-"""A reader refuses a higher number: it could not know what it would miss."""
+"""Version of the format. A reader refuses a higher one, since it could not know what it misses."""
 
 _NO_CHECKSUM = "0" * 64
 
 _Time = Annotated[str, msgspec.Meta(pattern=r"^\d{1,10}:\d{1,10}$")]
-"""Seconds since 1970 and the place in that second, as `--oplog-limit` takes them."""
+"""A cluster time: seconds since 1970 and a counter, as in `--oplog-limit`."""
 
 _Size = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 
 
 class Server(msgspec.Struct, frozen=True):
-    """Where the data came from."""
+    """Server that the data came from."""
 
     address: str
     version: str
@@ -97,12 +97,12 @@ class Cuts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One collection."""
+    """Description of one collection."""
 
     name: str
     type: CollectionKind
     file: str | None
-    """Its file, in the same folder or one folder deeper; null for a view."""
+    """File of the collection, in the same folder or one folder deeper; null for a view."""
     documents: _Size
     raw_bytes: _Size
     file_bytes: _Size
@@ -114,25 +114,25 @@ class Entry(msgspec.Struct, frozen=True):
     indexes: list[msgspec.Raw]
     """The description of each index, in canonical Extended JSON."""
     database: str | None = None
-    """Where the manifest names none."""
+    """Database, if the manifest as a whole names none."""
     uuid: str | None = None
-    """The server's own name for it, 32 hexadecimal digits."""
+    """UUID of the collection on the server, 32 hexadecimal digits."""
     bson: Exact | None = None
-    """Options and indexes exactly: Extended JSON cannot carry everything. Older manifests have it
-    not."""
+    """Options and indexes as BSON, since Extended JSON cannot express everything; null in older
+    manifests."""
     pieces: list[StoredPiece] | msgspec.UnsetType = msgspec.UNSET
-    """In a repository, instead of a file."""
+    """Pieces that hold the documents, in a repository."""
     cuts: Cuts | msgspec.UnsetType = msgspec.UNSET
-    """In a repository."""
+    """Places where the collection was cut, in a repository."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """The whole file."""
+    """Content of manifest.json."""
 
     format: int
     tool: str
     database: str | None
-    """The one that was backed up; null where several were."""
+    """Database that was backed up; null if there are several."""
     server: Server
     started: datetime
     ended: datetime
@@ -140,19 +140,19 @@ class Manifest(msgspec.Struct, frozen=True):
     collections: list[Entry]
     layout: str = LAYOUTS[0]
     others: dict[str, str] = {}
-    """Further files of the backup, each with the hexadecimal BLAKE3 of its content."""
+    """Other files of the backup, each with the hexadecimal BLAKE3 of its content."""
     checksum: str = ""
-    """Hexadecimal BLAKE3 of the manifest itself, with zeros in this place."""
+    """Hexadecimal BLAKE3 of the manifest itself, computed with zeros in this field."""
     moment: datetime | None = None
-    """When every document was as it is here; null where they are of different moments."""
+    """Moment that all documents are of; null if they are of different moments."""
     cluster_time: _Time | None = None
-    """That moment as the server's oplog counts it."""
+    """The same moment as a cluster time."""
     exceptions: list[str] = []
-    """Collections, as `database.collection`, whose documents are of later."""
+    """Collections, as `database.collection`, whose documents are of a later moment."""
 
     @property
     def how_consistent(self) -> Consistency:
-        """How its documents relate in time."""
+        """The consistency of the backup."""
         at = None
         if self.cluster_time is not None:
             seconds, increment = map(int, self.cluster_time.split(":"))
@@ -161,9 +161,9 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @property
     def databases(self) -> tuple[str, ...]:
-        """Those that it is of, by name."""
+        """The names of all databases in the backup, sorted."""
         names = (_first(entry.database, self.database) for entry in self.collections)
-        # The oplog is of no database.
+        # The oplog belongs to no database.
         return tuple(sorted({name for name in (self.database, *names) if name}))
 
 
@@ -177,7 +177,7 @@ def describe(
     others: Mapping[str, bytes] | None = None,
     form: int = FORMAT,
 ) -> Manifest:
-    """The manifest of a backup in that layout."""
+    """Return the manifest of a backup in that layout."""
     server = Server(catalog.server.address, catalog.server.version, catalog.server.topology)
     return Manifest(
         form,
@@ -200,7 +200,7 @@ def describe(
 def entry(
     collection: Collection, file: str | None, report: CollectionReport, digest: str | None
 ) -> Entry:
-    """What a manifest says of a collection."""
+    """Return the manifest's entry for a collection."""
     return Entry(
         collection.name,
         collection.kind,
@@ -218,7 +218,7 @@ def entry(
 
 
 def write(manifest: Manifest, indent: int = 2) -> bytes:
-    """The manifest as a file's content; without an indent it is one line."""
+    """Return the manifest as the content of a file, with its checksum; without indent, one line."""
     content = msgspec.json.format(msgspec.json.encode(manifest), indent=indent) + b"\n"
     field = b'"checksum": "%b"'
     empty = field % _NO_CHECKSUM.encode()
@@ -226,10 +226,10 @@ def write(manifest: Manifest, indent: int = 2) -> bytes:
 
 
 def is_unchanged(content: bytes, newest: int = FORMAT) -> bool:
-    """Whether a manifest is, byte for byte, what was written.
+    """Return True if a manifest is byte for byte as it was written.
 
     Raises:
-        FormatError: it is none.
+        FormatError: the content is not a valid manifest.
     """
     checksum = read(content, newest).checksum
     original = content.replace(checksum.encode(), _NO_CHECKSUM.encode())
@@ -237,19 +237,19 @@ def is_unchanged(content: bytes, newest: int = FORMAT) -> bool:
 
 
 def read(content: bytes, newest: int = FORMAT) -> Manifest:
-    """The manifest in a file's content, of no newer format than that.
+    """Return the manifest in a file's content, of that format or an older one.
 
     Raises:
-        FormatError: it is none, or one of a later version.
+        FormatError: the content is not a valid manifest, or has a later version of the format.
     """
     try:
-        content.decode()  # what stays raw is not looked at otherwise
+        content.decode()  # raises an error for fields that stay raw, too
         version = msgspec.json.decode(content, type=_Version).format
         if version > newest:
             raise FormatError(f"format {version} needs a newer fastdump than {__version__}")
         return msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise FormatError(f"no manifest: {error}") from error
+        raise FormatError(f"the manifest is not valid: {error}") from error
 
 
 def _first(*names: str | None) -> str:
@@ -263,10 +263,10 @@ class _Version(msgspec.Struct):
 def stored(
     manifest: Manifest, entry: Entry, folder: Path, *, latest_only: bool
 ) -> StoredCollection:
-    """The collection that an entry of that manifest, in that folder, describes.
+    """Return the collection that an entry of a manifest in that folder describes.
 
     Raises:
-        FormatError: its file would lie outside the folder.
+        FormatError: the file of the entry would be outside the folder.
     """
     parts = [] if entry.file is None else entry.file.split("/")
     if len(parts) > _DEEPEST or any(part in ("", ".", "..") or "\0" in part for part in parts):
@@ -297,8 +297,8 @@ def _stored_file(entry: Entry, folder: Path) -> StoredFile | None:
 def _exact(entry: Entry) -> Exact:
     """Return the options and indexes of an entry as BSON.
 
-    What is not valid stays as it is: a backup with such an entry can be listed, and only who needs
-    the definition checks it.
+    An invalid definition is returned as it is, so that the backup can be listed; it is checked when
+    the definition is needed.
     """
     return entry.bson or Exact(_read(entry.options), [_read(one) for one in entry.indexes])
 

@@ -1,4 +1,4 @@
-"""Whether the files of a backup beside its documents are those that were written."""
+"""Check that the manifests and other small files of a backup are as they were written."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["check_folder"]
 
 
 def check_folder(backup: Backup, collections: list[StoredCollection]) -> list[Problem]:
-    """What is wrong with the manifests of a dated backup, and what should not be in its folder.
+    """Return damaged manifests of a dated backup, and files that are not part of it.
 
     Args:
         backup: the backup.
-        collections: those in its folder and beside it.
+        collections: the collections in its folder and beside it.
 
     Raises:
         StorageError: a file cannot be read.
@@ -34,7 +34,7 @@ def check_folder(backup: Backup, collections: list[StoredCollection]) -> list[Pr
         kept = [*collections, *([backup.oplog] if backup.oplog else [])]
         own = {found.file.path for found in kept if found.file is not None}
         problems = list(_check_own(backup, own))
-        # All that are there: in a damaged one, the database may be another.
+        # Check all manifests: in a damaged one, the database may be wrong.
         for path in entries(folder.parent):
             if path.name.endswith(f".{MANIFEST}"):
                 problems += _check_manifest(path)
@@ -45,9 +45,9 @@ def check_folder(backup: Backup, collections: list[StoredCollection]) -> list[Pr
 
 
 def _check_latest(path: Path) -> Iterator[Problem]:
-    """Whether a file beside the dated folders has a manifest."""
+    """Check that a latest-only file has a manifest."""
     described = path.with_name(f"{path.name.removesuffix('.gz')}.{MANIFEST}")
-    # A run that was killed between two renames leaves the new one under this name.
+    # If a run was killed between two renames, the new manifest still has this name.
     pending = described.with_name(f".{described.name}.next")
     if pending.exists():
         yield from _check_manifest(pending)
@@ -71,7 +71,7 @@ def _check_own(backup: Backup, own: set[Path]) -> Iterator[Problem]:
     known = {path, *own, *(folder / name for name in others)}
     for file in entries_below(folder):
         if file not in known and not file.is_dir():
-            yield Problem(file, "is no part of the backup")
+            yield Problem(file, "is not part of the backup")
 
 
 def _is_ours(path: Path) -> bool:
@@ -82,7 +82,7 @@ def _is_ours(path: Path) -> bool:
 def _check_manifest(path: Path) -> Iterator[Problem]:
     try:
         if not manifest.is_unchanged(path.read_bytes()):
-            yield Problem(path, "is not what was written")
+            yield Problem(path, "was changed after it was written")
     except FileNotFoundError:
         yield Problem(path, "the file is missing")
     except FormatError as error:
@@ -93,4 +93,4 @@ def _check_other(path: Path, digest: str) -> Iterator[Problem]:
     if not path.is_file():
         yield Problem(path, "the file is missing")
     elif blake3(path.read_bytes()).hexdigest() != digest:
-        yield Problem(path, "is not what was written")
+        yield Problem(path, "was changed after it was written")

@@ -1,12 +1,12 @@
-"""mongodump's folders: `<db>/<collection>.bson` and `.metadata.json`, plain or gzip.
+"""The layout `mongodump`: `<db>/<collection>.bson` and `.metadata.json`, plain or gzip.
 
 Sources: MongoDB Database Tools of August 2026, mongodump/prepare.go and mongorestore/filepath.go,
 and their tags r3.2.0, r4.2.0 and 100.0.0.
 
-A file name is the collection's name as `url.QueryEscape` makes it; one that would be longer than
-238 bytes is cut and ends with `%24` and a hash, and only the metadata knows the whole name. Since
-then, metadata have a field with the name. mongodump 4.2 escaped by `url.PathEscape`, which leaves
-a plus alone, and older ones not at all.
+A file name is the collection's name escaped with `url.QueryEscape`. If it would be longer than 238
+bytes, it is shortened and ends with `%24` and a hash; then only the field `collectionName` of the
+metadata has the whole name. mongodump 4.2 escaped names with `url.PathEscape`, which does not
+change a plus, and older versions did not escape them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ __all__ = ["MongodumpFile", "MongodumpFolder", "MongodumpForm", "oplog_of"]
 _METADATA = ".metadata.json"
 _DATA = ".bson"
 _OLD_DATA = ".bin"
-"""What mongorestore takes for the same; nothing of today writes it."""
+"""An old ending that mongorestore treats like `.bson`; no program writes it today."""
 _CUT_BYTES = 238
 _KEPT_BYTES = 208
 _CUT = "%24"
@@ -59,10 +59,10 @@ _MAX_METADATA_BYTES = 64 * 1024 * 1024
 
 
 class MongodumpForm:
-    """How mongodump lays out a dump: what mongorestore reads.
+    """Form of the layout `mongodump`, which mongorestore reads.
 
     Args:
-        compressed: with gzip, as `mongodump --gzip`.
+        compressed: compress with gzip, as `mongodump --gzip`.
     """
 
     layout = "mongodump"
@@ -74,7 +74,7 @@ class MongodumpForm:
         self._suffix = ".gz" if compressed else ""
 
     def file_names(self, catalog: Catalog) -> dict[Namespace, str]:
-        """The file of each collection, in the folder of its database."""
+        """Return the file of each collection, in the folder of its database."""
         names = {
             collection.namespace: f"{_path(collection.data)}{_DATA}{self._suffix}"
             for collection in catalog.collections
@@ -82,7 +82,7 @@ class MongodumpForm:
         return {**names, OPLOG: OPLOG_FILE}
 
     def further_files(self, catalog: Catalog) -> dict[str, bytes]:
-        """The metadata of each collection, and what mongorestore wants to know of the server."""
+        """Return the metadata of each collection, and the file that tells the server's version."""
         files = {
             f"{_path(collection.namespace)}{_METADATA}": metadata.describe(collection)
             for collection in catalog.collections
@@ -102,7 +102,7 @@ class MongodumpForm:
 
 def _path(namespace: Namespace) -> str:
     if namespace.collection.startswith("$"):
-        # The users and roles of one database: mongorestore looks for just that name.
+        # The users and roles of one database: mongorestore looks for exactly this name.
         return f"{namespace.database}/{namespace.collection}"
     escaped = quote_plus(namespace.collection)
     if len(escaped) <= _CUT_BYTES:
@@ -114,11 +114,11 @@ def _path(namespace: Namespace) -> str:
 
 
 def oplog_of(path: Path) -> StoredCollection:
-    """Return the oplog in that file, plain or gzip.
+    """Return the oplog in a file, plain or gzip.
 
     Raises:
         BackupNotFoundError: there is no such file.
-        StorageError: it cannot be read.
+        StorageError: the file cannot be read.
     """
     with disk(path):
         if not path.is_file():
@@ -128,10 +128,10 @@ def oplog_of(path: Path) -> StoredCollection:
 
 
 class MongodumpFolder:
-    """One or several databases as mongodump wrote them.
+    """Source that reads one or several databases as mongodump wrote them.
 
     Args:
-        path: the folder of a database, or the one with those, or with an oplog alone.
+        path: the folder of a database, or a folder of such folders, or one with only an oplog.
     """
 
     stream = None
@@ -142,10 +142,10 @@ class MongodumpFolder:
 
     @classmethod
     def recognised(cls, path: Path) -> MongodumpFolder | None:
-        """That folder, if mongodump wrote it.
+        """Return a source for the folder if mongodump wrote it, otherwise None.
 
         Raises:
-            StorageError: it cannot be read.
+            StorageError: the folder cannot be read.
         """
         found = cls(path)
         with disk(path):
@@ -153,11 +153,11 @@ class MongodumpFolder:
             return found if is_it else None
 
     def find(self, name: str | None) -> Backup:  # noqa: ARG002 - there is only one
-        """All of it as a backup.
+        """Return the whole folder as a backup.
 
         Raises:
-            BackupDamagedError: a metadata file cannot be understood.
-            BackupNotFoundError: the folder is not there.
+            BackupDamagedError: a metadata file is not valid.
+            BackupNotFoundError: the folder does not exist.
             StorageError: a file cannot be read.
         """
         with disk(self._path):
@@ -168,21 +168,21 @@ class MongodumpFolder:
             return _backup(self._path, names, found, self._oplog())
 
     def _oplog(self) -> StoredCollection | None:
-        """Beside the folders of databases; in one of these, such a file is a collection."""
+        """Return the oplog beside the folders of databases; inside of one it is a collection."""
         if _is_database(self._path):
             return None
         paths = (self._path / name for name in _OPLOG_FILES)
         return next((oplog_of(path) for path in paths if path.is_file()), None)
 
     def contents(self, backup: Backup) -> tuple[list[StoredCollection], list[str]]:
-        """What a restore of it brings back, and what the user should know of it."""
+        """Return the collections that a restore brings back, and notes for the user."""
         with disk(self._path):
             inner = [path for path in self._databases() if path != self._path]
             notes = about_litter(self._path, *inner)
         return list(backup.collections), [*notes, *_doubtful(backup)]
 
     def problems(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
-        """Whether it is one of ours that lost its manifest; mongodump's makes no promises."""
+        """Return a problem if fastdump wrote the folder and its manifest is missing."""
         return [
             Problem(self._path / _MANIFEST, "the file is missing")
             for prelude in (*self._path.glob("prelude.json*"), *self._path.glob("*/prelude.json*"))
@@ -197,10 +197,10 @@ class MongodumpFolder:
 
 
 class MongodumpFile:
-    """The documents of one collection as mongodump wrote them, with their metadata beside them.
+    """Source that reads one collection as mongodump wrote it, with its metadata beside the file.
 
     Args:
-        path: the file; its folder is called as the database.
+        path: the file; its folder has the name of the database.
     """
 
     stream = None
@@ -211,15 +211,15 @@ class MongodumpFile:
 
     @classmethod
     def recognised(cls, path: Path) -> bool:
-        """Whether a file holds documents, by its name."""
+        """Return True if a file contains documents, judged by its name."""
         return _split(path)[1] == _DATA
 
     def find(self, name: str | None) -> Backup:  # noqa: ARG002 - there is only one
-        """The collection as a backup.
+        """Return the collection as a backup.
 
         Raises:
-            BackupDamagedError: the metadata cannot be understood, or those of a time series, which
-                cannot be made without, are missing.
+            BackupDamagedError: the metadata are not valid, or those of a time series, which cannot
+                be created without them, are missing.
             StorageError: a file cannot be read.
         """
         stem, _kind = _split(self._path)
@@ -241,11 +241,11 @@ class MongodumpFile:
             return _backup(self._path, (database.name,), [found], None)
 
     def contents(self, backup: Backup) -> tuple[list[StoredCollection], list[str]]:
-        """What a restore of it brings back, and what the user should know of it."""
+        """Return the collections that a restore brings back, and notes for the user."""
         return list(backup.collections), list(_doubtful(backup))
 
     def problems(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
-        """None that anybody could know: what mongodump writes makes no promises."""
+        """Return nothing: mongodump's files have no manifest to compare with."""
         return []
 
 
@@ -270,30 +270,30 @@ def _backup(
 
 
 def _check_names(path: Path, collections: list[StoredCollection]) -> None:
-    """See that no two files hold the same collection, as escaped and not escaped names may."""
+    """Check that no two files contain the same collection, as escaped and plain names might."""
     counts = Counter(one.namespace for one in collections)
     for name in (name for name, count in counts.items() if count > 1):
         files = [str(one.file.path) for one in collections if one.namespace == name and one.file]
         raise BackupDamagedError(
-            f"{path}: {' and '.join(files)} hold the same collection {name}: remove one"
+            f"{path}: {' and '.join(files)} contain the same collection {name}: remove one of them"
         )
 
 
 def _doubtful(backup: Backup) -> Iterator[str]:
-    """Say of which files nobody knows what collection they hold."""
+    """Yield notes about files whose collection's name is not certain."""
     for one in backup.collections:
         if one.file is None:
             continue
         path, stem = one.file.path, _split(one.file.path)[0]
         if "+" in stem and _metadata_of(path, stem) is None:
             yield (
-                f"{path}: no metadata say what the collection is called; {one.name!r} is "
-                "what mongodump means by this name since 4.4"
+                f"{path}: there are no metadata with the name of the collection; it is taken "
+                f"as {one.name!r}, which mongodump since 4.4 means by this file name"
             )
 
 
 def _metadata_of(path: Path, stem: str) -> Path | None:
-    """Return the file with the metadata of a collection, which lies beside its documents."""
+    """Return the file with the metadata of a collection, which is beside its documents."""
     beside = (path.with_name(f"{stem}{_METADATA}{end}") for end in ("", ".gz"))
     return next((one for one in beside if one.is_file()), None)
 
@@ -312,7 +312,7 @@ def _is_database(path: Path) -> bool:
 
 
 def _split(path: Path) -> tuple[str, str]:
-    """The stem of a file of mongodump's, and its kind: `.bson`, `.metadata.json`, or empty."""
+    """Return the stem of a file of mongodump's, and its kind: `.bson`, `.metadata.json` or ""."""
     name = path.name.removesuffix(".gz")
     for kind in (_METADATA, _DATA):
         if name.endswith(kind):
@@ -329,7 +329,9 @@ def _collections(database: Path) -> Iterator[StoredCollection]:
         if kind and path.is_file():
             other = files.setdefault(stem, {}).setdefault(kind, path)
             if other != path:
-                raise BackupDamagedError(f"{other} and {path} are the same file: remove one")
+                raise BackupDamagedError(
+                    f"{other} and {path} contain the same collection: remove one of them"
+                )
     for stem, found in files.items():
         bucketed = stem.removeprefix(_BUCKETS)
         if bucketed != stem and _METADATA in files.get(bucketed, {}):
@@ -344,13 +346,14 @@ def _collection(
     found = metadata.Metadata() if described is None else _read(described)
     if _CUT in stem and len(stem) == _CUT_BYTES and found.collection_name is None:
         raise BackupDamagedError(
-            f"{database / stem}: its name was cut, and no metadata has the whole of it"
+            f"{database / stem}: the name of this file is shortened, and there are no metadata "
+            "with the whole name of the collection"
         )
     name = _name(stem, found, is_described=described is not None)
     kind = CollectionKind.TIMESERIES if buckets else found.kind
     path = files.get(_DATA)
     if kind is CollectionKind.TIMESERIES:
-        # Of MongoDB 8.3 and later, mongodump writes buckets under the name of their series.
+        # From MongoDB 8.3 and later, mongodump writes buckets under the name of their series.
         path = buckets.get(_DATA, path)
     file = None if path is None else StoredFile(path, path.stat().st_size)
     namespace = Namespace(database.name, name)
@@ -358,7 +361,7 @@ def _collection(
 
 
 def _name(stem: str, found: metadata.Metadata, *, is_described: bool) -> str:
-    """Return what a collection is called whose files have that stem."""
+    """Return the name of the collection whose files have that stem."""
     if found.collection_name is not None and _CUT in stem and len(stem) == _CUT_BYTES:
         return found.collection_name
     if found.collection_name is not None or not is_described:
@@ -369,12 +372,12 @@ def _name(stem: str, found: metadata.Metadata, *, is_described: bool) -> str:
 def _read(path: Path) -> metadata.Metadata:
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            # A bomb would otherwise be inflated without end.
+            # The limit stops a gzip bomb, which would be inflated without end.
             content = file.read(_MAX_METADATA_BYTES + 1)
         if len(content) > _MAX_METADATA_BYTES:
-            raise BackupDamagedError(f"{path}: is larger than any description of a collection")
+            raise BackupDamagedError(f"{path}: too large for the metadata of a collection")
         return metadata.read(content)
     except FormatError as error:
         raise BackupDamagedError(f"{path}: {error}") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BackupDamagedError(f"{path}: is no metadata of mongodump: {error}") from None
+        raise BackupDamagedError(f"{path}: not valid metadata of mongodump: {error}") from None

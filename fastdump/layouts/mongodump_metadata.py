@@ -1,4 +1,4 @@
-"""What mongodump says of a collection: in a `.metadata.json`, and in the head of an archive.
+"""Write and read mongodump's metadata of a collection, in `.metadata.json` or an archive's head.
 
 Source: MongoDB Database Tools of August 2026, mongodump/metadata_dump.go.
 """
@@ -29,21 +29,21 @@ _STRING, _DOCUMENT, _ARRAY, _NULL = 0x02, 0x03, 0x04, 0x0A
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The description of a collection, as far as a restore needs it."""
+    """The parts of a collection's metadata that a restore needs."""
 
     options: Bson = NO_OPTIONS
     indexes: tuple[Bson, ...] = ()
-    """Every index but the one on `_id`."""
+    """All indexes except the one on `_id`."""
     uuid: str | None = None
     collection_name: str | None = None
-    """The name of the collection; tools of before 4.4 do not write it."""
+    """Name of the collection; None from tools before 4.4."""
     old_name: str | None = None
-    """The same, as servers of before 4.4 have it in each index."""
+    """Name of the collection in the description of an index, as servers before 4.4 add it."""
     type: str = ""
 
     @property
     def kind(self) -> CollectionKind:
-        """The kind of collection that is described."""
+        """The kind of the collection."""
         if self.type == CollectionKind.VIEW or element(self.options, b"viewOn"):
             return CollectionKind.VIEW
         if self.type == CollectionKind.TIMESERIES or element(self.options, b"timeseries"):
@@ -52,7 +52,7 @@ class Metadata:
 
 
 def read(content: bytes) -> Metadata:
-    """Return the metadata in that text; without any, an ordinary collection without indexes.
+    """Return the metadata in a text; an empty text means a plain collection without indexes.
 
     Raises:
         FormatError: the text is not metadata of mongodump.
@@ -72,11 +72,11 @@ def read(content: bytes) -> Metadata:
             type=_string(found, b"type") or "",
         )
     except FormatError as error:
-        raise FormatError(f"is no metadata of mongodump: {error}") from None
+        raise FormatError(f"not valid metadata of mongodump: {error}") from None
 
 
 def _values(data: Bson, name: bytes, kind: int) -> Iterator[bytes]:
-    """Yield the value of a field, if it is there, which must be of that type."""
+    """Yield the value of a field, if it exists; raise a FormatError if it has another type."""
     found = element(data, name)
     if found is None or found.kind == _NULL:
         return
@@ -113,7 +113,7 @@ def describe(collection: Collection) -> bytes:
 def _id_index(
     collection: Collection, options: dict[str, msgspec.Raw]
 ) -> Iterator[dict[str, msgspec.Raw]]:
-    """The index on `_id` as the server lists it, which mongorestore hands to `create`."""
+    """Yield the index on `_id` as the server lists it, which mongorestore passes to `create`."""
     if collection.kind is not CollectionKind.COLLECTION:
         return
     if "clusteredIndex" in options:

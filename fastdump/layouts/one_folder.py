@@ -1,4 +1,4 @@
-"""A folder of the user's choice for one backup."""
+"""The destination of `--out`: a folder of the user's choice for one backup."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["OneFolder"]
 
 
 class OneFolder:
-    """A folder of the user's choice for one backup, which no pruning ever sees.
+    """Destination of one backup in a folder of the user's choice, which is never pruned.
 
     Args:
-        path: the folder; there may be an empty one already.
-        form: how the backup is written.
-        mode: of its files.
+        path: the folder, which must be empty if it exists.
+        form: the form of the files.
+        mode: the permissions of the files.
     """
 
     can_repeat = True
@@ -47,7 +47,7 @@ class OneFolder:
         """Start the backup.
 
         Raises:
-            StorageError: the folder holds something already, or cannot be written.
+            StorageError: the folder is not empty, or cannot be written.
         """
         path = self._path.absolute()
         with disk(path):
@@ -55,7 +55,7 @@ class OneFolder:
             path = path.resolve()  # a link could not be replaced by a folder
             if found := next(path.iterdir(), None) if path.exists() else None:
                 raise StorageError(
-                    f"{path}: there is something in it ({found.name}); name another with --out"
+                    f"{path}: the folder is not empty ({found.name}); name another with --out"
                 )
             self._volume.make_folder(path.parent)
             lock = Lock(path.with_name(f".{path.name}.lock"), path, self._volume)

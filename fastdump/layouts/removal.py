@@ -1,4 +1,4 @@
-"""Deleting the folder of a backup: all of it, or nothing."""
+"""Delete the folder of a backup: all of it, or nothing."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ __all__ = ["remove_folder"]
 
 
 def remove_folder(path: Path, hidden: Path, volume: Volume) -> None:
-    """Delete a folder, which is called `hidden` from the moment on at which a part is missing.
+    """Delete a folder, after renaming it to `hidden`.
 
     Raises:
-        StorageError: it cannot be deleted; unless a part of it is gone, it has its name.
+        StorageError: the folder cannot be deleted; it gets its name back unless parts are gone.
     """
     with disk(path):
         for kept in _undeletable(path):
             raise StorageError(_whose(kept))
         held = _files(path)
         path.rename(hidden)
-        # Or a crash of the machine could bring back the name with only some of the files.
+        # Otherwise a crash of the machine could restore the name with only some of the files.
         volume.sync(path.parent)
     try:
         shutil.rmtree(hidden)
     except OSError as error:
-        name = Path(os.fsdecode(error.filename or hidden)).name  # mostly without its folder
+        name = Path(os.fsdecode(error.filename or hidden)).name  # mostly given without its folder
         with disk(path):
             failed = next(hidden.rglob(escape(name)), hidden)
             said = _whose(failed) if isinstance(error, PermissionError) else f"{failed}: {error}"
@@ -42,7 +42,7 @@ def remove_folder(path: Path, hidden: Path, volume: Volume) -> None:
 
 
 def _undeletable(path: Path) -> Iterator[Path]:
-    """Yield the folders in which this user may delete nothing, though something is there."""
+    """Yield the folders that are not empty and in which this user may not delete."""
     for folder, folders, files in os.walk(path):
         if (folders or files) and not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
             yield Path(folder)
@@ -55,7 +55,7 @@ def _files(path: Path) -> int:
 def _whose(path: Path) -> str:
     owner, own = _name(path.stat(follow_symlinks=False).st_uid), _name(os.geteuid())
     return (
-        f"{path}: it belongs to {owner}, and {own} may not delete it; delete it as {owner}, or "
+        f"{path}: this belongs to {owner}, and {own} may not delete it; delete it as {owner}, or "
         "change its owner or its permissions"
     )
 

@@ -1,4 +1,4 @@
-"""Reading the files of a backup: cut into segments, and each segment's documents run by run."""
+"""Read the files of a backup: cut them into segments, and read each segment batch by batch."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ __all__ = [
 ]
 
 SEGMENT_BYTES = 32 * 1024 * 1024
-"""How many bytes of documents one worker takes in one go."""
+"""Wanted size of a segment in bytes of BSON, which one worker reads as one job."""
 
 _READ_BYTES = 1024 * 1024
 
 
 class FileReader:
-    """Reads the files of every layout of files, which say themselves what they hold."""
+    """A reader of the files of every layout of files, which say themselves what they hold."""
 
     def missing(self, collections: Sequence[StoredCollection]) -> list[Problem]:
         """Return which files are missing or have another size."""
@@ -48,9 +48,8 @@ class FileReader:
                 problems.append(Problem(file.path, "the file is missing"))
                 continue
             if size != file.file_bytes:
-                problems.append(
-                    Problem(file.path, f"has {size} bytes, {file.file_bytes} were written")
-                )
+                message = f"has {size} bytes, but {file.file_bytes} were written"
+                problems.append(Problem(file.path, message))
         return problems
 
     def segments(
@@ -61,11 +60,11 @@ class FileReader:
         whole: bool = False,
         lost: list[str] | None = None,
     ) -> list[Segment]:
-        """Cut a collection's file at its members.
+        """Cut the file of a collection into segments at its members.
 
-        A gzip file that is not made of members is one segment too, unless it holds JSON lines:
-        those are shared by so many readers, for each of whom parsing them is the larger part of
-        the work.
+        A gzip file of another program has no members, so it is one segment. If it contains JSON
+        lines, it is one segment for each reader: each inflates the file and parses its share of the
+        lines, which is the larger part of the work.
         """
         path = None if collection.file is None else collection.file.path
         if path is None or (lost is not None and not path.exists()):
@@ -83,7 +82,7 @@ class FileReader:
             elif start[:2] == gzip.MAGIC[: len(start[:2])]:
                 cut = _foreign_segments(collection, path, size, 1 if whole else readers)
             else:
-                raise FormatError("this is no gzip file")
+                raise FormatError("this is not a gzip file")
         return [replace(segment, ordered=whole) for segment in cut]
 
     def batches(self, place: FileRange, lost: list[str] | None = None) -> Iterator[Batch]:
@@ -95,7 +94,7 @@ class FileReader:
         except BackupDamagedError as error:
             if lost is None:
                 raise
-            lost.append(f"{error}; what came before that was read")
+            lost.append(f"{error}; everything before that was read")
 
     def verified(
         self, place: FileRange, digests: list[bytes], problems: list[Problem]
@@ -118,7 +117,7 @@ class FileReader:
 
 
 def _is_plain(collection: StoredCollection, path: Path, start: bytes) -> bool:
-    """Whether a file is nothing but documents, by its name where that tells."""
+    """Return True if a file contains plain BSON, judged by its name, or by its first bytes."""
     if collection.namespace == OPLOG or path.suffix == ".bin":
         return start[:3] != gzip.MAGIC[:3]
     return path.suffix == ".bson"
@@ -144,7 +143,7 @@ def _plain_segments(
     whole: bool,
     lost: list[str] | None,
 ) -> list[Segment]:
-    """Those of a file that is nothing but documents."""
+    """Cut a file of plain BSON into segments."""
     if not size:
         empty = FileRange(path, 0, 0, compressed=False)
         return [replace(_whole_segment(collection, empty), documents=0)]
@@ -156,7 +155,7 @@ def _plain_segments(
         except FormatError as error:
             if lost is None:
                 raise
-            lost.append(f"{path}: {error}; what came before that can be read")
+            lost.append(f"{path}: {error}; everything before that can be read")
     return [
         replace(
             _whole_segment(collection, FileRange(path, start, end - start, compressed=False)),
@@ -178,7 +177,7 @@ def _foreign_segments(
     try:
         text = lines.is_text(next(gzip.stream(path), b""))
     except FormatError:
-        # Nothing of it can be inflated. Komodo leaves such files when its backup fails.
+        # Nothing can be inflated. Komodo leaves such files behind when its backup fails.
         return [in_lines]
     if not text:
         return [one]
@@ -223,7 +222,7 @@ def _whole_segment(collection: StoredCollection, place: FileRange) -> Segment:
 
 
 def _whole(place: FileRange) -> Iterator[Batch]:
-    """Of a file without members, or a part of a plain one."""
+    """Yield the documents of a file without members, or of a part of a plain one."""
     pieces = gzip.stream(place.path) if place.compressed else _read_range(place)
     return bson.reframe(pieces)
 
@@ -250,7 +249,7 @@ def _read_range(place: FileRange) -> Iterator[bytes]:
 
 
 def read_lines(segment: Segment) -> Iterator[Lines]:
-    """The segment's share of a file of JSON lines, about a megabyte at a time.
+    """Yield the segment's share of a file of JSON lines, about a megabyte at a time.
 
     Raises:
         FormatError: the file is cut or damaged; the lines before that were yielded.
@@ -264,10 +263,10 @@ def read_lines(segment: Segment) -> Iterator[Lines]:
 
 
 def read_members(place: FileRange) -> Iterator[tuple[Member, bytes]]:
-    """The members in a range of a file, each with its bytes, unread.
+    """Yield the members in a range of a file, each with its bytes as they are in the file.
 
     Raises:
-        FormatError: a member's header is not what was written.
+        FormatError: the header of a member was changed.
         OSError: the file cannot be read.
     """
     with place.path.open("rb") as file:
@@ -291,10 +290,10 @@ def _check_documents(raw: bytes, member: Member) -> None:
 
 @contextmanager
 def damaged(path: Location) -> Iterator[None]:
-    """Add the file's name to a FormatError within.
+    """Add the file's name to a FormatError raised inside the context.
 
     Raises:
-        BackupDamagedError: instead of the FormatError.
+        BackupDamagedError: a FormatError was raised inside.
     """
     try:
         yield

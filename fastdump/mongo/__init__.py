@@ -1,7 +1,7 @@
-"""The only room that knows PyMongo: connecting, the catalog, fetching, loading.
+"""The only room that knows PyMongo: it connects, lists collections, fetches and loads documents.
 
-Whoever imports from here first learns whether the `bson` package is PyMongo's own: the package
-of that name on PyPI overwrites it, and PyMongo then fails in ways that say nothing of the cause.
+Importing it checks that the `bson` package is PyMongo's own. The package of the same name on PyPI
+overwrites it, and PyMongo then fails with errors that do not show the cause.
 """
 
 from __future__ import annotations

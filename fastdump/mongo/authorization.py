@@ -1,7 +1,7 @@
-"""Users and roles: restored into two collections for the time being, from which a server merges.
+"""Restore users and roles: write them into two temporary collections, which the server then merges.
 
-Source: MongoDB Database Tools of August 2026, mongorestore/metadata.go; the command is the server's
-own, made for mongorestore, because nobody may write into `admin.system.users` directly.
+Nobody may write into `admin.system.users` directly, so the server has a command for mongorestore.
+Source: MongoDB Database Tools of August 2026, mongorestore/metadata.go.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ from fastdump.mongo.writes import DUPLICATE_KEY
 __all__ = ["TEMPORARY", "Authorization", "clear", "merge"]
 
 TEMPORARY = {"system.users": "tempusers", "system.roles": "temproles"}
-"""Where they wait; the names are mongorestore's, which the role `restore` may write."""
+"""Temporary collections by the ones they are merged into; the role `restore` may write to these."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """Which users and roles are merged."""
+    """Choice of the users and roles to merge."""
 
     database: str
-    """Those of this one; `admin` stands for all."""
+    """Database whose users and roles are merged; `admin` stands for all databases."""
     users: bool
     roles: bool
 
 
 def clear(client: Client, concern: Document) -> None:
-    """Drop what waits, also what an earlier run left behind.
+    """Drop the temporary collections, including those that an earlier run left behind.
 
     Raises:
         PyMongoError: the server refuses.
-        ServerError: it could not have that confirmed.
+        ServerError: too few members confirmed the write.
     """
     for name in TEMPORARY.values():
         drop(client, Namespace("admin", name), concern)
 
 
 def merge(client: Client, found: Authorization, *, replace: bool, concern: Document) -> None:
-    """Have the server take over what waits.
+    """Let the server merge the temporary collections into its users and roles.
 
     Args:
         client: the server.
-        found: what waits.
-        replace: whether users and roles that are not among it go, but for the user that does this.
+        found: the users and roles in the temporary collections.
+        replace: remove users and roles that are not among them, except the connected user.
         concern: the write concern.
 
     Raises:
         PyMongoError: the server refuses.
-        ServerError: the user that does this cannot be kept.
+        ServerError: the connected user cannot be preserved, or too few members confirmed.
     """
     if replace:
         _add_oneself(client, found, concern)
@@ -72,9 +72,9 @@ def merge(client: Client, found: Authorization, *, replace: bool, concern: Docum
 
 
 def _add_oneself(client: Client, found: Authorization, concern: Document) -> None:
-    """Add the user that this runs as, and its roles, to what waits, unless they are there.
+    """Add the connected user and its roles to the temporary collections, unless they are there.
 
-    Otherwise the server would drop them, and nobody might be left who can log in.
+    Otherwise the server would drop them, and perhaps nobody could log in any more.
     """
     info = open_database(client, "admin").command("connectionStatus")["authInfo"]
     if found.users:
@@ -84,7 +84,7 @@ def _add_oneself(client: Client, found: Authorization, concern: Document) -> Non
 
 
 def _of(found: Authorization, info: Document, kind: str) -> list[Document]:
-    """Return which of one's own users or roles are in the databases that are restored."""
+    """Return those users or roles of the connection that are in the restored databases."""
     listed = info[f"authenticated{kind}s"]
     return [one for one in listed if found.database in ("admin", one["db"])]
 
@@ -95,13 +95,13 @@ def _users(client: Client, names: list[Document]) -> list[Document]:
 
 
 def _roles(client: Client, names: list[Document]) -> list[Document]:
-    """Describe roles as the server keeps them: the role `restore` may not read them there."""
+    """Return roles as the server stores them, which the role `restore` cannot read directly."""
     asked = {"rolesInfo": names, "showPrivileges": True, "showAuthenticationRestrictions": True}
     listed = open_database(client, "admin").command(asked)["roles"]
     return [
         {"_id": f"{one['db']}.{one['role']}"}
         | {name: one[name] for name in ("role", "db", "privileges", "roles")}
-        # It lists the role's own restrictions first, then those of the roles within.
+        # The server lists the role's own restrictions first, then those of inherited roles.
         | {name: one[name][0] for name in ("authenticationRestrictions",) if one.get(name)}
         for one in listed
         if not one["isBuiltin"]
@@ -115,5 +115,7 @@ def _add(client: Client, kind: str, documents: list[Document], concern: Document
     reply = open_database(client, "admin").command({**command, "writeConcern": concern})
     others = [one for one in reply.get("writeErrors", ()) if one["code"] != DUPLICATE_KEY]
     if others:
-        raise ServerError(f"{documents[0]['_id']} cannot be kept: {others[0]['errmsg']}")
+        raise ServerError(
+            f"the connected user's {documents[0]['_id']} cannot be preserved: {others[0]['errmsg']}"
+        )
     check_confirmed(reply, "the users and roles", concern)

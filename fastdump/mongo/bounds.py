@@ -1,9 +1,9 @@
-"""Where to cut a collection into pieces of about equal size.
+"""Find bounds that cut a collection into chunks of about equal size.
 
-At record ids where the server can: a scan in storage order costs it a third less than one by `_id`
-does, and many times less where `_id`s are random and the collection is larger than the cache. A
-scan can begin after any record that exists (`$_resumeAfter`), and each batch says which record it
-reached. Elsewhere at `_id`s.
+Bounds are record ids if the server offers them, otherwise `_id`s. A scan in storage order costs the
+server a third less than one by `_id`, and many times less if `_id`s are random and the collection
+is larger than the cache. A scan can begin after any existing record (`$_resumeAfter`), and each
+batch tells which record it reached.
 """
 
 from __future__ import annotations
@@ -40,42 +40,43 @@ __all__ = [
 ]
 
 KEY_NOT_FOUND = 211
-"""The server's answer to `$_resumeAfter` a record that is not there."""
+"""Error code for `$_resumeAfter` with a record that does not exist."""
 
 NO_PLAN = 291
-"""The server's answer where it may not scan a whole collection that no hint tells it to scan, as
-with `maxEstimatedScanBytes`, a parameter of MongoDB 9.0."""
+"""Error code if the server must not scan a whole collection without a hint, because of the limit
+`maxEstimatedScanBytes`, a parameter of MongoDB 9.0."""
 
 _PROBES = 4
-"""How many record ids to try for one bound; where most exist, the first nearly always does."""
+"""Number of record ids to try for one bound; if most ids are in use, the first is nearly always."""
 
 _SAMPLES_PER_BOUND = 20
-"""Quantiles of so many samples each leave chunks within about a quarter of their mean size."""
+"""Number of sampled documents for each bound: chunks then differ by about a quarter in size."""
 
 FILTERED_BYTES = 512 * 1024 * 1024
-"""What a range should hold at least on a server that ignores `min` and `max`: it looks at every
-document of the collection for each range."""
+"""Least size of a range, in bytes of BSON, on a server that ignores `min` and `max`: it looks at
+every document of the collection for each range."""
 
 _FILTERED_RANGES = 4
-"""At most so many of them in a collection, however large it is, for the same reason."""
+"""Largest number of such ranges in a collection of any size, for the same reason."""
 
 _NARROW = 4
-"""An index that finds less than one document in so many is better than several cursors."""
+"""One cursor with an index is faster than several if the filter matches less than 1 in 4."""
 
 _INT64 = 0x12
 _NUMBERS = frozenset({0x10, _INT64})
 _IN_FILTERS = _NUMBERS | {0x02, 0x05, 0x07, 0x09}
-"""Types of `_id`s of which a filter can be a range: numbers, strings, binary, ObjectIds, dates."""
+"""Types of `_id`s for which a filter can express a range: numbers, strings, binary, ObjectIds,
+dates."""
 
 _ENDS = (bson.encode({"_id": MinKey()}), bson.encode({"_id": MaxKey()}))
 
 
 class BoundFinder:
-    """Finds bounds, and learns with the first collection what the server can do.
+    """Finder of bounds, which learns from the first collection what the server can do.
 
     Args:
         client: the server.
-        records: whether record ids may be used: each server of a replica set has its own.
+        records: True if record ids may be used; each member of a replica set has its own.
     """
 
     def __init__(self, client: Client, *, records: bool) -> None:
@@ -83,13 +84,13 @@ class BoundFinder:
         self._knows_records = records
         self._can_sample = True
         self._honours_bounds: dict[bool, bool] = {}
-        """Asked once of collections, and once of the buckets of time series."""
+        """True if the server honours `min` and `max`; by True for buckets, False for others."""
 
     def find(self, collection: Collection, pieces: int) -> Bounds:
-        """Bounds that cut a collection into about so many pieces; none where nobody can tell.
+        """Return bounds that cut a collection into about so many chunks; empty if none are found.
 
         Raises:
-            PyMongoError: the server cannot be reached, or cannot tell now.
+            PyMongoError: the server cannot be reached, or cannot answer at the moment.
         """
         database = open_database(self._client, collection.database)
         source = access_to(self._client, collection.data)
@@ -136,7 +137,7 @@ class BoundFinder:
         except OperationFailure as error:
             if passes(error):
                 raise
-            # mongos and other servers of the protocol know no record ids.
+            # mongos, and servers other than MongoDB, have no record ids.
             self._knows_records = False
             return ()
 
@@ -165,11 +166,11 @@ class BoundFinder:
 
 
 def _honours_bounds(database: Database[Document], source: Access, bound: bytes) -> bool:
-    """Ask the server whether it honours `min` and `max`: some ignore them without a word.
+    """Test if the server honours `min` and `max`: some ignore them without an error.
 
-    It is asked for a document beyond a bound, which it can only find if it did not look at the
-    bound. Seen on FerretDB 1.24 and 2.5. MongoDB 5.0 keeps the buckets of a time series by their
-    `_id`s, without an index that bounds could be of.
+    The test asks for a document outside a bound, which a server finds only if it ignores the bound,
+    as FerretDB 1.24 and 2.5 do. MongoDB 5.0 stores the buckets of a time series by `_id` without
+    an index, so that there is nothing for bounds to apply to.
 
     Raises:
         PyMongoError: the server cannot be reached.
@@ -192,7 +193,7 @@ def _honours_bounds(database: Database[Document], source: Access, bound: bytes) 
 
 
 def _finds(database: Database[Document], source: Access, wanted: bytes, beyond: Document) -> bool:
-    """Return whether a document is found although it is beyond a bound, or nothing is said."""
+    """Return True if a document outside a bound is found, or if the server refuses the query."""
     command = {
         **source.command("find"),
         "filter": RawBSONDocument(comparison_filter(wanted, b"$eq")),
@@ -210,7 +211,7 @@ def _finds(database: Database[Document], source: Access, wanted: bytes, beyond: 
 
 
 def comparison(bound: bytes, operator: bytes) -> bytes:
-    """Return the element that compares with the value of a bound `{_id: …}`."""
+    """Return the BSON element that compares with the value of a bound `{_id: …}`."""
     identity = bound[4:-1]
     return identity[:1] + operator + b"\0" + identity[ID_VALUE:]
 
@@ -221,7 +222,7 @@ def comparison_filter(bound: bytes, operator: bytes) -> bytes:
 
 
 def _for_filters(ids: Sequence[bytes], pieces: int) -> Bounds:
-    """Return bounds of so many pieces at most, of the most frequent type that filters compare."""
+    """Return bounds for at most so many chunks, of the most frequent type that filters compare."""
     kinds = [_NUMBERS if one[4] in _NUMBERS else frozenset({one[4]}) for one in ids]
     usable = Counter(kind for kind in kinds if kind <= _IN_FILTERS)
     if not usable:
@@ -234,12 +235,12 @@ def _for_filters(ids: Sequence[bytes], pieces: int) -> Bounds:
 
 
 def _is_narrow(database: Database[Document], collection: Collection) -> bool:
-    """Whether an index finds what the filter wants, and that is little of the collection.
+    """Return True if an index finds the documents of the filter, and they are few.
 
-    Then one cursor reads it faster than several that look at every document by its `_id`.
+    Then one cursor is faster than several that look at every document in ranges of `_id`.
 
     Raises:
-        PyMongoError: the filter is none.
+        PyMongoError: the filter is invalid.
     """
     assert collection.query is not None  # noqa: S101 - asked for collections with a filter
     wanted = RawBSONDocument(collection.query)
@@ -253,13 +254,13 @@ def _is_narrow(database: Database[Document], collection: Collection) -> bool:
         raise
     winning = plan.get("queryPlanner", {}).get("winningPlan")
     if winning is None or b"COLLSCAN" in winning.raw:
-        return False  # other servers of the protocol explain in words of their own
+        return False  # servers other than MongoDB describe plans in other ways
     found = database.command({"count": name, "query": wanted, **NO_LIMIT})["n"]
     return bool(found * _NARROW < collection.documents)
 
 
 def after_record(record: int | None) -> Document:
-    """The part of `find` that scans in storage order, after that record or from the beginning."""
+    """Return fields of `find` for a scan in storage order, after a record or from the beginning."""
     scan: Document = {"hint": {"$natural": 1}, "$_requestResumeToken": True}
     if record is not None:
         scan["$_resumeAfter"] = {"$recordId": Int64(record)}
@@ -273,7 +274,7 @@ def _record_bounds(database: Database[Document], source: Access, pieces: int) ->
     wanted = (first + (last - first) * piece // pieces for piece in range(1, pieces))
     found = [existing_record(database, source, record) for record in wanted]
     if None in found:
-        # Few of the record ids are in use: look for some that are.
+        # Few of the record ids are in use: sample some that are.
         found = list(_sampled_records(database, source, pieces))
     return tuple(sorted({record for record in found if record is not None}))
 
@@ -299,9 +300,9 @@ def record_at_end(database: Database[Document], source: Access, direction: int) 
 
 
 def _record(found: RawBSONDocument) -> int | None:
-    """Return the record id that was asked for; None if it is no number.
+    """Return the record id in a reply; None if it is not a number.
 
-    The `_id` beside it may be one that the driver cannot decode.
+    The reply is not decoded, because its `_id` may be one that the driver cannot decode.
     """
     raw = bytes(found.raw)
     record = element(raw, b"$recordId")
@@ -345,14 +346,14 @@ def _sampled_records(database: Database[Document], source: Access, pieces: int) 
 
 
 def _id_bounds(database: Database[Document], source: Access, pieces: int) -> tuple[bytes, ...]:
-    """`_id`s in the server's order, without MinKey and MaxKey: beyond them there is no range."""
+    """Return `_id`s in the server's order, without MinKey and MaxKey, beyond which nothing is."""
     ids = [bytes(found.raw) for found in _sample(database, source, pieces)]
     picked = (ids[len(ids) * piece // pieces] for piece in range(1, pieces) if ids)
     return tuple(bound for bound in dict.fromkeys(picked) if bound not in _ENDS)
 
 
 def _sample(database: Database[Document], source: Access, pieces: int) -> Sequence[RawBSONDocument]:
-    """Some documents `{_id: …}` of the collection, in order."""
+    """Return random documents `{_id: …}` of the collection, in order."""
     size = pieces * _SAMPLES_PER_BOUND
     command = {
         **source.command("aggregate"),

@@ -1,11 +1,12 @@
-"""How the buckets of a time series are reached: by a name of their own, or by that of the series.
+"""Find out under which name a server gives access to the buckets of a time series.
 
-Until MongoDB 8.2 they are a collection of their own, `system.buckets.X`. Later servers can keep
-them under the name of the series, do not list them, and refuse whatever names them (MongoDB 9.0,
-code 491). There a command that carries `rawData: true` means the buckets and not the measurements.
+Until MongoDB 8.2, buckets are a collection of their own, `system.buckets.X`. Later servers can
+store them under the name of the series: they do not list `system.buckets.X`, and refuse commands
+that name it (MongoDB 9.0, code 491). There, a command with `rawData: true` and the name of the
+series means the buckets instead of the measurements.
 
-Everything else in this program calls buckets `system.buckets.X`, on any server: what a server wants
-to be asked instead is found out here, by asking it.
+All other modules call buckets `system.buckets.X` on any server; this one asks the server which name
+commands must use.
 
 Sources: the server's system_buckets_metrics.cpp for the refusal; the drivers' ticket DRIVERS-3064
 for the commands that take `rawData` (aggregate, count, createIndexes, delete, distinct, find,
@@ -31,21 +32,22 @@ _FORBIDDEN = 491
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What commands call a collection, and what else they must say to mean what it stores."""
+    """Name and extra fields with which commands reach the stored documents of a collection."""
 
     collection: str
+    """Name of the collection in commands."""
     has_buckets: bool = False
-    """Whether it stores the buckets of a time series."""
+    """True if the documents are buckets of a time series."""
     fields: Document = field(default_factory=dict)
-    """What each command must carry."""
+    """Fields that each command must contain."""
 
     def command(self, name: str) -> Document:
-        """Return the beginning of that command."""
+        """Return the first fields of a command on the collection."""
         return {name: self.collection, **self.fields}
 
 
 def access_to(client: Client, namespace: Namespace) -> Access:
-    """Return how a collection is reached; only for buckets is the server asked.
+    """Return the access to a collection; the server is asked only about buckets.
 
     Raises:
         PyMongoError: the server does not answer or refuses.
@@ -59,13 +61,13 @@ def access_to(client: Client, namespace: Namespace) -> Access:
 
 
 def _are_hidden(database: Database[Document], buckets: str) -> bool:
-    """Return whether the buckets of a time series, which may be gone, cannot be named."""
+    """Return True if the server does not allow the name of the buckets, which may not exist."""
     series = buckets.removeprefix(BUCKETS)
     wanted = {"name": {"$in": [series, buckets]}}
     reply = database.command({"listCollections": 1, "filter": wanted, "nameOnly": True})
     kinds = {entry["name"]: entry.get("type") for entry in reply["cursor"]["firstBatch"]}
     if kinds.get(series, CollectionKind.TIMESERIES) != CollectionKind.TIMESERIES:
-        return False  # what another collection stores are no buckets
+        return False  # a collection of another kind has no buckets
     return (series in kinds and buckets not in kinds) or _is_forbidden(database, buckets)
 
 

@@ -1,8 +1,8 @@
-"""Buckets: the documents in which a server keeps the measurements of a time series.
+"""Compare buckets, the documents in which a server stores the measurements of a time series.
 
-A server adds measurements to a bucket until it is full, and compresses it then. So what another
-holds under the same `_id` was the same bucket at another time, and has all measurements of the
-smaller one.
+A server adds measurements to a bucket until it is full, and then compresses it. So two buckets with
+the same `_id` are the same bucket at different times, and the larger one has all measurements of
+the smaller one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OPTIONS: CodecOptions[Document] = CodecOptions(
 
 
 def smaller(run: bytes, found: Sequence[Span], held: set[bytes]) -> dict[Span, str]:
-    """Return which buckets have fewer measurements than those that are held, each with a reason."""
+    """Return the buckets that have fewer measurements than the target's, each with a message."""
     there = {identity(one, (0, len(one))): one for one in held}
     found_smaller = {}
     for span in found:
@@ -33,16 +33,17 @@ def smaller(run: bytes, found: Sequence[Span], held: set[bytes]) -> dict[Span, s
         counts = (measurements(old), measurements(run[slice(*span)])) if old else (0, 0)
         if counts[0] > counts[1]:
             found_smaller[span] = (
-                f"this bucket has {counts[0]:,} measurements on the target and {counts[1]:,} here; "
-                "it is left as it is, so that none is lost"
+                f"this bucket has {counts[0]:,} measurements on the target and {counts[1]:,} in "
+                "the source; the target's is left unchanged, so that no measurement is lost"
             )
     return found_smaller
 
 
 def measurements(bucket: bytes) -> int:
-    """Return how many measurements a bucket holds; 0 where it is no bucket.
+    """Return the number of measurements in a bucket; 0 if the document is not a bucket.
 
-    A compressed one says so; another has a column of each field, and all have a time.
+    A compressed bucket contains the number. Any other has one column for each field, and the
+    longest of them, that of the time, has an entry for each measurement.
     """
     try:
         decoded = bson.decode(bucket, _OPTIONS)

@@ -1,4 +1,4 @@
-"""The catalog: the collections of a server that are wanted, with options, indexes and sizes."""
+"""Read the catalog: the selected collections of a server, with options, indexes and sizes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 _DATA_IN_SYSTEM = frozenset({"system.js"})
-"""The only collection under `system.` that holds data of the user's, not of the server's."""
+"""Collections under `system.` that hold the user's data instead of the server's."""
 
 _SERVERS_OWN = frozenset({"local", "config"})
 _INTERNAL = "__mdb_internal"
@@ -59,14 +59,14 @@ _AUTHORIZATION = ("system.users", "system.roles", "system.version")
 
 
 def read_catalog(client: Client, connection: Connection, selection: Selection) -> Catalog:
-    """The catalog of a database, or of all.
+    """Return the catalog of one database or of all.
 
     Raises:
         ServerError: the server cannot be reached or refuses.
-        UsageError: there is no such database, or nothing of it is wanted.
+        UsageError: there is no such database, or the selection leaves nothing of it.
     """
     if selection.database is not None:
-        open_database(client, selection.database)  # a name that none can have needs no server
+        open_database(client, selection.database)  # refuse an invalid name without the server
     server = server_info(client, connection)
     refused = list[OperationFailure]()
     with translated(connection):
@@ -79,7 +79,7 @@ def read_catalog(client: Client, connection: Connection, selection: Selection) -
 
 
 def read_definitions(client: Client, selection: Selection) -> tuple[Collection, ...]:
-    """What there is now of what is wanted, as in a catalog, but without sizes, which take longer.
+    """Return the selected collections that exist now, without their sizes, which take longer.
 
     Raises:
         PyMongoError: as the driver does.
@@ -87,12 +87,12 @@ def read_definitions(client: Client, selection: Selection) -> tuple[Collection, 
     try:
         kept = _wanted(_listed(client, selection), selection)
     except UsageError:
-        return ()  # nothing of it is left
+        return ()  # no selected collection is left
     return _described(client, kept, selection, None, sizes=False)
 
 
 def read_names(client: Client, selection: Selection) -> dict[Namespace, str | None]:
-    """What there is now of what is wanted, each with the server's own name for it.
+    """Return the names of the selected collections that exist now, each with its UUID.
 
     Raises:
         PyMongoError: as the driver does.
@@ -100,7 +100,7 @@ def read_names(client: Client, selection: Selection) -> dict[Namespace, str | No
     try:
         kept = _wanted(_listed(client, selection), selection)
     except UsageError:
-        return {}  # nothing of it is left
+        return {}  # no selected collection is left
     return {
         Namespace(database.name, entry["name"]): _uuid(entry.get("info", {}).get("uuid"))
         for database, entry in kept
@@ -113,7 +113,7 @@ _Listed = list[tuple[Database[Document], Document]]
 def _listed(
     client: Client, selection: Selection, refused: list[OperationFailure] | None = None
 ) -> _Listed:
-    """The entries of what there is; `refused` gets why the server's own database is not read."""
+    """Return the entries of all collections; add to `refused` why `admin` cannot be read."""
     names = [selection.database] if selection.database else _databases(client)
     listed: _Listed = []
     for database in (open_database(client, name) for name in names):
@@ -134,19 +134,19 @@ def _listed(
 
 
 def _read_one_of_each(database: Database[Document], entries: list[Document]) -> None:
-    """See that the collections of the server's own database may be read.
+    """Check that the user may read the collections of the server's own database.
 
-    The smaller clusters of MongoDB Atlas refuse that to everybody, with the code 8000.
+    The smaller clusters of MongoDB Atlas refuse that to everybody, with code 8000.
 
     Raises:
-        PyMongoError: they may not.
+        PyMongoError: the server refuses.
     """
     for entry in entries:
         database.command({"find": entry["name"], "limit": 1, "singleBatch": True})
 
 
 def _of_database(database: Database[Document]) -> Iterator[Document]:
-    """The entries of what holds the user's data; a time series has the UUID of its buckets."""
+    """Yield the entries of collections with user data; a time series has its buckets' UUID."""
     entries = {entry["name"]: entry for entry in list_collections(database)}
     for name, entry in entries.items():
         if _is_data(name):
@@ -155,11 +155,11 @@ def _of_database(database: Database[Document]) -> Iterator[Document]:
 
 
 def _databases(client: Client) -> list[str]:
-    """All but the server's own, as mongodump does.
+    """Return the names of all databases except the server's own, as mongodump does.
 
     Raises:
         PyMongoError: the server does not answer.
-        ServerError: it does not say.
+        ServerError: the server refuses to list its databases.
     """
     try:
         names = client.list_database_names()
@@ -167,30 +167,30 @@ def _databases(client: Client) -> list[str]:
         if passes(error):
             raise
         raise ServerError(
-            f"the server does not list its databases: {said(error)}; name one with --db"
+            f"the server refuses to list its databases: {said(error)}; name one with --db"
         ) from None
     except BSONError:
         raise ServerError(
-            "the name of a database of this server is not UTF-8, so that it cannot be asked for; "
-            "name another with --db"
+            "the name of a database of this server is not UTF-8, so it cannot be read; name "
+            "another database with --db"
         ) from None
     return [name for name in names if not is_of_server(name)]
 
 
 def is_of_server(database: str) -> bool:
-    """Return whether a database holds the server's own affairs, not the user's data."""
+    """Return True if a database holds the server's own data instead of the user's."""
     return database in _SERVERS_OWN or database.startswith(_INTERNAL)
 
 
 def is_servers_own(name: str) -> bool:
-    """Whether a collection holds the server's data, not the user's."""
+    """Return True if a collection holds the server's own data instead of the user's."""
     return name.startswith("system.") and name not in _DATA_IN_SYSTEM
 
 
 def is_selected(selection: Selection) -> Callable[[Namespace], bool]:
-    """Whether a collection would be wanted if it were there, by its name alone.
+    """Return a function that tells by name if a collection is selected, even one that is gone.
 
-    The buckets of a time series are wanted where that is.
+    The buckets of a time series are selected together with the time series.
     """
     included, excluded = Patterns(selection.collections), Patterns(selection.exclude)
 
@@ -212,16 +212,16 @@ def _is_data(name: str) -> bool:
 
 
 def _wanted(listed: _Listed, selection: Selection) -> _Listed:
-    """What is left of the collections.
+    """Return the entries of the selected collections.
 
     Raises:
-        UsageError: a pattern matches nothing.
+        UsageError: a pattern matches nothing, or no collection is selected.
     """
     included, excluded = Patterns(selection.collections), Patterns(selection.exclude)
     names = [entry["name"] for _database, entry in listed]
     if unused := included.unused(names):
         shown = ", ".join(sorted(set(names))[:_SHOWN])
-        raise UsageError(f"no collection is called {unused[0]!r}: there are {shown}")
+        raise UsageError(f"no collection matches {unused[0]!r}: there are {shown}")
     kept = [
         (database, entry)
         for database, entry in listed
@@ -230,7 +230,10 @@ def _wanted(listed: _Listed, selection: Selection) -> _Listed:
     if selection.views_as_collections:
         kept = [(database, _as_data(entry)) for database, entry in kept if entry["type"] == "view"]
     if not kept:
-        raise UsageError("these options leave no collection to read")
+        raise UsageError(
+            "the options select no collection: check --collection, --exclude-collection and "
+            "--views-as-collections"
+        )
     if selection.query is not None:
         kept = [(database, {**entry, "query": selection.query}) for database, entry in kept]
         _check_query(kept)
@@ -238,16 +241,22 @@ def _wanted(listed: _Listed, selection: Selection) -> _Listed:
 
 
 def _check_query(kept: _Listed) -> None:
-    """A filter belongs to the documents of one collection."""
+    """Check that a filter is used with exactly one collection.
+
+    Raises:
+        UsageError: there are several, or it is a view or a time series.
+    """
     if len(kept) != 1:
-        raise UsageError("--query is for one collection: name it with --collection")
+        raise UsageError("--query needs exactly one collection: name it with --collection")
     _database, entry = kept[0]
     if entry.get("type", "collection") != "collection":
-        raise UsageError(f"--query is for a collection, and {entry['name']} is a {entry['type']}")
+        raise UsageError(
+            f"--query needs a plain collection, but {entry['name']} is a {entry['type']}"
+        )
 
 
 def _as_data(entry: Document) -> Document:
-    """A view as if it held what it shows."""
+    """Return the entry of a view as if it were a collection with the view's documents."""
     options = without(options_of(entry), *_OF_A_VIEW)
     return {
         **entry,
@@ -279,14 +288,14 @@ def _described(
     *,
     sizes: bool,
 ) -> tuple[Collection, ...]:
-    """Describe those collections, each tried again by itself where a connection is given."""
+    """Return the collections of the entries; with a connection, each is retried by itself."""
     found = []
     for database, entry in wanted:
         describe = retrying(connection).wraps(_describe) if connection else _describe
         try:
             found.append(describe(database, entry, sizes=sizes))
         except OperationFailure as error:
-            # It was dropped since it was listed.
+            # The collection was dropped after it was listed.
             if error.code != NAMESPACE_NOT_FOUND:
                 raise
     if selection.users_and_roles:
@@ -311,7 +320,7 @@ def _describe(database: Database[Document], entry: Document, *, sizes: bool) -> 
     if not collection.has_data:
         return collection
     if entry.get("is_view"):
-        # Counting it would run it.
+        # Counting the documents of a view would run its pipeline.
         return replace(collection, read_from=collection.namespace)
     documents, raw_bytes = read_sizes(database.client, collection.data) if sizes else (0, 0)
     indexes = list_indexes(database, Access(entry["name"]))
@@ -319,7 +328,7 @@ def _describe(database: Database[Document], entry: Document, *, sizes: bool) -> 
 
 
 def _authorization(client: Client, name: str | None, *, sizes: bool) -> Iterator[Collection]:
-    """The users and roles of a database, or all, as mongodump calls their collections.
+    """Yield the collections of users and roles, of one database or all, named as in mongodump.
 
     Raises:
         PyMongoError: the user has no right to read them.

@@ -1,4 +1,4 @@
-"""Connecting to a server, and the one place where the driver's errors become fastdump's."""
+"""Connect to servers, and translate the driver's errors into fastdump's."""
 
 from __future__ import annotations
 
@@ -62,24 +62,24 @@ __all__ = [
 ]
 
 Document = dict[str, Any]
-"""A decoded document: commands and their replies, never a user's data."""
+"""A decoded document: a command or a reply, never a user's data."""
 
 Client = MongoClient[Document]
-"""A connection to a server or a cluster."""
+"""A driver's client, which is connected to a server or a cluster."""
 
 
 class Reply(RawBSONDocument):
-    """A reply of a server, or a document in one. It is decoded field by field, when asked for it.
+    """Reply of a server, or a document in one, whose fields are decoded when they are used.
 
-    So what Python cannot decode does no harm where nobody looks at it, as an `_id` beside the text
-    of an error. Text that is not UTF-8 is replaced.
+    So values that Python cannot decode do no harm if nobody uses them, such as an `_id` beside the
+    text of an error. Text that is not UTF-8 is replaced.
     """
 
     def __getitem__(self, name: str) -> Any:
         """Return a field.
 
         Raises:
-            ReplyError: there is none of that name.
+            ReplyError: there is no field of that name.
         """
         try:
             return super().__getitem__(name)
@@ -92,13 +92,13 @@ RAW: CodecOptions[RawBSONDocument] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
     unicode_decode_error_handler="replace",
 )
-"""For replies, which stay bytes."""
+"""Options for replies, which stay bytes."""
 
 STRICT = RAW.with_options(document_class=RawBSONDocument, unicode_decode_error_handler="strict")
-"""For what is written again: no text in it may change."""
+"""Options for documents that are written again, in which no text may change."""
 
 _REACH_SECONDS = 10
-"""How long to look for a server; the driver's own 30 s make a typing mistake look like a hang."""
+"""Seconds to look for a server; the driver's own 30 s make a wrong address look like a hang."""
 
 _LEAVE_SECONDS = 1
 _MONGOS = "isdbgrid"
@@ -113,21 +113,21 @@ UNAUTHORIZED, NAMESPACE_NOT_FOUND, NAMESPACE_EXISTS = 13, 26, 48
 _HISTORY_GONE = frozenset({239, 250})
 """SnapshotTooOld and, of sharded clusters, StaleChunkHistory."""
 _CHANGED = frozenset({246, 361})
-"""SnapshotUnavailable and CollectionUUIDMismatch: the collection was dropped, renamed or made anew
-since the moment at which it is read."""
+"""SnapshotUnavailable and CollectionUUIDMismatch: the collection was dropped, renamed or created
+again since the moment at which it is read."""
 AUTHENTICATION_FAILED = 18
 _LONGEST = 300
 
 
 class _Database(Database[Document]):
-    """A database whose replies are not decoded before somebody looks at them."""
+    """Database whose replies are decoded only when their fields are used."""
 
     def command(self, *arguments: Any, **more: Any) -> Any:
         return super().command(*arguments, **{"codec_options": RAW, **more})
 
 
 class _Client(MongoClient[Document]):
-    """A client that does not wait for a server that is gone, only to tell it that it leaves."""
+    """Client whose `close` does not wait for a server that is gone."""
 
     def __getitem__(self, name: str) -> Database[Document]:
         return _Database(self, name)
@@ -138,7 +138,7 @@ class _Client(MongoClient[Document]):
 
 
 def connect(connection: Connection) -> Client:
-    """A client for that server. Nothing is sent yet; make it in the process that uses it.
+    """Return a client for a server. Nothing is sent yet; create it in the process that uses it.
 
     Raises:
         UsageError: the connection string is malformed.
@@ -154,10 +154,10 @@ def connect(connection: Connection) -> Client:
     where = connection.uri
     for one in left_out(where):
         if not one.is_harmless:
-            raise UsageError(f"the connection to {connection.shown} is wrongly described: {one[0]}")
+            raise UsageError(f"invalid connection string for {connection.shown}: {one[0]}")
     try:
         with warnings.catch_warnings():
-            # Those of options are looked at above; others are of servers that are not MongoDB.
+            # Warnings of options are handled above; others are about servers other than MongoDB.
             warnings.simplefilter("ignore", UserWarning)
             if connection.member is not None:
                 where, options = connection.member, _for_one_member(connection, options)
@@ -171,13 +171,13 @@ def connect(connection: Connection) -> Client:
     except (ConfigurationError, OSError, TypeError, ValueError) as error:
         # An OSError is a certificate that cannot be read.
         raise UsageError(
-            f"the connection to {connection.shown} is wrongly described: "
+            f"invalid connection string or options for {connection.shown}: "
             f"{_scrubbed(error, connection)}"
         ) from None
 
 
 def uri_notes(connection: Connection) -> list[str]:
-    """Return what the driver leaves out of a connection string, where that does no harm."""
+    """Return notes on harmless options of a connection string that the driver ignores."""
     return [
         f"the connection to {connection.shown}: {one.message}"
         for one in left_out(connection.uri)
@@ -186,7 +186,7 @@ def uri_notes(connection: Connection) -> list[str]:
 
 
 def _for_one_member(connection: Connection, options: dict[str, Any]) -> dict[str, Any]:
-    """The options of the connection string, but for those that look for other members."""
+    """Return the options of the connection string without those that look for other members."""
     described = parse_uri(connection.uri, warn=True)
     of_uri = {
         name: value for name, value in described["options"].items() if name.lower() not in _OF_A_SET
@@ -198,15 +198,15 @@ def _for_one_member(connection: Connection, options: dict[str, Any]) -> dict[str
 
 
 def members(connection: Connection) -> tuple[Connection, ...]:
-    """The servers that may be read, by the read preference: several only of a replica set.
+    """Return the servers that the read preference allows; several only in a replica set.
 
-    The driver chooses for each command anew, among all that are near enough, so it is asked often
-    enough to have named every one of them.
+    The driver chooses anew for each command among all members that are near enough, so it is asked
+    often enough to name every one of them.
 
     Raises:
-        ServerError: no server answers, or none fits, or it is in no replica set, though it should
-            be.
-        UsageError: the preference is malformed, or cannot be honoured, or it is an arbiter.
+        ServerError: no server answers or fits the preference, or the server should be in a replica
+            set and is not.
+        UsageError: the preference is malformed or not possible, or the server is an arbiter.
     """
     with connect(connection) as client, translated(connection):
         preference = _preference(connection.read_preference, client)
@@ -215,7 +215,10 @@ def members(connection: Connection) -> tuple[Connection, ...]:
         if preference.mode == ReadPreference.PRIMARY.mode:
             return (connection,)
         if hello.get("msg") == _MONGOS:
-            raise UsageError("mongos chooses what it reads from: leave --read-preference out")
+            raise UsageError(
+                "--read-preference cannot be used with mongos, which chooses the members itself: "
+                "leave it out"
+            )
         if "me" not in hello:
             return (connection,)
         _wait_for_all(client)
@@ -226,9 +229,9 @@ def members(connection: Connection) -> tuple[Connection, ...]:
 
 
 def _wait_for_all(client: Client) -> None:
-    """Wait for a moment until the driver has asked each member of a replica set what it is.
+    """Wait a moment until the driver knows the state of each member of a replica set.
 
-    It names a member as soon as it knows one, and on a busy machine the others take longer.
+    It answers as soon as it knows one member; on a busy machine the others take longer.
     """
     deadline = time.monotonic() + _ACQUAINTANCE_SECONDS
     while time.monotonic() < deadline:
@@ -248,7 +251,7 @@ def _preference(text: str | None, client: Client) -> Any:
         try:
             described = yaml.safe_load(text)
         except yaml.YAMLError:
-            raise UsageError(f"the read preference {text} is no JSON object") from None
+            raise UsageError(f"invalid read preference {text}: it is not a JSON object") from None
     try:
         mode = read_pref_mode_from_name(described["mode"])
         return make_read_preference(
@@ -257,11 +260,11 @@ def _preference(text: str | None, client: Client) -> Any:
             described.get("maxStalenessSeconds", -1),
         )
     except (KeyError, AttributeError, TypeError, ValueError, ConfigurationError) as error:
-        raise UsageError(f"the read preference {text} is none: {error}") from None
+        raise UsageError(f"invalid read preference {text}: {error}") from None
 
 
 def open_database(client: Client, name: str) -> Database[Document]:
-    """The database of that name.
+    """Return the database of that name, which need not exist.
 
     Raises:
         UsageError: no database can have that name.
@@ -273,11 +276,12 @@ def open_database(client: Client, name: str) -> Database[Document]:
 
 
 def server_info(client: Client, connection: Connection) -> ServerInfo:
-    """Which server answers, asked for real.
+    """Ask the server for its version and topology.
 
     Raises:
-        ServerError: it does not answer or refuses, or is in no replica set, though it should be.
-        UsageError: it is an arbiter, which holds no data.
+        ServerError: the server does not answer or refuses, or should be in a replica set and is
+            not.
+        UsageError: the server is an arbiter, which holds no data.
     """
     with translated(connection):
         hello = client.admin.command("hello")
@@ -292,9 +296,9 @@ def server_info(client: Client, connection: Connection) -> ServerInfo:
 
 
 def has_own_records(client: Client) -> bool:
-    """Whether record ids will mean the same for as long as this server is read.
+    """Return True if record ids keep their meaning for as long as this server is read.
 
-    Each member of a replica set has its own, so that after a failover they mean other documents.
+    Each member of a replica set has its own ids, so after a failover they mean other documents.
 
     Raises:
         PyMongoError: the server does not answer.
@@ -304,7 +308,7 @@ def has_own_records(client: Client) -> bool:
 
 
 def is_mongos(client: Client) -> bool:
-    """Return whether the server stands in front of a sharded cluster, or says so.
+    """Return True if the server is a mongos, or says that it is one.
 
     Raises:
         PyMongoError: the server does not answer.
@@ -315,10 +319,10 @@ def is_mongos(client: Client) -> bool:
 def same_server(
     one: Client, connection: Connection, other: Client, other_connection: Connection
 ) -> bool:
-    """Whether both lead to the same data: one process, or members of one replica set.
+    """Return True if both clients lead to the same data: one process, or one replica set.
 
     Raises:
-        ServerError: one of them does not answer or refuses.
+        ServerError: one of the servers does not answer or refuses.
     """
     with translated(connection):
         first = one.admin.command("hello")
@@ -334,12 +338,12 @@ def same_server(
 
 @contextmanager
 def translated(connection: Connection) -> Iterator[None]:
-    """Turn the driver's errors within into fastdump's, passwords taken out.
+    """Translate the driver's errors inside the context into fastdump's, without passwords.
 
     Raises:
-        CollectionChangedError: a collection cannot be read any more as it was.
-        ServerError: the server cannot be reached, or refuses.
-        SnapshotUnavailableError: the server no longer keeps the moment that is read.
+        CollectionChangedError: a collection can no longer be read as it was.
+        ServerError: the server cannot be reached or refuses.
+        SnapshotUnavailableError: the server no longer has the history of the snapshot.
     """
     try:
         yield
@@ -347,7 +351,7 @@ def translated(connection: Connection) -> Iterator[None]:
         raise _kind(error)(_explained(error, connection)) from None
     except BSONError as error:
         raise ServerError(
-            f"{connection.shown} says what cannot be read: {_scrubbed(error, connection)}"
+            f"a reply of {connection.shown} cannot be decoded: {_scrubbed(error, connection)}"
         ) from None
 
 
@@ -378,30 +382,33 @@ def _explained(error: PyMongoError, connection: Connection) -> str:
             return f"the user has no right to do this on {where}: {said}"
         if error.code in _HISTORY_GONE:
             return (
-                f"{where} no longer keeps the moment that all documents were to be of: it keeps "
-                "its history for minSnapshotHistoryWindowInSeconds only, and reading took longer; "
-                "have that raised meanwhile with --raise-snapshot-window, or use --consistency "
-                f"oplog, or none ({said})"
+                f"{where} no longer has the history of the snapshot: it keeps history only for "
+                "minSnapshotHistoryWindowInSeconds, and reading took longer; use "
+                "--raise-snapshot-window, which raises that meanwhile, or --consistency oplog, or "
+                f"--consistency none ({said})"
             )
         if error.code in _CHANGED:
             return (
-                f"a collection of {where} was dropped, renamed or made anew while it was read, "
-                f"which cannot be read any more as it was; run the same command again ({said})"
+                f"a collection of {where} was dropped, renamed or created again while it was read, "
+                f"so it can no longer be read as it was; run the same command again ({said})"
             )
         return f"{where} refused: {said}"
     if isinstance(error, ServerSelectionTimeoutError):
         if (known := asked_of_seeds(connection)) is not None:
             return f"{known} ({said})"
-        return f"no server answers at {where}: check that it runs and the address is right ({said})"
+        return (
+            f"no server answers at {where}: check that it is running and that the address is "
+            f"right ({said})"
+        )
     if isinstance(error, AutoReconnect):
         return f"the connection to {where} was lost: {said}; run the same command again"
     return f"{where}: {said}"
 
 
 def _scrubbed(error: Exception, connection: Connection) -> str:
-    # OperationFailure appends the whole reply, and selection errors the whole topology.
+    # OperationFailure appends the whole reply; errors of server selection the whole topology.
     text = str(error).split(", full error:")[0].split(", Timeout:")[0]
-    # A server that refuses a command repeats all of it, with the user's documents.
+    # A server that refuses a command may repeat all of it, including the user's documents.
     text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     text = re.sub(r"//[^/@\s]*@", "//", text)
     return text.replace(connection.password, "***") if connection.password else text

@@ -1,7 +1,7 @@
-"""By how many servers a write must be confirmed, and what happens where they do not do so.
+"""Write concerns: choose one, check the server's confirmation, and watch the building of indexes.
 
-A server waits for ever for members of its replica set that are down, unless it is told for how
-long. In the building of indexes it cannot be told at all.
+A server waits for ever for members of its replica set that are down, unless the write concern has a
+time limit. For the building of indexes there is no such limit.
 """
 
 from __future__ import annotations
@@ -20,22 +20,28 @@ from fastdump.mongo.client import Client, Document
 __all__ = ["build_watched", "check_confirmed", "write_concern"]
 
 _FAILED = 64
-"""Code WriteConcernFailed: the time was up."""
+"""Error code WriteConcernFailed: the members did not confirm in time."""
 
 _LEAST_SECONDS = 10
 _MOST_MILLISECONDS = 2**31 - 1
 _LOOK_SECONDS = 5
-"""How often the members are asked while indexes are built."""
+"""Interval between checks of the members while indexes are built, in seconds."""
 
 
 def write_concern(client: Client, connection: Connection, chosen: str | None) -> Document:
-    """The write concern as chosen (a number, `majority` or a name of the server's configuration).
+    """Return the write concern to use.
 
-    Without a choice, that of the connection string, else majority. Other servers are waited for as
-    long as for one that goes away, if the connection string does not say for how long.
+    Unless the connection string has a `wtimeout`, members are waited for as long as a lost
+    connection is retried.
+
+    Args:
+        client: the server.
+        connection: its time of retrying.
+        chosen: a number, `majority`, or a name of the server's configuration; None takes the
+            connection string's, or else `majority`.
 
     Raises:
-        UsageError: it is 0, which asks the server for no answer.
+        UsageError: the write concern is 0, which asks the server for no answer.
     """
     if chosen is not None:
         found: Document = {"w": int(chosen) if chosen.isdecimal() else chosen}
@@ -44,8 +50,8 @@ def write_concern(client: Client, connection: Connection, chosen: str | None) ->
         found = (WriteConcern("majority") if concern.is_server_default else concern).document
     if found.get("w") == 0:
         raise UsageError(
-            "with the write concern 0 the server does not say what it has written, so nobody could "
-            "tell whether it is all: use 1 or more, or majority (--write-concern, or w in the URI)"
+            "write concern 0 is not possible, because the server would not report what it has "
+            "written: use 1 or more, or majority (--write-concern, or w in the URI)"
         )
     if found.get("w") == 1:
         return found
@@ -54,10 +60,10 @@ def write_concern(client: Client, connection: Connection, chosen: str | None) ->
 
 
 def check_confirmed(reply: Mapping[str, object], what: object, concern: Document) -> None:
-    """See in the reply to a write that as many servers have confirmed it as were asked for.
+    """Check in the reply to a write that enough members have confirmed it.
 
     Raises:
-        ServerError: they have not.
+        ServerError: too few members confirmed.
     """
     error = reply.get("writeConcernError")
     if not isinstance(error, Mapping):
@@ -66,21 +72,21 @@ def check_confirmed(reply: Mapping[str, object], what: object, concern: Document
         raise ServerError(f"{what}: the server could not confirm a write: {error['errmsg']}")
     raise ServerError(
         f"{what}: not enough members of the replica set confirmed a write within "
-        f"{concern.get('wtimeout', 0) / 1000:.0f} s ({error['errmsg']}): start those that are "
-        "down, or have the primary alone confirm what is written, with --write-concern 1; "
-        "--retry-for waits longer"
+        f"{concern.get('wtimeout', 0) / 1000:.0f} s ({error['errmsg']}): start the members that "
+        "are down, or use --write-concern 1, with which the primary alone confirms, or wait longer "
+        "with --retry-for"
     )
 
 
 def build_watched(database: Database[Document], command: Document, concern: Document) -> Document:
-    """Build indexes, which members of a replica set have to agree to; return the server's reply.
+    """Build indexes in a replica set, and return the server's reply.
 
-    Meanwhile the members are asked from time to time whether they confirm writes. Where they do
-    not, the command is killed, and the server takes back what is not finished.
+    The members must agree to each index. So they are asked at intervals if they still confirm
+    writes. If they do not, the command is killed, and the server removes the unfinished indexes.
 
     Raises:
         PyMongoError: as the driver does.
-        ServerError: not enough members are there.
+        ServerError: too few members are running.
     """
     mark = uuid4().hex
     with ThreadPoolExecutor(1, "fastdump-build") as thread:
@@ -96,13 +102,13 @@ def build_watched(database: Database[Document], command: Document, concern: Docu
 
 def _changes_nothing(database: Database[Document], concern: Document) -> Document:
     """Send an update that finds no document: the server waits as for one that changes something."""
-    nowhere = f"fastdump.{uuid4().hex}"  # a time series would refuse it
+    nowhere = f"fastdump.{uuid4().hex}"  # does not exist: a time series would refuse the update
     update = {"q": {}, "u": {"$set": {"x": 1}}}
     return database.command({"update": nowhere, "updates": [update], "writeConcern": concern})
 
 
 def _kill(client: Client, comment: str) -> None:
-    """Kill one's own command, which takes no right."""
+    """Kill our own command, which needs no privilege."""
     listing = {"currentOp": 1, "$ownOps": True, "command.comment": comment}
     for operation in client.admin.command(listing)["inprog"]:
         client.admin.command({"killOp": 1, "op": operation["opid"]})

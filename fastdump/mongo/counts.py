@@ -1,4 +1,4 @@
-"""How many documents a collection holds, how large they are, and how often somebody wrote to it."""
+"""Count a collection's documents, their size, and the writes to it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ __all__ = ["count_all", "count_writes", "read_sizes"]
 def count_all(
     client: Client, namespace: Namespace, at: ClusterTime | None, uuid: str | None
 ) -> int | None:
-    """Count the documents of a collection one by one; None where the server cannot.
+    """Count the documents of a collection one by one; None if the server cannot do that.
 
-    Its own count, which costs nothing, may be off after a crash. A million takes half a second.
+    The server's own count costs nothing, but may be wrong after a crash. Counting a million
+    documents takes half a second.
 
     Args:
         client: the server.
         namespace: the collection.
-        at: when it is counted; None is now.
-        uuid: what the server must call the collection then.
+        at: the cluster time at which to count; None for now.
+        uuid: the UUID that the collection must have at that time.
 
     Raises:
         PyMongoError: the server does not answer.
@@ -44,19 +45,19 @@ def count_all(
 
 
 def read_sizes(client: Client, namespace: Namespace) -> tuple[int, int]:
-    """Return about how many documents a collection has, and their size; 0 where nobody may know.
+    """Return the estimated number of documents and their size in bytes; 0 if unknown.
 
     Raises:
         PyMongoError: the server does not answer.
     """
     database, source = open_database(client, namespace.database), access_to(client, namespace)
     try:
-        # It takes no rawData: of a time series it tells the size, but does not count the buckets.
+        # collStats has no rawData: of a time series it tells the size, but not the buckets' number.
         stats = database.command({"collStats": source.collection})
     except OperationFailure as error:
         if passes(error):
             raise
-        # Without the right, or on a server that lacks the command: the count alone is enough.
+        # The user lacks the right, or the server lacks the command: the count alone is enough.
         stats = {}
     documents = None if source.fields else stats.get("count")
     if documents is None:
@@ -65,10 +66,10 @@ def read_sizes(client: Client, namespace: Namespace) -> tuple[int, int]:
 
 
 def count_writes(client: Client, namespaces: Iterable[Namespace]) -> dict[Namespace, int]:
-    """Count the writes to each collection since the server started, where it says.
+    """Return the number of writes to each collection since the server started, if it is known.
 
-    The counters are those of the server that executes the writes: of a secondary they say nothing.
-    Neither does a zero, which some servers always give.
+    The counters belong to the server that executes the writes, so those of a secondary mean
+    nothing. Neither does a zero, which some servers always return.
 
     Source: the server's manual, "$collStats", `latencyStats`.
 
@@ -87,7 +88,7 @@ def _writes(client: Client, namespace: Namespace) -> int:
         "pipeline": [{"$collStats": {"latencyStats": {}}}],
         "cursor": {},
     }
-    # One for each shard.
+    # The reply has one document for each shard.
     stats = (one.get("latencyStats", {}) for one in _found(client, namespace, command) or ())
     return sum(int(one.get("writes", {}).get("ops", 0)) for one in stats)
 

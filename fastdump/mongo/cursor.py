@@ -1,8 +1,8 @@
-"""Reading whole batches of documents as raw bytes.
+"""Read whole batches of documents as raw bytes.
 
-PyMongo's own `find_raw_batches` builds an object for each document, about 2 µs each. The same
-`find` and `getMore` sent as commands, with replies left as bytes, cost nothing per document: the
-batch's array is cut out of the reply, and one call in C drops the array's keys.
+PyMongo's own `find_raw_batches` builds an object for each document, which takes about 2 µs. The
+same `find` and `getMore` sent as commands, with replies left as bytes, cost nothing per document:
+the batch's array is cut out of the reply, and one call in C drops the array's keys.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ from fastdump.mongo.client import Document
 __all__ = ["BATCH_BYTES", "NO_LIMIT", "Cursor"]
 
 BATCH_BYTES = 1024 * 1024
-"""How much one batch should hold. A larger one costs memory and gains nothing; see
+"""Wanted size of a batch, in bytes of BSON. A larger one costs memory and gains nothing; see
 docs/performance.md."""
 
 NO_LIMIT: Document = {"maxTimeMS": 0}
-"""The part of a `find` that lets it take as long as it takes: since MongoDB 8.0 an administrator
-can set a limit for all queries (`defaultMaxTimeMS`), which a large read would reach."""
+"""Field of a `find` that removes its time limit: since MongoDB 8.0 an administrator can set a limit
+for all queries (`defaultMaxTimeMS`), which a large read would reach."""
 
 _MAX_BATCH_DOCUMENTS = 100_000
 
 _INT64 = 0x12
 
 
-# PyMongo's own helper for raw batches. It has no public name, so its absence must be survived:
-# the loop in _join does the same at 0.3 µs a document.
+# PyMongo's own helper for raw batches. It has no public name, so it may disappear: then the loop in
+# _join does the same, at 0.3 µs a document.
 _drop_keys = cast(
     "Callable[[memoryview], bytes] | None", getattr(bson, "_array_of_documents_to_buffer", None)
 )
 
 
 class Cursor:
-    """One server-side cursor after another, read through commands in one session.
+    """Server-side cursor, read through commands in one session; it can run one query after another.
 
     Args:
-        database: where to read.
-        session: every `getMore` must carry that of its `find`.
-        source: the collection, as `access_to` says that it is reached.
-        document_bytes: an estimate of the size of a document, for the size of the first batch.
-        moment: the part of a `find` that says when its documents are read, from `at_moment`.
+        database: the database to read.
+        session: the session of all commands; a `getMore` must have the session of its `find`.
+        source: the collection, from `access_to`.
+        document_bytes: an estimate of the size of a document in bytes, for the first batch.
+        moment: fields of `find` from `at_moment`, which set the time at which documents are read.
     """
 
     def __init__(
@@ -68,16 +68,21 @@ class Cursor:
         self._session = session
         self._source = source
         self._held_as = source.collection
-        """What the server calls the collection of the cursor."""
+        """The server's name for the collection of the cursor."""
         self._moment = moment or {}
         self._documents = 1
         self._bytes = max(document_bytes, 1)
         self._id = 0
         self.reached = 0
-        """The record id of the last document seen, in a scan that asks for resume tokens."""
+        """Record id of the last document read, in a scan that asks for resume tokens."""
 
     def batches(self, query: Document, until: int | None = None) -> Iterator[Batch]:
-        """What the query finds; `until` is the record id that a scan should not reach beyond."""
+        """Yield the documents of a query.
+
+        Args:
+            query: fields of the `find` command.
+            until: the record id at which a scan should end; the last batch may reach beyond it.
+        """
         self.close()
         self.reached = query.get("$_resumeAfter", {}).get("$recordId", 0)
         command = {**self._source.command("find"), **NO_LIMIT, **query, **self._moment}
@@ -93,7 +98,7 @@ class Cursor:
         """End the cursor on the server, if it has not ended by itself."""
         if not self._id:
             return
-        # Where the connection is gone too, the server ends the cursor with its session.
+        # If the connection is gone too, the server ends the cursor together with its session.
         with suppress(PyMongoError):
             self._database.command(
                 {"killCursors": self._held_as, "cursors": [Int64(self._id)]},
@@ -102,10 +107,10 @@ class Cursor:
         self._id = 0
 
     def _batch_size(self, until: int | None) -> int:
-        """How many documents make a batch of the right size, by those seen so far.
+        """Return the number of documents for a batch of the wanted size, from the sizes so far.
 
-        There are at most as many records up to `until` as there are record ids; where all are in
-        use, the last batch ends just there.
+        There are at most as many records up to `until` as record ids. If all ids are in use, the
+        last batch ends exactly there.
         """
         size = min(BATCH_BYTES * self._documents // self._bytes, _MAX_BATCH_DOCUMENTS)
         if until is not None:
@@ -135,14 +140,14 @@ class Cursor:
 
     def _record(self, raw: memoryview, start: int) -> int:
         token = element(raw, b"$recordId", start)
-        # At its end a scan has no record to resume after.
+        # At the end of a scan the token has no record.
         if token is None or token.kind != _INT64:
             return self.reached
         return int.from_bytes(raw[token.value : token.end], "little", signed=True)
 
 
 def _join(array: memoryview) -> Batch:
-    """The documents of an array, one after another."""
+    """Return the documents of a BSON array, concatenated."""
     if _drop_keys is not None:
         data = _drop_keys(array)
     else:

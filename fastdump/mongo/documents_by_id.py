@@ -1,7 +1,7 @@
-"""Fetching the target's documents by the `_id`s of a run of documents, as bytes.
+"""Fetching the target's documents by the `_id`s of a batch, as bytes.
 
-A query is composed from the bytes of the documents themselves: `{_id: {$in: […]}}`. Reading a
-document by its `_id` costs a server a fifth of what replacing it does.
+The query `{_id: {$in: […]}}` is composed from the bytes of the batch. Reading a document by its
+`_id` costs a server a fifth of what replacing it does.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ __all__ = ["ID_VALUE", "any_of", "identity", "read_held", "shown_id"]
 _OBJECT_ID = 0x07
 
 ID_VALUE = 5
-"""Where the value of an `_id` element begins: after its type, the name `_id` and a zero."""
+"""Offset of the value in an `_id` element: after the type, the name `_id` and a zero byte."""
 
 
 def identity(run: bytes, span: Span) -> bytes:
     """Return the bytes of a document's `_id` element.
 
     Raises:
-        ServerError: it has none.
+        ServerError: the document has no `_id`.
     """
     found = id_element(run, span)
     if found is None:
         raise ServerError(
-            "a document without _id cannot be restored twice: leave its collection out"
+            "a document without an _id cannot be compared with the target: leave its collection "
+            "out with --exclude-collection"
         )
     return found
 
@@ -46,7 +47,7 @@ def identity(run: bytes, span: Span) -> bytes:
 def read_held(
     database: Database[Document], source: Access, run: bytes, found: Sequence[Span]
 ) -> set[bytes]:
-    """Return the documents of a collection that have the same `_id`s as those of the run, whole.
+    """Return the documents of a collection that have the same `_id`s as documents of the run.
 
     Raises:
         PyMongoError: as the driver does.
@@ -54,11 +55,12 @@ def read_held(
     """
     ids = [identity(run, span) for span in found]
     if source.has_buckets:
-        # Kept by their _ids, with no index to name before MongoDB 5.3; and without a range, some
-        # servers look at all of them (6.0.5, not 6.0.27).
+        # Buckets are stored by _id, and before MongoDB 5.3 without an index for a hint. Without a
+        # range, some servers look at all of them (6.0.5, but not 6.0.27).
         query: Document = {"filter": RawBSONDocument(any_of(ids, between=True))}
     else:
-        # With a hint, which nobody needs to find the index of _id, FerretDB 2 is five times slower.
+        # No hint: every server finds the index of _id by itself, and one makes FerretDB 2 five
+        # times slower.
         query = {"filter": RawBSONDocument(any_of(ids))}
     size = sum(end - start for start, end in found) // len(found)
     held = set[bytes]()
@@ -69,7 +71,12 @@ def read_held(
 
 
 def any_of(ids: Sequence[bytes], *, between: bool = False) -> bytes:
-    """Return the filter for those `_id`s, as elements; also for what is `between` them, to help."""
+    """Return the filter for `_id`s.
+
+    Args:
+        ids: the `_id` elements.
+        between: add the range of the `_id`s, which helps servers that would scan everything.
+    """
     listed = document(
         *(b"%c%d\0%b" % (one[0], number, one[ID_VALUE:]) for number, one in enumerate(ids))
     )

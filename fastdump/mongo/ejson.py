@@ -1,13 +1,13 @@
-"""Komodo's JSON lines: documents as its own backup writes them and its own restore reads them.
+"""Convert between BSON and the JSON lines that Komodo's own backup writes and its restore reads.
 
 One line for each document, as Rust's serde writes BSON (the `bson` crate, 2.15): an ObjectId as
 `{"$oid": …}`, a date as `{"$date": {"$numberLong": …}}`, and numbers as they are, so that the
-width of an integer is lost. Where that would change a value, and Komodo's restore understands the
-longer form of canonical Extended JSON, that is written: `{"$numberLong": "5"}` for a small int64,
-`{"$numberDouble": "NaN"}`.
+width of an integer is lost. If that would change a value, and Komodo's restore understands the
+longer form of canonical Extended JSON, the longer form is written: `{"$numberLong": "5"}` for a
+small int64, `{"$numberDouble": "NaN"}`.
 
-This is here and not among the codecs because it needs the driver's BSON. orjson does the text; it
-calls back only for what JSON has no type for.
+This module is not among the codecs because it needs the driver's BSON. orjson writes the text, and
+calls back only for types that JSON does not have.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ _JSON = JSONOptions(
 )
 _DUMPS = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_APPEND_NEWLINE
 _OBJECT_ID = b"\x07_id\0"
-# A type, and a name that begins with a dollar; or the same by chance in the middle of a value.
+# A type and a name that begins with a dollar. The middle of a value may match by chance.
 _DOLLAR = re.compile(rb"[\x01-\x13\x7f\xff]\$")
 _INT32 = range(-(2**31), 2**31)
 
-# What the JSON parser, the driver and its reader of Extended JSON raise for what is no document.
+# Exceptions of the JSON parser, the driver and its reader of Extended JSON for an invalid document.
 _NO_DOCUMENT = (
     ArithmeticError, AttributeError, BSONError, LookupError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
@@ -55,35 +55,35 @@ T = TypeVar("T")
 
 
 class Encoded(NamedTuple):
-    """A batch as text."""
+    """Result of `encode`: a batch as JSON lines."""
 
     text: bytes
     inexact: list[ExtendedJson]
-    """The `_id`s of documents that do not come back as they were: they hold deprecated types, text
-    that is no UTF-8, objects that as Extended JSON mean something else, or no `_id`."""
+    """The `_id`s of documents that cannot be restored exactly: they contain deprecated types, text
+    that is not UTF-8, objects that mean something else as Extended JSON, or no `_id`."""
     other_ids: int
-    """How many documents have an `_id` that is no ObjectId."""
+    """Number of documents with an `_id` that is not an ObjectId."""
 
 
 class BadLine(NamedTuple):
-    """A line that is no document."""
+    """A line that does not contain a valid document."""
 
     number: int
     reason: str
 
 
 class Decoded(NamedTuple):
-    """Lines as a batch."""
+    """Result of `decode`: JSON lines as a batch."""
 
     batch: Batch
     bad: list[BadLine]
 
 
 def encode(batch: Batch) -> Encoded:
-    """The JSON lines of a batch.
+    """Encode a batch as JSON lines.
 
     Raises:
-        FormatError: these are no documents.
+        FormatError: the batch does not consist of documents.
     """
     lines: list[bytes] = []
     inexact: list[ExtendedJson] = []
@@ -99,7 +99,7 @@ def encode(batch: Batch) -> Encoded:
         is_exact = bson.encode(found, codec_options=_EXACT) == raw
         line = orjson.dumps(found, _extended, _DUMPS)
         if b"null" in line:
-            # Which is also what orjson makes of NaN and the infinities.
+            # orjson also writes NaN and infinities as null.
             line = orjson.dumps(_with_marked_numbers(found), _extended, _DUMPS)
         may_differ = _DOLLAR.search(raw) is not None or "_id" not in found
         if not is_exact or (may_differ and decode(Lines(line, 0)).batch.data != raw):
@@ -109,7 +109,7 @@ def encode(batch: Batch) -> Encoded:
 
 
 def _decoded(raw: bytes) -> Document | None:
-    """Return a document with what the driver makes of it; None where it makes nothing of it."""
+    """Return a document decoded by the driver; None if the driver cannot decode it."""
     for how in (_EXACT, _FORGIVING):
         with suppress(InvalidBSON):
             return bson.decode(raw, how)
@@ -117,22 +117,22 @@ def _decoded(raw: bytes) -> Document | None:
 
 
 def _extended(value: object) -> object:
-    """What JSON has no type for."""
+    """Return the Extended JSON of a value whose type JSON does not have."""
     if isinstance(value, ObjectId):
         return {"$oid": str(value)}
     if isinstance(value, Int64):
-        # A range finds an exact int at once, but looks for any other among all its numbers.
+        # `in` computes for an exact int; for a subclass it would compare with every number.
         plain = int(value)
         return {"$numberLong": str(plain)} if plain in _INT32 else plain
     if isinstance(value, DatetimeMS):
         return {"$date": {"$numberLong": str(int(value))}}
     if isinstance(value, dict):
-        return dict(value)  # of an ordered kind, which orjson leaves to us
+        return dict(value)  # a subclass of dict, which orjson does not convert itself
     return json_util.default(value, _JSON)
 
 
 def _with_marked_numbers(value: T) -> T | dict[str, str]:
-    """The value with NaN and infinities as Extended JSON; containers are changed in place."""
+    """Return a value with NaN and infinities as Extended JSON; containers are changed in place."""
     if isinstance(value, float) and not math.isfinite(value):
         return {"$numberDouble": str(json_util.default(value, _JSON)["$numberDouble"])}
     if isinstance(value, dict):
@@ -144,9 +144,9 @@ def _with_marked_numbers(value: T) -> T | dict[str, str]:
 
 
 def decode(lines: Lines) -> Decoded:
-    """The documents of JSON lines, in any form of Extended JSON; empty lines count for nothing.
+    """Decode JSON lines in any form of Extended JSON; empty lines are skipped.
 
-    A plain number becomes an int32 where it fits, else an int64; one with a fraction a double.
+    A plain number becomes an int32 if it fits, otherwise an int64; one with a fraction a double.
     """
     documents: list[bytes] = []
     bad: list[BadLine] = []
@@ -156,14 +156,14 @@ def decode(lines: Lines) -> Decoded:
         try:
             documents.append(_document(line))
         except _NO_DOCUMENT as error:
-            bad.append(BadLine(number, f"it is no document: {error}"))
+            bad.append(BadLine(number, f"not a valid document: {error}"))
     return Decoded(Batch(b"".join(documents), len(documents)), bad)
 
 
 def _document(line: bytes) -> bytes:
     found = orjson.loads(line)
     if not isinstance(found, dict):
-        raise TypeError("it is no JSON object")
+        raise TypeError("it is not a JSON object")
     if "_id" not in found:
         raise ValueError("it has no _id")
     for name, value in found.items():
@@ -171,12 +171,12 @@ def _document(line: bytes) -> bytes:
             found[name] = _revived(value)
     raw = bson.encode(found, codec_options=_EXACT)
     if len(raw) > MAX_DOCUMENT_BYTES:
-        raise ValueError("it is larger than a document may be")
+        raise ValueError("it is larger than the maximum size of a document")
     return raw
 
 
 def _revived(value: object) -> object:
-    """A value with all Extended JSON in it turned into what it stands for."""
+    """Replace all Extended JSON in a value by the values that it stands for."""
     if type(value) is list:
         for place, one in enumerate(value):
             if type(one) is dict or type(one) is list:
@@ -187,13 +187,13 @@ def _revived(value: object) -> object:
         if type(one) is dict or type(one) is list:
             value[name] = _revived(one)
     for name in value:
-        # Every special form begins with its dollar; only the first name is looked at.
+        # The first name of every special form begins with a dollar: looking at one is enough.
         return _special(value) if name[:1] == "$" else value
     return value
 
 
 def _special(value: Document) -> object:
-    # Before the general way, since these are nearly all that Komodo's documents have.
+    # A shortcut for the two forms that are nearly all in Komodo's documents.
     if len(value) == 1:
         ((name, one),) = value.items()
         if name == "$oid":

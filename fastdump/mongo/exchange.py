@@ -1,4 +1,4 @@
-"""Writing a document by delete and insert, where no update can replace what is there."""
+"""Replace a document by delete and insert, for cases in which no update can do it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["Exchange"]
 
 
 class Exchange:
-    """Exchanges documents of one collection; for one thread.
+    """Replacer of documents in one collection, by delete and insert; for one thread.
 
     Args:
-        writer: sends the commands.
-        shard_key: the paths of a sharded collection's shard key, without that of `_id`.
-        keeps_empty: whether the server can be told to leave timestamps of zero alone.
+        writer: the writer that sends the commands.
+        shard_key: the paths of a sharded collection's shard key, without `_id`.
+        keeps_empty: True if the server can be told to leave timestamps of zero unchanged.
     """
 
     def __init__(self, writer: Writer, shard_key: Sequence[bytes], *, keeps_empty: bool) -> None:
@@ -32,29 +32,30 @@ class Exchange:
         self._keeps_empty = keeps_empty
 
     def exchange(self, run: bytes, span: Span) -> tuple[bytes | None, Document | None]:
-        """Write a document instead of that which the target holds.
+        """Replace the target's document by another one with the same `_id`.
 
         Returns:
-            What the target held, and the server's error if the document could not be written.
+            The target's old document, if any, and the server's error if the new one could not be
+            written.
 
         Raises:
             PyMongoError: as the driver does.
-            ServerError: the server takes neither the document nor what it held before.
+            ServerError: the server accepts neither the new document nor the old one again.
         """
         old = next(iter(self._writer.read_held(run, [span])), None)
         refused = None
         if old is None or not self._is_changed_by_insert(run, span):
-            # This shows whether anything but the `_id` is in the way, before anything is deleted.
+            # Try it first: an error other than the `_id` must show before anything is deleted.
             refused = self._put(run, span)
         if old is not None and (refused is None or refused["code"] == DUPLICATE_KEY):
             refused = self._delete(old) or self._put_instead(run, span, old)
         return old, refused
 
     def move(self, run: bytes, span: Span, old: bytes) -> Document | None:
-        """Write a document whose shard key is another than that of the one which is there.
+        """Replace a document by one with another value of the shard key.
 
-        Its shard may be another too, so that the one is deleted and the other is inserted, in a
-        transaction: between the two it would be there twice, or not at all.
+        The new one may belong to another shard. So the old one is deleted and the new one inserted
+        in a transaction; otherwise both or none would exist between the two commands.
 
         Returns:
             The server's error, if the document could not be written.
@@ -67,7 +68,7 @@ class Exchange:
         return refused if refused is not None and not self._is_held(run, span) else None
 
     def _delete(self, old: bytes) -> Document | None:
-        """Delete that document, and return why it could not be."""
+        """Delete a document; return the server's error, or None."""
         statement = deletion(old, (0, len(old)), self._shard_key)
         try:
             reply = self._writer.send("delete", statement)
@@ -78,23 +79,23 @@ class Exchange:
         return _error_of(reply)
 
     def _put_instead(self, run: bytes, span: Span, old: bytes) -> Document | None:
-        """Write a document instead of one that was deleted for it, or else put that back."""
+        """Write a document in place of a deleted one; if that fails, write the old one again."""
         refused = self._put(run, span)
         if refused is not None and self._put(old, (0, len(old))) is not None:
             raise ServerError(
                 f"{self._writer.namespace}: a document was deleted to be replaced, and the server "
-                f"takes neither the new nor the old one: {refused['errmsg']}"
+                f"accepts neither the new document nor the old one: {refused['errmsg']}"
             )
         return refused
 
     def _put(self, run: bytes, span: Span) -> Document | None:
-        """Write a document under an `_id` that is not there, and return why it could not be."""
+        """Write a document whose `_id` does not exist yet; return the server's error, or None."""
         refused = _error_of(self._writer.send(*self._as_new(run, span)))
-        # What is there may be of an attempt before, that seemed to fail.
+        # The document may be there from an earlier attempt that only seemed to fail.
         return refused if refused is not None and not self._is_held(run, span) else None
 
     def _as_new(self, run: bytes, span: Span) -> tuple[Verb, bytes]:
-        """Return the command that writes a document which is not there, and what it takes."""
+        """Return the command that writes a new document, and its document or statement."""
         if not self._is_changed_by_insert(run, span):
             return "insert", run[span[0] : span[1]]
         (batch,) = upserts(run, [span], self._shard_key)
@@ -108,5 +109,5 @@ class Exchange:
 
 
 def _error_of(reply: Document) -> Document | None:
-    """Return the error of a command that wrote a single document."""
+    """Return the error in the reply to the write of a single document, or None."""
     return next(iter(reply.get("writeErrors", ())), None)

@@ -1,4 +1,4 @@
-"""The documents of a chunk, each exactly once, whichever way the collection was cut."""
+"""Fetch the documents of a chunk, each exactly once, for every way to cut a collection."""
 
 from __future__ import annotations
 
@@ -27,26 +27,27 @@ _RECORD_MARK = b"\x12$recordId\0"
 _MAX_KEY = 0x7F
 
 Found = tuple[Batch, int | None]
-"""Some documents, and the record id up to which that is all, in a scan by record ids."""
+"""A batch, and the record id up to which everything is read; None if not a scan by record ids."""
 
 
 def fetch(
     client: Client, connection: Connection, chunk: Chunk, lost: Callable[[PyMongoError], None]
 ) -> Iterator[Batch]:
-    """The documents of a chunk, each exactly once, also when the server goes away meanwhile.
+    """Yield the documents of a chunk, each exactly once, even if the server goes away meanwhile.
 
-    Reading then goes on after the last whole batch, for as long as the connection says.
+    After an interruption, reading continues after the last whole batch. Retrying lasts as long as
+    the connection's settings allow.
 
     Args:
         client: the server.
-        connection: how it is reached.
-        chunk: what to read.
-        lost: hears of each time that the server went away.
+        connection: its time of retrying.
+        chunk: the chunk to read.
+        lost: called with the error of each interruption.
 
     Raises:
-        ChunkLostError: the server went away in the middle of what cannot be entered there.
+        ChunkLostError: reading was interrupted, and the chunk can only be read from its beginning.
         PyMongoError: as the driver does.
-        ServerError: a reply is not what the protocol says.
+        ServerError: a reply does not follow the protocol.
     """
     reading = _Reading(client, chunk)
     try:
@@ -57,7 +58,7 @@ def fetch(
 
 
 class _Reading:
-    """Where reading a chunk has come to."""
+    """State of the reading of one chunk, which can continue after an interruption."""
 
     def __init__(self, client: Client, chunk: Chunk) -> None:
         self._client = client
@@ -66,10 +67,10 @@ class _Reading:
         self._last = Batch(b"", 0)
         self._reached: int | None = None
         self._known: bytes | None = None
-        """The `_id` that was the last before the server went away: it is read again."""
+        """The last `_id` before an interruption, which is read once more and dropped."""
 
     def next(self) -> Batch | None:
-        """The next documents; None where there are no more."""
+        """Return the next batch; None at the end."""
         if self._source is None:
             if self._is_over():
                 return None
@@ -92,7 +93,7 @@ class _Reading:
             self._source.close()
 
     def _rest(self) -> Chunk:
-        """What is still to be read."""
+        """Return the part of the chunk that is still to be read."""
         chunk = self._chunk
         if self._reached is not None:
             return replace(chunk, range=replace(chunk.range, after=self._reached))
@@ -100,14 +101,14 @@ class _Reading:
             return chunk
         if not chunk.can_be_entered:
             raise ChunkLostError(
-                f"the server went away while {chunk.namespace} was read, which can only be read "
+                f"the connection was lost while {chunk.namespace} was read, which can only be read "
                 "from its beginning; run the same command again"
             )
         self._known = self._last_id()
         return replace(chunk, range=replace(chunk.range, lower=document(self._known)))
 
     def _is_over(self) -> bool:
-        """Whether the document that only the last query finds was the last one."""
+        """Return True if the last document was the one with the `_id` MaxKey: nothing follows."""
         is_entered = self._chunk.can_be_entered and self._reached is None
         if not self._last.documents or not is_entered:
             return False
@@ -116,17 +117,20 @@ class _Reading:
     def _last_id(self) -> bytes:
         identity = id_element(self._last.data, spans(self._last.data)[-1])
         if identity is None:
-            raise ServerError(f"{self._chunk.namespace} holds a document without _id")
+            raise ServerError(
+                f"{self._chunk.namespace} contains a document without an _id, so reading cannot "
+                "continue after the interruption; run the same command again"
+            )
         return identity
 
     def _without_known(self, batch: Batch) -> Batch:
-        """Without the first document, if it was read before."""
+        """Return the batch without its first document, if that was read before."""
         known, self._known = self._known, None
         if known is None or not batch.documents:
             return batch
         first = spans(batch.data)[0]
         if id_element(batch.data, first) != known:
-            return batch  # it was deleted meanwhile
+            return batch  # the known document was deleted meanwhile
         return Batch(batch.data[first[1] :], batch.documents - 1)
 
 
@@ -156,14 +160,14 @@ def _found(client: Client, chunk: Chunk) -> Generator[Found]:
 def _range_filter(chunk: Chunk) -> bytes:
     """Return the filter of a chunk for a server that ignores `min` and `max`.
 
-    `$gte` and `$lt` find only what is of the type of their bounds. The first chunk is therefore all
-    that is not from its upper bound on, so that each document is in exactly one chunk, whatever
-    the server thinks of types and their order.
+    `$gte` and `$lt` find only values of the type of their bounds. So the first chunk is defined as
+    everything that is not at or above its upper bound. Then each document is in exactly one chunk,
+    in whatever order the server sorts types.
 
-    The others say twice that they mean the opposite. FerretDB 2 looks a plain range up in its index
-    and stores what it found before it sends any of it, which takes more than five times as long
-    as a scan. Only for the buckets of a time series a plain range is better: it is MongoDB 5.0
-    that ignores bounds there, and it reads nothing outside the range.
+    The other chunks use a double negation. FerretDB 2 would answer a plain range from its index,
+    and store the whole result before it sends any of it, which takes more than five times as long
+    as a scan. For the buckets of a time series a plain range is better: there the server is MongoDB
+    5.0, which reads nothing outside of the range.
     """
     wanted, source = chunk.range, chunk.source
     lower = b"" if wanted.lower is None else comparison(wanted.lower, b"$gte")
@@ -180,14 +184,15 @@ def _range_filter(chunk: Chunk) -> bytes:
 
 
 def _beside(*comparisons: bytes) -> bytes:
-    """Return the filter of each `_id` for which not all of the comparisons hold."""
+    """Return the filter that finds the `_id`s for which at least one comparison is false."""
     return document(b"\x03_id\0" + document(b"\x03$not\0" + document(*comparisons)))
 
 
 def _ids(cursor: Cursor, chunk: Chunk) -> Iterator[Batch]:
-    """By ranges of `_id`, or the whole collection.
+    """Yield the documents of a range of `_id`s, or of the whole collection.
 
-    Not by `$gte` and `$lt`, which compare within one BSON type and lose the documents of others.
+    Ranges use `min` and `max`. `$gte` and `$lt` compare within one BSON type, and would lose the
+    documents of other types.
     """
     filtered = chunk.source.query
     wanted = {} if filtered is None else {"filter": RawBSONDocument(filtered)}
@@ -195,8 +200,8 @@ def _ids(cursor: Cursor, chunk: Chunk) -> Iterator[Batch]:
     if chunk.range.is_whole:
         yield from _whole(cursor, wanted)
         return
-    # The index has this order anyway. A mongos keeps it only if it is told to, and reading goes on
-    # after the last _id when it was interrupted.
+    # The index has this order anyway, but mongos keeps it only with `sort`. The order is needed to
+    # continue after the last _id when reading is interrupted.
     query: Document = {**wanted, "hint": {"_id": 1}, "sort": {"_id": 1}}
     if lower is not None:
         query["min"] = RawBSONDocument(lower)
@@ -204,15 +209,15 @@ def _ids(cursor: Cursor, chunk: Chunk) -> Iterator[Batch]:
         query["max"] = RawBSONDocument(upper)
     yield from cursor.batches(query)
     if upper is None:
-        # min and max cannot reach it: without max, the upper bound is MaxKey, exclusive.
+        # An _id that is MaxKey: without max, the upper bound is MaxKey, and it is exclusive.
         last = [{"_id": MaxKey()}, *wanted.values()]
         yield from cursor.batches({"filter": {"$and": last}, "hint": {"_id": 1}})
 
 
 def _whole(cursor: Cursor, wanted: Document) -> Iterator[Batch]:
-    """As the server sees fit, where it lets us.
+    """Yield the documents of a query without a hint; add one only if the server demands it.
 
-    MongoDB then scans in storage order what has no filter. A hint that says so makes FerretDB 2 six
+    Without a filter, MongoDB scans in storage order anyway. A hint for that makes FerretDB 2 six
     times slower.
     """
     try:
@@ -224,12 +229,12 @@ def _whole(cursor: Cursor, wanted: Document) -> Iterator[Batch]:
 
 
 def _records(cursor: Cursor, wanted: Range) -> Iterator[Found]:
-    """By ranges of record ids, in storage order."""
+    """Yield the documents of a range of record ids, in storage order."""
     reached = wanted.after
     try:
         for batch in cursor.batches(after_record(wanted.after), wanted.until):
             if wanted.until is not None and cursor.reached > wanted.until:
-                # Records are missing in between, so that the batch reaches beyond the end.
+                # Some records in the range do not exist, so the batch reaches beyond its end.
                 yield from _marked(cursor, wanted, reached)
                 return
             yield batch, cursor.reached
@@ -243,7 +248,7 @@ def _records(cursor: Cursor, wanted: Range) -> Iterator[Found]:
 
 
 def _from_before(cursor: Cursor, wanted: Range) -> Iterator[Found]:
-    """The record to begin after was deleted since the plan: begin at an earlier one."""
+    """Yield the documents if the record to begin after was deleted: begin at an earlier one."""
     assert wanted.after is not None  # noqa: S101 - a scan from the beginning finds its beginning
     distance = 1
     while distance < wanted.after:
@@ -259,9 +264,9 @@ def _from_before(cursor: Cursor, wanted: Range) -> Iterator[Found]:
 
 
 def _marked(cursor: Cursor, wanted: Range, start: int | None) -> Iterator[Found]:
-    """The records of the chunk after `start`, told apart one by one.
+    """Scan after the record `start`, and yield only documents whose record id is in the range.
 
-    The server then adds `$recordId` as the last element of each document; it is taken off again.
+    The server adds `$recordId` as the last element of each document; it is removed again.
     """
     last = wanted.after
     for batch in cursor.batches({**after_record(start), "showRecordId": True}):
@@ -270,7 +275,7 @@ def _marked(cursor: Cursor, wanted: Range, start: int | None) -> Iterator[Found]
             mark = end - 1 - len(_RECORD_MARK) - 8
             record = int.from_bytes(batch.data[end - 9 : end - 1], "little", signed=True)
             if batch.data[mark : mark + len(_RECORD_MARK)] != _RECORD_MARK:
-                raise ServerError("the server does not say which record a document is")
+                raise ServerError("the server did not send the record id of a document")
             if (wanted.after is None or record > wanted.after) and (
                 wanted.until is None or record <= wanted.until
             ):

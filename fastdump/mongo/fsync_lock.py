@@ -1,7 +1,7 @@
-"""Keeping everybody from writing to a server (`fsync` with `lock`), and knowing whose lock it is.
+"""Lock a server against writes (`fsync` with `lock`), and recognize fastdump's own locks.
 
-The server does not say who locked it. So an open cursor says it: its comment is ours, it outlives
-the process that opened it, and for as long as the server is locked nothing removes it.
+The server does not tell who locked it. So each lock is marked by an open cursor with our comment.
+This cursor outlives the process that opened it, and stays for as long as the server is locked.
 """
 
 from __future__ import annotations
@@ -30,30 +30,32 @@ from fastdump.mongo.retry import retrying
 __all__ = ["HeldLock", "Holder", "holders", "is_locked", "refuse_mongos", "release", "unlock"]
 
 _NAME = "fastdump lock"
-"""What the comments of our cursors begin with, and the names of the connections that hold locks."""
+"""Beginning of the comments of our cursors, and of the names of the connections that hold locks."""
 
 _RETRY_SECONDS = 60
-"""For how long at least to try to unlock a server that went away."""
+"""Least time of trying to unlock a server that went away, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who of ours locked a server."""
+    """Mark of a lock that a run of fastdump holds, or held until it was killed."""
 
     name: str
+    """Comment of the cursor, and name of the connection."""
     alive: bool
-    """Whether the connection that holds the lock is still there."""
+    """True if the connection that holds the lock still exists."""
     namespace: Namespace
-    """Where its cursor is."""
+    """Collection of the cursor."""
     cursor: int
+    """Id of the cursor."""
 
 
 class HeldLock:
-    """A lock with a connection of its own.
+    """Lock of a server, with a connection of its own.
 
     Args:
         connection: the server.
-        namespace: a collection that exists, for the cursor that says whose lock it is.
+        namespace: a collection that exists, for the cursor that marks the lock.
     """
 
     def __init__(self, connection: Connection, namespace: Namespace) -> None:
@@ -68,10 +70,10 @@ class HeldLock:
         self.name = name
 
     def take(self) -> None:
-        """Lock the server, when what is being written has ended.
+        """Lock the server after its running writes have ended.
 
         Raises:
-            ServerError: the server cannot be reached, or the user has no right to do this.
+            ServerError: the server cannot be reached, or the user lacks the right to lock it.
         """
         try:
             with translated(self._connection):
@@ -82,13 +84,13 @@ class HeldLock:
             raise
 
     def keep_alive(self) -> None:
-        """Use the connection, so that nothing between here and there ends it."""
-        # Where it was lost, the next use makes another, and unlocking tells what became of it.
+        """Use the connection, so that no firewall closes it for being idle."""
+        # If it was lost, the driver opens another; `release` tells if the lock is still there.
         with suppress(PyMongoError):
             self._client.admin.command("ping")
 
     def release(self) -> bool:
-        """Unlock the server; returns whether it was still locked.
+        """Unlock the server, and return True if it was still locked.
 
         Raises:
             ServerError: the server cannot be reached.
@@ -99,14 +101,14 @@ class HeldLock:
         return was_locked
 
     def _close(self) -> None:
-        """Take the cursor away too: who locks the server later must not be taken for us."""
+        """Remove the cursor too, so that a later lock of somebody else is not taken for ours."""
         with suppress(PyMongoError):
             _unmark(self._client, self._namespace, self._cursor)
         self._client.close()
 
 
 def _mark(client: Client, session: ClientSession, namespace: Namespace, name: str) -> int:
-    """Leave a cursor on that collection, which must exist, that says who locks the server.
+    """Open a cursor that marks the lock as ours, on a collection that must exist.
 
     Returns:
         The cursor's id.
@@ -132,22 +134,22 @@ def _unmark(client: Client, namespace: Namespace, cursor: int) -> None:
 
 
 def unlock(client: Client) -> bool:
-    """Take back one lock, of whoever it is; returns whether there was one.
+    """Release one lock, whoever took it, and return False if there was none.
 
     Raises:
-        PyMongoError: the server does not answer, or the user has no right to do this.
+        PyMongoError: the server does not answer, or the user lacks the right to unlock it.
     """
     try:
         client.admin.command({"fsyncUnlock": 1})
     except OperationFailure as error:
-        if "not locked" in str(error):  # there is no code for it
+        if "not locked" in str(error):  # this error has no code of its own
             return False
         raise
     return True
 
 
 def is_locked(client: Client) -> bool:
-    """Whether nobody can write to the server.
+    """Return True if the server is locked against writes.
 
     Raises:
         PyMongoError: the server does not answer.
@@ -156,24 +158,24 @@ def is_locked(client: Client) -> bool:
 
 
 def refuse_mongos(client: Client, connection: Connection) -> None:
-    """See that this is a server of its own.
+    """Check that the server is not a mongos.
 
-    A mongos since 7.0.2 locks all shards, but does not show which connections to them are alive:
-    nobody could tell a lock that is in use from one that a killed run left behind.
+    Since 7.0.2 a mongos locks all shards, but does not show which connections to them are alive. So
+    a lock in use could not be told from one that a killed run left behind.
 
     Raises:
         PyMongoError: the server does not answer.
-        UsageError: it is a mongos.
+        UsageError: the server is a mongos.
     """
     if is_mongos(client):
         raise UsageError(
-            f"{connection.shown} is a mongos, through which fastdump does not lock or unlock: use "
-            "--consistency snapshot (MongoDB 6.0 or later), or connect to each shard by itself"
+            f"{connection.shown} is a mongos, and fastdump cannot lock or unlock through mongos: "
+            "use --consistency snapshot (MongoDB 6.0 or later), or connect to each shard directly"
         )
 
 
 def holders(client: Client) -> list[Holder]:
-    """Our locks, also those whose process is gone.
+    """Return fastdump's locks of a server, including those whose process is gone.
 
     Raises:
         PyMongoError: the server does not answer.
@@ -182,13 +184,13 @@ def holders(client: Client) -> list[Holder]:
         return []
     options = {"allUsers": False, "idleConnections": True, "idleCursors": True}
     try:
-        # What others do may be anything, and is not decoded.
+        # Operations of others can contain anything, so they are not decoded.
         admin = client.admin.with_options(RAW)
         operations = list(admin.aggregate([{"$currentOp": options}]))
     except OperationFailure as error:
         if error.code == AUTHENTICATION_FAILED:
             raise
-        return []  # other servers of the protocol, which cannot be locked either
+        return []  # a server other than MongoDB, which cannot be locked either
     connected = {operation.get("appName") for operation in operations}
     found = []
     for operation in operations:
@@ -201,10 +203,10 @@ def holders(client: Client) -> list[Holder]:
 
 
 def release(client: Client, holder: Holder) -> bool:
-    """Take back a lock of ours; returns whether there was one.
+    """Release a lock of fastdump's and its mark, and return False if there was no lock.
 
     Raises:
-        PyMongoError: the server does not answer, or the user has no right to do this.
+        PyMongoError: the server does not answer, or the user lacks the right to unlock it.
     """
     was_locked = unlock(client)
     _unmark(client, holder.namespace, holder.cursor)

@@ -1,4 +1,4 @@
-"""Building indexes as a backup describes them, and making those of old servers fit new ones."""
+"""Build indexes as a backup describes them, and convert those of old servers for new ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from fastdump.mongo.schema import reason
 __all__ = ["converted", "create", "described", "is_readable"]
 
 _SHOWN = 100
-_NO_TEXT = "its name or an option is text that is not UTF-8, which cannot be sent"
+_NO_TEXT = "its name or an option is text that is not UTF-8, so it cannot be sent"
 _DEFAULT_VERSION = 2
 _MEANINGLESS = frozenset({"background", "ns"})
 """Options that change nothing, and that some servers forget."""
@@ -49,12 +49,12 @@ _KNOWN = frozenset(
         "wildcardProjection",
     }
 )  # fmt: skip
-"""What a description of an index may hold. Servers before 3.4 stored whatever they were told;
-source: the server's index_descriptor.h."""
+"""Known fields of an index. Servers before 3.4 also stored unknown ones. Source: the server's
+index_descriptor.h."""
 
 
 def is_readable(index: Bson) -> bool:
-    """Return whether the text at the top level of a valid description is UTF-8."""
+    """Return True if all text at the top level of a valid index description is UTF-8."""
     try:
         schema.fields(index)
     except FormatError:
@@ -63,21 +63,21 @@ def is_readable(index: Bson) -> bool:
 
 
 def described(index: Bson) -> Document:
-    """Return the fields of a backup's description of an index; what is nested stays raw.
+    """Return the fields of a backup's description of an index; nested documents stay raw.
 
     Raises:
-        FormatError: the description is not that of an index.
+        FormatError: the document does not describe an index.
     """
     found = schema.fields(index)
     if not isinstance(found.get("key"), RawBSONDocument) or not isinstance(found.get("name"), str):
-        raise FormatError(f"not an index: {from_bson(index)[:_SHOWN]}")
+        raise FormatError(f"not a description of an index: {from_bson(index)[:_SHOWN]}")
     return found
 
 
 def converted(index: Document) -> tuple[Document, list[str]]:
-    """Return an index of an old server as a new one takes it, and what was changed.
+    """Return an index of an old server in a form that new ones accept, and the changes as text.
 
-    Before 3.4 the server took any value for a direction, and any option.
+    Before 3.4 servers accepted any value as a direction, and any option.
     """
     changed = []
     try:
@@ -89,7 +89,7 @@ def converted(index: Document) -> tuple[Document, list[str]]:
         changed.append(f"its key is now {key}, not {own}")
         index = {**index, "key": key}
     if unknown := [name for name in index if name not in _KNOWN]:
-        changed.append(f"it lost the unknown options {', '.join(unknown)}")
+        changed.append(f"the unknown options {', '.join(unknown)} were removed")
     kept = {name: _option(name, value) for name, value in index.items() if name in _KNOWN}
     changed += [
         f"{name} is now {kept[name]}, not {index[name]}"
@@ -100,12 +100,12 @@ def converted(index: Document) -> tuple[Document, list[str]]:
 
 
 def _equal(one: object, other: object) -> bool:
-    """Return whether both are the same; to Python, 1 and True are equal, and NaN is not."""
+    """Return True if both values are the same; for ==, 1 equals True, and NaN not itself."""
     return one is other or (type(one) is type(other) and one == other)
 
 
 def _direction(value: object) -> object:
-    """A direction of an index: what is no number but 0 and no text counted as 1."""
+    """Return a valid direction of an index; old servers took 0 and other types for 1."""
     if isinstance(value, bool):
         return 1
     if isinstance(value, int | float):
@@ -119,7 +119,7 @@ def _option(name: str, value: object) -> object:
     if name in _FLAGS and not isinstance(value, bool):
         return bool(value)
     if name == "expireAfterSeconds" and isinstance(value, float) and value != value:
-        # The server takes NaN for this; it is what newer ones call never.
+        # Servers treat NaN as this number, with which newer ones never expire a document.
         return _NEVER
     return value
 
@@ -130,23 +130,23 @@ _NEVER = 2**31 - 1
 def create(
     client: Client, connection: Connection, definition: Definition, how: LoadOptions
 ) -> list[str]:
-    """Build all of a collection's indexes in one command, which reads its documents once.
+    """Build all indexes of a collection in one command, which reads its documents once.
 
-    Those that the target has already, just so, are left alone.
+    Indexes that the target already has, exactly as wanted, are left alone.
 
     Returns:
-        For each index that could not be built, its name and the server's reason.
+        A message for each index that could not be built as wanted, with its name and the reason.
 
     Raises:
         PyMongoError: the server does not answer.
-        ServerError: it could not have that confirmed.
+        ServerError: too few members confirmed the indexes.
     """
     database = open_database(client, definition.namespace.database)
     source = access_to(client, definition.namespace)
     concern = write_concern(client, connection, how.write_concern)
     options: Document = {"writeConcern": concern}
     if "setName" in client.admin.command("hello"):
-        # By default a member that is down holds up the building of indexes until it is back.
+        # By default the building of indexes waits for a member that is down until it is back.
         options["commitQuorum"] = concern.get("w", "majority")
     present = [_portable(index, definition, how) for index in _present(database, source) or ()]
     readable = [index for index in definition.indexes if is_readable(index)]
@@ -165,7 +165,7 @@ def _build_all(
     indexes: Sequence[Document],
     options: Document,
 ) -> dict[str, str]:
-    """Build indexes; return the names of those that could not be built, with the reasons."""
+    """Build indexes; return the names of those that could not be built, with reasons."""
     refused: dict[str, str] = {}
     try:
         _build(database, source, indexes, options)
@@ -174,7 +174,7 @@ def _build_all(
             raise
         if len(indexes) == 1:
             return _build_without_expiry(database, source, indexes[0], options, error)
-        # One of them is at fault: build the others, and learn which.
+        # One of them is the cause: build each by itself, to find it and to build the others.
         for index in indexes:
             refused |= _build_all(database, source, [index], options)
     return refused
@@ -187,10 +187,10 @@ def _build_without_expiry(
     options: Document,
     error: OperationFailure,
 ) -> dict[str, str]:
-    """Build an index that was refused without an expiry that means never, if it has one.
+    """Build a refused index again without its expiry, if that means never.
 
-    MongoDB 5.0 refuses expiries that reach back before 1970 (seen on 5.0.4). Without any, the index
-    expires nothing either.
+    MongoDB 5.0 refuses expiries that reach back before 1970 (seen on 5.0.4). An index without an
+    expiry also never expires a document.
     """
     if index.get("expireAfterSeconds") != _NEVER:
         return {index["name"]: reason(error)}
@@ -201,7 +201,7 @@ def _build_without_expiry(
 def _different(
     database: Database[Document], source: Access, built: Sequence[Document]
 ) -> dict[str, str]:
-    """Return the names of indexes that the server made in another way, with what is different."""
+    """Return the names of indexes that the server built differently, with the differences."""
     listed = _present(database, source) if built else []
     if listed is None:
         return {}
@@ -211,24 +211,24 @@ def _different(
         got = present.get(index["name"], NO_OPTIONS)
         lost = [one for one in unmet(bson.encode(index), got) if one not in _MEANINGLESS]
         if lost:
-            found[index["name"]] = f"the server did not take over {', '.join(lost)}"
+            found[index["name"]] = f"the server did not apply {', '.join(lost)}"
     return found
 
 
 def _same(one: Document, other: Document) -> bool:
-    """Return whether they are the same byte for byte, but for the order of their options."""
+    """Return True if two indexes are equal byte for byte, except for the order of options."""
     return not differing(bson.encode(one), bson.encode(other))
 
 
 def _present(database: Database[Document], source: Access) -> list[Document] | None:
-    """Return the indexes that there are; None if the user may not know."""
+    """Return the indexes of a collection; None if the user may not list them."""
     try:
         return [described(index) for index in list_indexes(database, source) if is_readable(index)]
     except OperationFailure as error:
         if error.code == NAMESPACE_NOT_FOUND:
-            return []  # it could not be created, and nothing was inserted
+            return []  # the collection could not be created, and nothing was inserted
         if error.code == UNAUTHORIZED:
-            return None  # the role `restore` may build indexes and not list them
+            return None  # the role `restore` may build indexes, but not list them
         raise
 
 
@@ -253,15 +253,15 @@ def _build_at_once(database: Database[Document], command: Document, _concern: Do
 
 
 def _portable(index: Document, definition: Definition, how: LoadOptions) -> Document:
-    """Return the index for another server, which may know less than the one it comes from."""
+    """Return the index without fields that a server other than its own might not accept."""
     if not how.keep_index_version or index.get("v") == _DEFAULT_VERSION:
-        # What every server makes by itself; some of the protocol refuse to be told.
+        # Every server uses this version by default, and some refuse the field.
         index = {field: value for field, value in index.items() if field != "v"}
     elif _is_simple(index.get("collation")):
-        # Newer servers list what is the default, and none takes it for an index of version 1.
+        # Newer servers list the default collation, but none accepts it for an index of version 1.
         index = {field: value for field, value in index.items() if field != "collation"}
     if "collation" not in index and element(definition.options, b"collation"):
-        # It would inherit the collection's, where the original has none.
+        # The original has no collation, but without one it would inherit the collection's.
         return {**index, "collation": {"locale": "simple"}}
     return index
 

@@ -1,4 +1,4 @@
-"""The lists of collections and indexes that a server gives, as BSON."""
+"""List a server's collections and indexes as BSON."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["list_collections", "list_indexes", "options_of"]
 
 
 def list_collections(database: Database[Document]) -> Iterator[Document]:
-    """Yield what the server says of each collection; what is nested in an entry stays raw.
+    """Yield the server's entry for each collection; nested documents stay raw.
 
     Raises:
         PyMongoError: the server does not answer or refuses.
-        ServerError: it lists what can be no collection.
+        ServerError: the name of a collection is not UTF-8.
     """
     for entry in _listing(database, {"listCollections": 1}, "$cmd.listCollections"):
         name = entry["name"]
@@ -31,13 +31,13 @@ def list_collections(database: Database[Document]) -> Iterator[Document]:
             yield {**RawBSONDocument(entry.raw, STRICT), "name": name}
         except BSONError:
             raise ServerError(
-                f"the name of the collection {database.name}.{name} is not UTF-8, so that it "
-                "cannot be asked for: rename it"
+                f"the name of the collection {database.name}.{name} is not UTF-8, so it cannot be "
+                "read: rename it"
             ) from None
 
 
 def options_of(entry: Document) -> Bson:
-    """Return the options of a collection that `list_collections` has listed."""
+    """Return the options of a collection, from an entry of `list_collections`."""
     options = entry.get("options")
     return bytes(options.raw) if isinstance(options, RawBSONDocument) else NO_OPTIONS
 
@@ -55,9 +55,9 @@ def list_indexes(database: Database[Document], source: Access) -> tuple[Bson, ..
 def _listing(
     database: Database[Document], command: Document, source: str
 ) -> Iterator[RawBSONDocument]:
-    """Yield the documents that a listing command finds, as they are.
+    """Yield the documents of a listing command, undecoded.
 
-    PyMongo's own methods decode them, which changes what Python's types cannot hold.
+    PyMongo's own methods decode them, which changes values that Python's types cannot represent.
     """
     reply = database.command({**command, "cursor": {}})["cursor"]
     yield from reply["firstBatch"]

@@ -1,6 +1,7 @@
-"""The oplog of a replica set: where it is, following it, and what of it a backup needs.
+"""Read the oplog of a replica set: find its position, follow it, and filter its entries.
 
-Sources: the server's oplog_entry.idl for the fields of an entry, and what mongodump refuses.
+Sources: the server's oplog_entry.idl for the fields of an entry, and mongodump for the operations
+that cannot be replayed.
 """
 
 from __future__ import annotations
@@ -46,31 +47,31 @@ Wanted = Callable[[Namespace], bool]
 
 _AWAIT_MS = 200
 VIEWS = "system.views"
-"""Where a server keeps the definitions of a database's views."""
+"""Collection in which a server stores the definitions of a database's views."""
 _ENDS = frozenset({"commitTransaction", "abortTransaction"})
 OPERATIONS = frozenset({"i", "u", "d", "c"})
-"""All others have no meaning for another server."""
+"""Kinds of operations that another server can replay."""
 NOISE = frozenset({"n", "cd", "ci", "cu", "km", "xd", "xi"})
-"""Kinds of operations that are known to have none: a server's pulse and notes to itself."""
+"""Kinds that can safely be ignored: a server's heartbeat and notes to itself."""
 _IRREPEATABLE = frozenset(
     {"importCollection", "renameCollection", "upgradeDowngradeViewlessTimeseries"}
 )
-"""What changes the name of a collection, so that earlier entries mean another."""
+"""Commands that change the name of a collection, so that earlier entries would mean another."""
 
 
 def timestamp(value: Timestamp) -> ClusterTime:
-    """As this program carries it."""
+    """Convert the driver's timestamp into a `ClusterTime`."""
     return ClusterTime(value.time, value.inc)
 
 
 def start_of_oplog(client: Client) -> ClusterTime:
-    """The entry from which an oplog makes a whole of documents that are read from now on.
+    """Return the first entry that must be replayed over documents that are read from now on.
 
-    Everything before it is in the documents, and no transaction is half way through it.
+    The documents already contain everything before it, and no transaction spans it.
 
     Raises:
-        PyMongoError: the server does not answer, or the user has no right to read `config`.
-        ServerError: it has no oplog.
+        PyMongoError: the server does not answer, or the user may not read `config`.
+        ServerError: the server has no oplog.
     """
     open_ones = client["config"]["transactions"].find_one(
         {"state": {"$in": ["prepared", "inProgress"]}}, sort=[("startOpTime", 1)]
@@ -81,25 +82,28 @@ def start_of_oplog(client: Client) -> ClusterTime:
 
 
 def last_committed(client: Client) -> ClusterTime:
-    """The last entry that a majority has: all that it has is of no later time.
+    """Return the time of the last entry that a majority of the members has.
 
-    There is no gap before it, as before the very last entry there may be.
+    No entry is missing before it; before the very last entry there may be gaps.
 
     Raises:
         PyMongoError: the server does not answer.
-        ServerError: it has no oplog.
+        ServerError: the server has no oplog.
     """
     last = client.admin.command("hello").get("lastWrite", {}).get("majorityOpTime")
     if last is None:
-        raise ServerError("this server has no oplog: only members of a replica set do")
+        raise ServerError(
+            "this server has no oplog, because it is not a member of a replica set: use another "
+            "--consistency"
+        )
     return timestamp(last["ts"])
 
 
 def reaches(client: Client, since: ClusterTime) -> bool:
-    """Whether the oplog still has everything from that entry on.
+    """Return True if the oplog still has all entries from that time on.
 
     Raises:
-        PyMongoError: the server does not answer, or the user has no right to read `local`.
+        PyMongoError: the server does not answer, or the user may not read `local`.
     """
     first = _oplog(client).find_one(sort=[("$natural", 1)])
     return first is not None and timestamp(first["ts"]) <= since
@@ -112,13 +116,13 @@ def _oplog(client: Client) -> Collection[RawBSONDocument]:
 
 
 class Follower:
-    """Reads the oplog from an entry on, while it grows.
+    """Reader of a growing oplog, starting at a given entry.
 
     Args:
         client: a member of a replica set.
-        connection: how it is reached.
-        since: the first entry.
-        lost: hears of each time that the server went away; what it raises is the end.
+        connection: its time of retrying.
+        since: the time of the first entry.
+        lost: called with the error of each interruption; an exception that it raises ends reading.
     """
 
     def __init__(
@@ -134,14 +138,14 @@ class Follower:
         self._first = self._since = Timestamp(*since)
         self._has_begun = False
         self.reached = since
-        """The last entry that was read."""
+        """Time of the last entry that was read."""
 
     def entries(self) -> Iterator[RawBSONDocument | None]:
-        """The entries, each once, without end; None where there is no more yet.
+        """Yield the entries, each once, without end; None if there is no new entry yet.
 
         Raises:
-            PyMongoError: the server does not answer, or the user has no right to read `local`.
-            ServerError: entries are lost.
+            PyMongoError: the server does not answer, or the user may not read `local`.
+            ServerError: the oplog no longer has the next entries.
         """
         source = self._opened()
 
@@ -158,17 +162,17 @@ class Follower:
             if entry is not None:
                 if _begins_before(entry, self._first):
                     raise ServerError(
-                        "a transaction of several entries began just before the backup; run the "
-                        "same command again"
+                        "a transaction of several oplog entries began just before the backup; run "
+                        "the same command again"
                     )
                 self._since, self._has_begun = entry["ts"], True
                 self.reached = timestamp(self._since)
             yield entry
 
     def _opened(self) -> Iterator[RawBSONDocument | None]:
-        """From the last entry that was read, which must still be there."""
+        """Open a cursor at the last entry that was read, which must still exist."""
         if not reaches(self._client, timestamp(self._since)):
-            raise self._lost("it has become too long for its size")
+            raise self._lost("the oplog is full and its oldest entries were removed")
         cursor = (
             _oplog(self._client)
             .find(
@@ -184,26 +188,26 @@ class Follower:
                 if expected is None:
                     yield entry
                 elif entry["ts"] != expected:
-                    raise self._lost("another member took over that did not have all of it")
+                    raise self._lost("another member became primary that did not have all of it")
                 expected = None
             yield None
         if expected is not None:
-            raise self._lost("another member took over that did not have all of it")
+            raise self._lost("another member became primary that did not have all of it")
         yield from self._opened()
 
     def _lost(self, why: str) -> ServerError:
         return ServerError(
-            f"the oplog of {self._connection.shown} no longer has what came after "
-            f"{self.reached}, because {why}: the backup cannot be made whole; run it again when "
-            "less is written, with more workers, or with a larger oplog (replSetResizeOplog)"
+            f"the oplog of {self._connection.shown} no longer has the entries after "
+            f"{self.reached}, because {why}: run the same command again when less is written, with "
+            "more workers (-j), or with a larger oplog (replSetResizeOplog)"
         )
 
 
 def kept(entry: RawBSONDocument, wanted: Wanted) -> bytes | None:
-    """What a backup of those collections needs of an entry; None for nothing.
+    """Return the part of an entry that concerns the wanted collections; None if nothing does.
 
     Raises:
-        ServerError: it cannot be replayed.
+        ServerError: the entry cannot be replayed.
     """
     if entry["op"] not in OPERATIONS:
         return None
@@ -221,8 +225,8 @@ def kept(entry: RawBSONDocument, wanted: Wanted) -> bytes | None:
 
 
 def _begins_before(entry: Entry, first: Timestamp) -> bool:
-    """Whether it belongs to a transaction of which that oplog has not all."""
-    # Inserts of one command are an applyOps too, each of which stands for itself.
+    """Return True if an entry belongs to a transaction that began before the first entry."""
+    # Inserts of one command are an applyOps too, but each entry of these is independent.
     if not _is_of_transaction(entry) or "multiOpType" in entry or "prevOpTime" not in entry:
         return False
     return bool(Timestamp(0, 0) < entry["prevOpTime"]["ts"] < first)
@@ -233,7 +237,7 @@ def _is_of_transaction(entry: Entry) -> bool:
 
 
 def _is_of_several(entry: Entry) -> bool:
-    """Whether it is one of several entries of one transaction, of which each is needed."""
+    """Return True if an entry is one of several of a transaction, all of which are needed."""
     before = entry.get("prevOpTime")
     follows = before is not None and before["ts"] != Timestamp(0, 0)
     return follows or "partialTxn" in entry["o"] or "prepare" in entry["o"]
@@ -241,7 +245,7 @@ def _is_of_several(entry: Entry) -> bool:
 
 def _is_wanted(operation: Entry, wanted: Wanted) -> bool:
     if operation["op"] not in OPERATIONS:
-        return False  # also within a transaction
+        return False  # these occur inside transactions too
     namespace = namespace_of(operation["ns"])
     name, command = command_of(operation), operation["o"]
     if not name:
@@ -257,8 +261,8 @@ def _is_wanted(operation: Entry, wanted: Wanted) -> bool:
     if found and name in _IRREPEATABLE:
         told = " to ".join(map(str, names))
         raise ServerError(
-            f"{name} of {told} happened during the backup, and an oplog cannot be replayed across "
-            "that; run the same command again, or use --consistency snapshot"
+            f"{name} of {told} happened while the server was read, and an oplog with it cannot be "
+            "replayed; run the same command again, or use --consistency snapshot"
         )
     return found
 
@@ -267,10 +271,10 @@ T = TypeVar("T")
 
 
 def decoded(raw: bytes) -> Entry:
-    """Return an entry, whose documents stay bytes.
+    """Return an entry from its bytes; documents in it stay bytes.
 
     Raises:
-        FormatError: it is no document.
+        FormatError: the bytes are not a valid document.
     """
     try:
         return cast("Entry", RawBSONDocument(raw, STRICT))
@@ -279,25 +283,25 @@ def decoded(raw: bytes) -> Entry:
 
 
 def field(document: object, name: str, kind: type[T]) -> T:
-    """Return a field of an entry that may come from anywhere.
+    """Return a field of an entry, which may come from an untrusted file.
 
     Raises:
-        FormatError: there is none of that name and type.
+        FormatError: there is no field of that name and type.
     """
     try:
         found = document.get(name) if isinstance(document, Mapping) else None
     except BSONError as error:
         raise FormatError(f"it is not valid BSON: {error}") from None
     if not isinstance(found, kind):
-        raise FormatError(f"it has no field {name} as it should")
+        raise FormatError(f"its field {name} is missing or has a wrong type")
     return found
 
 
 def namespace_of(text: str) -> Namespace:
-    """Return the namespace of that name.
+    """Return the namespace written as `database.collection`.
 
     Raises:
-        FormatError: no collection can be called so.
+        FormatError: the text is not the name of a collection.
     """
     database, _dot, collection = text.partition(".")
     if not database or not collection:
@@ -306,10 +310,10 @@ def namespace_of(text: str) -> Namespace:
 
 
 def command_of(operation: Entry) -> str:
-    """Return the name of the command that an operation is; "" for any other operation.
+    """Return the name of an operation's command; "" if the operation is not a command.
 
     Raises:
-        FormatError: it should be one, and is malformed.
+        FormatError: the command is malformed.
     """
     if operation["op"] != "c":
         return ""

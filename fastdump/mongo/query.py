@@ -1,4 +1,4 @@
-"""A filter for documents, as a user types it."""
+"""Parse a filter for documents, as a user types it."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ def filter_of(text: str) -> bytes:
     try:
         return to_bson(text)
     except FormatError as error:
-        raise UsageError(f"the filter is {error}") from None
+        raise UsageError(f"invalid filter in --query: it is {error}") from None

@@ -1,4 +1,4 @@
-"""Which part a server plays in a replica set, and why it cannot be used there."""
+"""Find out the role of a server in a replica set, and explain why it cannot be used."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ __all__ = ["asked_of_seeds", "check_primary", "check_usable"]
 
 _ASK_SECONDS = 2
 _REMOVED = 93
-"""Code InvalidReplicaSetConfig: the server is no member of the set that it knows."""
+"""Error code InvalidReplicaSetConfig: the server is not a member of the set that it knows."""
 
 
 def check_usable(client: Client, where: str, hello: dict[str, Any]) -> None:
-    """See that a server that belongs to a replica set holds data and is a member of it.
+    """Check that a server of a replica set is a member of it and holds data.
 
     Raises:
         PyMongoError: the server does not answer.
-        ServerError: it was never in a set, or was removed from it.
-        UsageError: it is an arbiter.
+        ServerError: the server was not yet added to a replica set, or was removed from it.
+        UsageError: the server is an arbiter.
     """
     if hello.get("isreplicaset") and "setName" not in hello:
         raise ServerError(f"{where} {_outside(client)}")
     if hello.get("arbiterOnly"):
         raise UsageError(
             f"{where} is an arbiter of the replica set {hello['setName']} and holds no data: "
-            f"name another member; its primary is {hello.get('primary', 'not known')}"
+            f"connect to another member; the primary is {hello.get('primary', 'not known')}"
         )
 
 
 def _outside(client: Client) -> str:
-    """Return why a server that should belong to a replica set does not."""
+    """Return the reason why a server that should be in a replica set is not."""
     try:
         client.admin.command("replSetGetStatus")
     except OperationFailure as error:
         if error.code == _REMOVED:
             return (
                 f"is REMOVED from its replica set: the set's configuration lists "
-                f"{_configured(client)}, and none of these names is this server's; give it back "
-                "its name, or have the set configured anew (rs.reconfig with force)"
+                f"{_configured(client)}, and none of these names is this server's; restore its "
+                "old name, or configure the set again (rs.reconfig with force)"
             )
     return (
-        "was started as a member of a replica set and is in none: run rs.initiate() once, with "
-        "the name under which others reach it as host"
+        "was started as a member of a replica set, but is in none: run rs.initiate() once, with "
+        "the name under which others reach the server as host"
     )
 
 
@@ -62,16 +62,16 @@ def _configured(client: Client) -> str:
     try:
         config = client.admin.command("replSetGetConfig")["config"]
     except OperationFailure:
-        return "others"  # without the role clusterMonitor
+        return "other members"  # the user lacks the role clusterMonitor
     return ", ".join(str(member["host"]) for member in config["members"])
 
 
 def check_primary(client: Client, connection: Connection) -> None:
-    """See that the server that is connected to takes writes.
+    """Check that the connected server accepts writes.
 
     Raises:
         PyMongoError: the server does not answer, or its set has no primary at the moment.
-        UsageError: it is a secondary.
+        UsageError: the server is a secondary.
     """
     hello = client.admin.command("hello")
     if "setName" not in hello or hello["isWritablePrimary"]:
@@ -79,16 +79,16 @@ def check_primary(client: Client, connection: Connection) -> None:
     if "primary" not in hello:
         raise AutoReconnect(f"the replica set {hello['setName']} has no primary")
     raise UsageError(
-        f"{connection.shown} is a secondary of the replica set {hello['setName']} and takes no "
-        f"writes: its primary is {hello['primary']}"
+        f"{connection.shown} is a secondary of the replica set {hello['setName']} and accepts no "
+        f"writes; the primary is {hello['primary']}: connect to it"
     )
 
 
 def asked_of_seeds(connection: Connection) -> str | None:
-    """Ask each host of a connection string by itself why none of the replica set can be used.
+    """Ask each host of a connection string directly why no member of its replica set can be used.
 
     Returns:
-        What it says of its set; None if no host answers, or none is of a set.
+        An explanation for the user; None if no host answers or belongs to a set.
     """
     from fastdump.mongo.client import connect
 
@@ -117,16 +117,15 @@ def _seeds(connection: Connection) -> Iterator[str]:
 
 def _about_set(host: str, hello: dict[str, Any]) -> str:
     members = [*hello.get("hosts", ()), *hello.get("passives", ())]
-    named = (
-        f"the replica set {hello['setName']}, whose members call themselves {', '.join(members)}"
-    )
+    named = f"the replica set {hello['setName']}, whose members are named {', '.join(members)}"
     if "primary" not in hello:
         return (
-            f"{host} belongs to {named}; it has no primary at the moment: start enough of them, or "
-            "read this one alone with directConnection=true in the connection string"
+            f"{host} belongs to {named}; the set has no primary at the moment: start enough of "
+            "its members, or read this one alone with directConnection=true in the connection "
+            "string"
         )
     return (
-        f"{host} belongs to {named}; under these names this machine reaches none that can be used: "
-        "make the names known to it, or add directConnection=true to the connection string, which "
-        f"uses the host that it names alone (its primary is {hello['primary']})"
+        f"{host} belongs to {named}; this machine reaches no usable member under these names: make "
+        "the names known to this machine, or add directConnection=true to the connection string, "
+        f"which then uses only the host that it names (the primary is {hello['primary']})"
     )

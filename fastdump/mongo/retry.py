@@ -1,4 +1,4 @@
-"""What is tried again when a server goes away, and for how long."""
+"""Retry requests to a server after errors that will pass."""
 
 from __future__ import annotations
 
@@ -50,24 +50,25 @@ WILL_PASS = frozenset(
         10045600,  # InterruptedDueToFCVChange
     }
 )
-"""Codes of the server's that say nothing of the request. Sources: the server's error_codes.yml (the
+"""Error codes that are not the fault of the request. Sources: the server's error_codes.yml (the
 categories RetriableError, SystemOverloadedError, NeedRetargettingError), and the drivers'
-specification of retryable reads, to which 43, 136, 175 and 237 are added: the cursor is gone, and
-another can be opened."""
+specification of retryable reads. Added are 43, 136, 175 and 237: the cursor is gone, and another
+can be opened."""
 
 PASSING_LABELS = frozenset({"RetryableError", "RetryableWriteError", "SystemOverloadedError"})
-"""By these a server says the same, whatever the code. Source: the drivers' specifications of client
-backpressure and of retryable writes; all that is tried again here bears repeating."""
+"""Error labels that mean the same with any code. Source: the drivers' specifications of client
+backpressure and of retryable writes. All requests that are retried here can safely be repeated."""
 
 _INVALID_OPTIONS = 72
 _BEHIND = "must not be greater than the current clusterTime"
-"""What a member of a replica set says that has not heard yet of the time that is asked for."""
+"""Error of a member of a replica set that does not yet know of the cluster time in a request."""
 
 _LONGEST_PAUSE = 5.0
+"""Longest pause between two attempts, in seconds."""
 
 
 def passes(error: BaseException) -> bool:
-    """Return whether the same request may succeed later."""
+    """Return True if the same request may succeed later."""
     if isinstance(error, AutoReconnect):
         return True
     if not isinstance(error, OperationFailure):
@@ -80,19 +81,19 @@ def passes(error: BaseException) -> bool:
 def retrying(
     connection: Connection, between: Callable[[PyMongoError], None] | None = None
 ) -> Retrying:
-    """Attempts with growing pauses, for as long as the connection says, from the first failure on.
+    """Return a function that calls another one again, with growing pauses, while errors will pass.
 
     Args:
-        connection: says for how many seconds.
-        between: called with what failed, before each pause.
+        connection: the connection, whose `retry_seconds` count from the first failure on.
+        between: called with the error before each pause.
 
     Returns:
-        What calls a function, with its arguments, as often as it takes.
+        An object to call with a function and its arguments; it can also be iterated for attempts.
     """
     failed: list[float] = []
 
     def too_long(_state: RetryCallState) -> bool:
-        # Not since the first attempt: that may have run for an hour.
+        # Count from the first failure: the first attempt may have run for an hour before it.
         failed.append(time.monotonic())
         return failed[-1] - failed[0] >= connection.retry_seconds
 

@@ -1,8 +1,8 @@
-"""Making collections and views on the target as a backup describes them, and looking at the result.
+"""Create collections and views on the target as a backup describes them, and check the result.
 
-Servers differ in the options that they know. One that a server refuses must not cost the others: it
-is left out, and said. Some servers say yes and do something else, so that what is there afterwards
-is compared with what was asked for.
+Servers differ in the options that they know. An option that a server refuses is left out and
+reported, so that the others still apply. Some servers accept an option and do something else, so
+the created collection is compared with its definition.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ __all__ = [
 ]
 
 _DEFINING = frozenset({"timeseries", "viewOn", "pipeline"})
-"""Options without which documents could not go where they belong."""
+"""Options that are always needed: without them the collection would be of another kind."""
 
 _DEAD = frozenset(
     {"autoIndexId", "flags", "noPadding", "recordIdsReplicated", "temp", "usePowerOf2Sizes"}
 )
-"""Options that mean nothing any more, or nothing to the user, and that many servers refuse. Source:
+"""Options without effect today, or without meaning for the user, which many servers refuse. Source:
 the server's create.idl and collection_options.cpp, of all versions from 2.6 on."""
 
 _OF_CAPPED = frozenset({"size", "max"})
-"""Options that servers of before 3.2 stored for any collection."""
+"""Options of capped collections, which servers before 3.2 stored for any collection."""
 
 _UNKNOWN_OPTION = re.compile(
     r"BSON field 'create\.([\w.]+)' is an unknown field"
@@ -75,17 +75,18 @@ class Present:
 
 
 class Created(NamedTuple):
-    """What became of a collection that was to be made."""
+    """Result of creating a collection or view."""
 
     is_there: bool
-    """Whether it can be filled."""
+    """True if documents can be written to it."""
     left_out: list[str]
-    """Options without which it had to be made."""
+    """Options that the server refused."""
     failures: list[str]
+    """Messages for the user about everything that is not as in the backup."""
 
 
 def fields(data: Bson) -> Document:
-    """Return the fields of options or of an index; what is nested in them stays raw.
+    """Return the fields of options or of an index; nested documents stay raw.
 
     Raises:
         FormatError: the document is malformed.
@@ -97,7 +98,7 @@ def fields(data: Bson) -> Document:
 
 
 def existing(client: Client, databases: Iterable[str]) -> dict[Namespace, Present]:
-    """Return each collection and view that these databases hold.
+    """Return all collections and views of these databases.
 
     Raises:
         PyMongoError: the server does not answer or refuses.
@@ -112,13 +113,13 @@ def existing(client: Client, databases: Iterable[str]) -> dict[Namespace, Presen
 
 
 def count(client: Client, namespace: Namespace) -> int:
-    """About how many documents a collection holds; 0 where there is none."""
+    """Return the server's own count of a collection's documents; 0 if it does not exist."""
     database = open_database(client, namespace.database)
     return int(database.command(access_to(client, namespace).command("count"))["n"])
 
 
 def is_capped(client: Client, namespace: Namespace) -> bool:
-    """Return whether there is a capped collection of that name.
+    """Return True if there is a capped collection of that name.
 
     Raises:
         PyMongoError: the server does not answer or refuses.
@@ -129,16 +130,16 @@ def is_capped(client: Client, namespace: Namespace) -> bool:
 
 
 def drop(client: Client, namespace: Namespace, concern: Document) -> None:
-    """Drop a collection, if it is there.
+    """Drop a collection, if it exists.
 
     Raises:
         PyMongoError: the server does not answer or refuses.
-        ServerError: it could not have that confirmed.
+        ServerError: too few members confirmed the write.
     """
     confirming = {"writeConcern": concern}
     database = open_database(client, namespace.database)
     if namespace.collection == "system.js":
-        # The only one that a server lets nobody drop.
+        # Servers do not allow to drop this one, so its documents are deleted.
         deletion = {"delete": "system.js", "deletes": [{"q": {}, "limit": 0}]}
         check_confirmed(database.command({**deletion, **confirming}), namespace, concern)
         return
@@ -148,11 +149,11 @@ def drop(client: Client, namespace: Namespace, concern: Document) -> None:
 
 
 def create(client: Client, definition: Definition, how: LoadOptions, concern: Document) -> Created:
-    """Make an empty collection, or a view, with those options of the backup that the server takes.
+    """Create an empty collection or a view, with all options of the backup that the server accepts.
 
     Raises:
         PyMongoError: the server does not answer.
-        ServerError: it could not have that confirmed.
+        ServerError: too few members confirmed the write.
     """
     command = {"create": definition.namespace.collection, **_asked(definition, how)}
     left_out: list[str] = []
@@ -177,7 +178,7 @@ def create(client: Client, definition: Definition, how: LoadOptions, concern: Do
 
 
 def _asked(definition: Definition, how: LoadOptions) -> Document:
-    # A manifest is untrusted: it must not turn this into another command.
+    # A manifest is untrusted: its options must not turn this into another command.
     return {
         name: value
         for name, value in fields(definition.options).items()
@@ -197,7 +198,7 @@ def _send(
 
 
 def _refused(command: Document, error: OperationFailure) -> list[str]:
-    """Return the options that the server refuses, as far as it can do without them."""
+    """Return the options that the server refused and that can be left out."""
     dead = _DEAD if command.get("capped") else _DEAD | _OF_CAPPED
     if found := [name for name in command if name in dead]:
         return found
@@ -217,21 +218,24 @@ def _leave_out(command: Document, path: str) -> None:
 def compare(
     present: Present | None, definition: Definition, created: Created, how: LoadOptions
 ) -> Created:
-    """Compare what the server made of a definition with what it was asked for.
+    """Compare a collection on the server with its definition, and add the differences.
 
     Args:
-        present: what is there now.
-        definition: what was asked for.
-        created: what `create` said.
-        how: what the user wants of the options.
+        present: the collection as it is now; None if it does not exist.
+        definition: the collection as it should be.
+        created: the result of `create`.
+        how: the user's choices about options.
+
+    Returns:
+        The result of `create` with further failures.
     """
     name, failures = definition.namespace, list(created.failures)
     if present is None:
         return created
     if present.kind is not definition.kind:
         failures.append(
-            f"{name}: should be a {definition.kind}, and the server made a "
-            f"{present.kind} of it; nothing was written into it"
+            f"{name}: should be a {definition.kind}, but is a {present.kind} on the server; "
+            "nothing was written to it"
         )
         return created._replace(is_there=False, failures=failures)
     said = {path.split(".")[0] for path in created.left_out}
@@ -239,14 +243,16 @@ def compare(
     wanted = _asked(definition, how).keys() - said - dead
     lost = [one for one in unmet(definition.options, present.options) if one in wanted]
     if lost:
-        failures.append(f"{name}: the server did not take over {', '.join(lost)}")
+        failures.append(f"{name}: the server did not apply {', '.join(lost)}")
     if unknown := [path for path in created.left_out if path not in dead]:
-        failures.append(f"{name}: the server does not know {', '.join(unknown)}: left out")
+        failures.append(
+            f"{name}: created without {', '.join(unknown)}, which the server does not know"
+        )
     return created._replace(failures=failures, left_out=[p for p in created.left_out if p in dead])
 
 
 def _applied(definition: Definition, command: Document) -> Document:
-    """With the UUID of the original, which only the command that applies an oplog takes."""
+    """Return a command that creates a collection with a given UUID, which only `applyOps` can."""
     operation = {
         "op": "c",
         "ns": f"{definition.namespace.database}.$cmd",
@@ -257,5 +263,5 @@ def _applied(definition: Definition, command: Document) -> Document:
 
 
 def reason(error: OperationFailure) -> str:
-    """What the server says of it."""
+    """Return the server's own text of an error."""
     return str((error.details or {}).get("errmsg", error))

@@ -1,4 +1,4 @@
-"""The shard key of a collection, which mongos wants to see in statements that may insert."""
+"""Read the shard key of a collection, which mongos requires in statements that may insert."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["shard_key"]
 
 
 def shard_key(client: Client, namespace: Namespace) -> tuple[bytes, ...]:
-    """Return the paths of a collection's shard key, but for that of `_id`; none without sharding.
+    """Return the paths of a collection's shard key without `_id`; empty if it is not sharded.
 
-    Reading `config` takes the role clusterMonitor or backup. Without it, the paths of all indexes
-    are returned: the shard key is among them, since an index supports it, and the others do no
-    harm in a query for a document that has those values.
+    Reading `config` needs the role clusterMonitor or backup. Without it, the paths of all indexes
+    are returned. They include the shard key, which always has an index; the others do no harm in a
+    query for a document that has those values.
 
     Raises:
         PyMongoError: the server does not answer.
@@ -54,7 +54,7 @@ def _from_indexes(client: Client, namespace: Namespace) -> list[str]:
     except OperationFailure as error:
         if passes(error):
             raise
-        return []  # without that right too, or there is no such collection
+        return []  # the user lacks that right too, or the collection does not exist
     keys = [index["key"] for index in found["cursor"]["firstBatch"]]
-    # Of text and wildcard indexes, which support no shard key, the paths are none.
+    # Leave out text and wildcard indexes, which cannot support a shard key and have special names.
     return [path for key in keys for path in key if not ("$" in path or path[:4] == "_fts")]

@@ -1,7 +1,7 @@
-"""Reading at one moment: which servers can, since when, and for how long they keep it.
+"""Read at one moment: test if a server can, and how long it keeps the history that this needs.
 
 Source: the server's manual, "Read Concern snapshot". Outside of transactions, `find` and
-`aggregate` may name the moment (`atClusterTime`), so that any number of connections read the same.
+`aggregate` can name the moment (`atClusterTime`), so that any number of connections read the same.
 """
 
 from __future__ import annotations
@@ -34,32 +34,38 @@ __all__ = [
 ]
 
 COMMITTED: Document = {"readConcern": {"level": "majority"}}
-"""The part of `find` that reads what a majority has, which no change of the primary undoes."""
+"""Fields of `find` that read only writes that a majority has, which no new primary rolls back."""
 
 WINDOW = "minSnapshotHistoryWindowInSeconds"
-"""The server's parameter for how long it keeps its history."""
+"""The server's parameter for the number of seconds that it keeps its history."""
 
 ASSUMED_SECONDS = 300
-"""Its default, for servers that do not say. Source: the server's manual, "Server Parameters"."""
+"""Default of the parameter, assumed if a server does not tell it. Source: the server's manual,
+"Server Parameters"."""
 
 NO_COLLECTION = "fastdump.no.such.collection"
-"""A name to read where there is no collection that a test could read."""
+"""A name for a test read if there is no collection."""
 
 _LONG_AGO = ClusterTime(1, 1)
-"""A moment in 1970, which no server can show. MongoDB refuses it (239 or 246) without reading
+"""A moment in 1970, which no server can read. MongoDB refuses it (239 or 246) without reading
 anything; a server that ignores moments answers with documents."""
 
 _NOT_IN_A_SET, _TIMED_OUT = 123, 50
 _FIRST_VERSION = 6
-"""The first that compares a collection's UUID (`collectionUUID`): before, one that was dropped
+"""First version that compares a collection's UUID (`collectionUUID`); before, a dropped collection
 looks empty."""
 
 _PATIENCE_MS = 10_000
-"""How long the members of a replica set may take to agree on a moment."""
+"""Milliseconds that the members of a replica set may take to agree on a moment."""
 
 
 def at_moment(at: ClusterTime | None, uuid: str | None) -> Document:
-    """The part of `find` that reads that collection at that moment; nothing where it is now."""
+    """Return fields of `find` that read a collection at a moment; empty if `at` is None.
+
+    Args:
+        at: the cluster time.
+        uuid: the UUID that the collection must have at that time; None for any.
+    """
     if at is None:
         return {}
     concern = {"level": "snapshot", "atClusterTime": Timestamp(*at)}
@@ -70,11 +76,11 @@ def at_moment(at: ClusterTime | None, uuid: str | None) -> Document:
 
 
 def why_unavailable(client: Client, database: str | None) -> str | None:
-    """Return why this server cannot be read as it was at one moment; None where it may be.
+    """Return the reason why this server offers no snapshot; None if it may offer one.
 
     Args:
         client: the server.
-        database: one that the user may read; None is `admin`.
+        database: a database that the user may read; None for `admin`.
 
     Raises:
         PyMongoError: the server does not answer.
@@ -84,10 +90,10 @@ def why_unavailable(client: Client, database: str | None) -> str | None:
         if (version.get("versionArray") or [0])[0] >= _FIRST_VERSION:
             return None
         return (
-            f"MongoDB {version.get('version')} does not say when a collection is dropped and made "
-            "anew meanwhile, as 6.0 and later do; use --consistency oplog or lock"
+            f"MongoDB {version.get('version')} does not tell if a collection is dropped and "
+            "created again meanwhile, as 6.0 and later do; use --consistency oplog or lock"
         )
-    # A standalone, or another server of the protocol: let it say so itself.
+    # A standalone, or a server other than MongoDB: its own answer tells the reason.
     namespace = Namespace(database or "admin", NO_COLLECTION)
     try:
         error = _refused(client, namespace, _LONG_AGO)
@@ -96,29 +102,29 @@ def why_unavailable(client: Client, database: str | None) -> str | None:
             raise
         error = None
     if error is None:
-        return "the server does not say its time (operationTime)"
+        return "the server does not tell its time (operationTime)"
     if error.code != _NOT_IN_A_SET:
         return said(error)
-    return f"{said(error)}; make it a replica set, if only of one member, or use --consistency lock"
+    return f"{said(error)}; make it a replica set (one member is enough), or use --consistency lock"
 
 
 def now(client: Client) -> ClusterTime:
     """Return the time of the server's last operation.
 
-    All that this client has seen was so by then.
+    Everything that this client has read before existed at that time.
 
     Raises:
         PyMongoError: the server does not answer.
-        SnapshotUnavailableError: it does not say.
+        SnapshotUnavailableError: the server does not tell its time.
     """
     time = client.admin.command("ping").get("operationTime")
     if time is None:
-        raise SnapshotUnavailableError("the server does not say its time (operationTime)")
+        raise SnapshotUnavailableError("the server does not tell its time (operationTime)")
     return ClusterTime(time.time, time.inc)
 
 
 def read_clock(client: Client) -> bytes | None:
-    """Return the time of the server's cluster, signed by it, as BSON; None where there is none.
+    """Return the signed time of the server's cluster as BSON; None if the server has none.
 
     Raises:
         PyMongoError: the server does not answer.
@@ -128,10 +134,10 @@ def read_clock(client: Client) -> bytes | None:
 
 
 def advance_clock(client: Client, clock: bytes) -> None:
-    """Tell a server the time that others of its cluster have reached.
+    """Send a server the time that other members of its cluster have reached.
 
-    It refuses to be read at a moment after its own time (code 72). The driver tells every server
-    that this client uses from now on.
+    A server refuses to read at a moment after its own time (code 72). From now on the driver sends
+    this time to every server that the client uses.
 
     Args:
         client: the server.
@@ -146,7 +152,7 @@ def advance_clock(client: Client, clock: bytes) -> None:
 
 
 def refusal_at(client: Client, namespace: Namespace, at: ClusterTime) -> str | None:
-    """Return why the server does not show a collection as it was at a moment; None where it does.
+    """Return the reason why a collection cannot be read at a moment; None if it can.
 
     Raises:
         PyMongoError: the server does not answer, or the user may not read the collection.
@@ -159,7 +165,7 @@ def refusal_at(client: Client, namespace: Namespace, at: ClusterTime) -> str | N
 
 
 def ignores_moments(client: Client, namespace: Namespace) -> bool:
-    """Return whether the server accepts a moment and reads what there is now all the same.
+    """Return True if the server accepts a moment, but reads the present all the same.
 
     Raises:
         PyMongoError: the server does not answer, or the user may not read the collection.
@@ -186,7 +192,7 @@ def _refused(client: Client, namespace: Namespace, at: ClusterTime) -> Operation
 
 
 def history_seconds(client: Client) -> int | None:
-    """For how long the server keeps its history; None where it does not say.
+    """Return the seconds that the server keeps its history; None if it does not tell.
 
     Raises:
         PyMongoError: the server does not answer.
@@ -196,14 +202,14 @@ def history_seconds(client: Client) -> int | None:
     except OperationFailure as error:
         if passes(error):
             raise
-        return None  # without the right, or through mongos, which has none
+        return None  # the user lacks the right, or it is a mongos, which has no history
     return int(found[WINDOW])
 
 
 def keep_history(client: Client, seconds: int) -> None:
-    """Have the server keep its history for so long, until it restarts.
+    """Set the seconds that the server keeps its history, until it restarts.
 
     Raises:
-        PyMongoError: the server does not answer, or the user has no right to do this.
+        PyMongoError: the server does not answer, or the user lacks the right to set parameters.
     """
     client.admin.command({"setParameter": 1, WINDOW: bson.Int64(seconds)})

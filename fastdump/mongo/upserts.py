@@ -1,14 +1,14 @@
-"""Statements that make a collection hold documents, composed from the documents' own bytes.
+"""Compose statements that replace or insert documents from the documents' own bytes.
 
-A document is replaced by `{q: {_id: {$eq: …}}, u: document, upsert: true}`. `$eq`, because an `_id`
-that is a document with names like `$ref` is no query. Of a sharded collection, `q` holds the fields
-of the shard key too, without which mongos refuses the statement.
+A document is replaced by `{q: {_id: {$eq: …}}, u: document, upsert: true}`. `$eq` is needed because
+an `_id` that is a document with names like `$ref` is not a valid query. For a sharded collection,
+`q` also contains the fields of the shard key, without which mongos refuses the statement.
 
-Two kinds of documents cannot be `u`, though they can be inserted: those with a name that begins
-with a dollar at the top level (MongoDB 5.0 and later store such), and those with a timestamp of
-zero there, which the server would set. They are sent as a literal of a pipeline, where the server
-leaves them as they are. But a pipeline must not write a document in which a name occurs twice over
-another one: that crashes MongoDB 5.0.4 and 6.0.5, and newer servers refuse it.
+Two kinds of documents cannot be used as `u`, although they can be inserted: those with a name that
+begins with a dollar at the top level (which MongoDB 5.0 and later store), and those with a
+timestamp of zero there, which the server would set. They are sent as a literal in a pipeline, where
+the server does not change them. But a pipeline must not replace a document by one in which a name
+occurs twice: that crashes MongoDB 5.0.4 and 6.0.5, and newer servers refuse it.
 """
 
 from __future__ import annotations
@@ -34,16 +34,17 @@ __all__ = [
 ]
 
 MAX_RUN_BYTES = 8 * 1024 * 1024
-"""No command is larger, unless one document alone is: PyMongo's limit for a command is 16 MiB."""
+"""Largest size of a command in bytes, unless one document alone is larger: PyMongo's limit for a
+command is 16 MiB."""
 
 MAX_RUN_DOCUMENTS = 100_000
-"""The server's maxWriteBatchSize."""
+"""Largest number of documents in a command: the server's maxWriteBatchSize."""
 
 _DOCUMENT, _ARRAY = 0x03, 0x04
 _NULL = b"\x0a"
 
-# A type, and a name that begins with a dollar. Also found inside of other values, so that what it
-# finds must be looked at.
+# A type and a name that begins with a dollar. Also matches inside of other values, so each match
+# must be checked.
 _DOLLAR = re.compile(rb"[\x01-\x13\x7f\xff]\$")
 
 
@@ -53,12 +54,13 @@ class Upserts:
 
     statements: list[bytes] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
-    """The document that each of them writes."""
+    """The document that each statement writes."""
     size: int = 0
+    """Size of all statements in bytes."""
 
 
 def upserts(run: bytes, found: Sequence[Span], shard_key: Sequence[bytes]) -> Iterator[Upserts]:
-    """Return statements that write those documents of the run, in batches that fit a command."""
+    """Yield statements that write documents of the run, in batches that fit into a command."""
     batch = Upserts()
     for span in found:
         statement = document(
@@ -78,14 +80,14 @@ def upserts(run: bytes, found: Sequence[Span], shard_key: Sequence[bytes]) -> It
 
 
 def deletion(run: bytes, span: Span, shard_key: Sequence[bytes]) -> bytes:
-    """Return a statement of `delete` for what the target holds under the `_id` of a document."""
+    """Return a `delete` statement for the target's document with the same `_id`."""
     return document(b"\x03q\0" + query(run, span, shard_key), b"\x10limit\0\x01\0\0\0")
 
 
 def query(run: bytes, span: Span, shard_key: Sequence[bytes]) -> bytes:
     """Return the query for the `_id` of a document, and for its values of the shard key.
 
-    A field that is missing is asked for as null, which finds it.
+    A missing field is queried as null, which finds it.
     Source: https://www.mongodb.com/docs/manual/core/sharding-set-missing-shard-key-fields/
     """
     own = identity(run, span)
@@ -99,7 +101,7 @@ def query(run: bytes, span: Span, shard_key: Sequence[bytes]) -> bytes:
 
 
 def key_of(run: bytes, span: Span, shard_key: Sequence[bytes]) -> tuple[bytes, ...]:
-    """Return the values of a document at those paths, each as its type and its bytes."""
+    """Return the values of a document at those paths, each as its type byte and its bytes."""
     return tuple(_value(run, span[0], path) for path in shard_key)
 
 
@@ -108,7 +110,7 @@ def _value(run: bytes, start: int, path: bytes) -> bytes:
     found = element(run, name, start)
     if found is None:
         return _NULL
-    # Beyond an array there is no single value; a shard key has none there.
+    # A path through an array has no single value; shard keys contain no arrays.
     if not rest or found.kind == _ARRAY:
         return run[found.start : found.start + 1] + run[found.value : found.end]
     return _value(run, found.value, rest) if found.kind == _DOCUMENT else _NULL
@@ -119,7 +121,7 @@ def _equal(path: bytes, value: bytes) -> bytes:
 
 
 def _new(run: bytes, span: Span) -> bytes:
-    """Return the part of a statement that says what the document becomes."""
+    """Return the `u` of a statement: the new document, as it is or in a pipeline."""
     whole = run[span[0] : span[1]]
     if not _needs_pipeline(run, span):
         return b"\x03u\0" + whole
@@ -132,14 +134,14 @@ def _needs_pipeline(run: bytes, span: Span) -> bool:
 
 
 def has_dollar(run: bytes, span: Span) -> bool:
-    """Return whether a name at the top level of a document begins with a dollar."""
+    """Return True if a name at the top level of a document begins with a dollar."""
     if not _DOLLAR.search(run, *span):
         return False
     return any(found.name[:1] == b"$" for found in elements(run, span[0]))
 
 
 def is_replaceable(run: bytes, span: Span) -> bool:
-    """Return whether an update can write a document over another one."""
+    """Return True if an update can replace another document by this one."""
     if not _needs_pipeline(run, span):
         return True
     names = [found.name for found in elements(run, span[0])]

@@ -1,7 +1,7 @@
-"""What the driver leaves out of a connection string, and whether that does harm.
+"""Find the options of a connection string that the driver would ignore, and judge if that is safe.
 
-It only warns of options that it does not know, of values that it cannot read and of compressors
-that are not installed, and goes on without them.
+The driver only warns of unknown options, of invalid values and of compressors that are not
+installed, and continues without them.
 """
 
 from __future__ import annotations
@@ -18,29 +18,30 @@ __all__ = ["LeftOut", "left_out"]
 
 _OF_SECURITY = ("tls", "ssl")
 _OFTEN = frozenset({"readpreferencetags"})
-"""Options that a connection string may hold several times."""
+"""Options that a connection string may contain several times."""
 
 
 class LeftOut(NamedTuple):
-    """An option that the driver would go on without."""
+    """An option that the driver would ignore."""
 
     message: str
     is_harmless: bool
+    """True if the user only needs a note; False if the connection must be refused."""
 
 
 def left_out(uri: str) -> Iterator[LeftOut]:
-    """Return what the driver would go on without.
+    """Yield the options that the driver would ignore.
 
-    It does no harm if an option is not known, which strings that are shared with other programs
-    have, or if a compressor is missing. A value that cannot be read is a mistake, and without an
-    option that is about TLS, the connection may be less secure than was asked for.
+    An unknown option is harmless, since the string may be shared with other programs, and so is a
+    missing compressor. An invalid value is a mistake. Without an option of TLS, the connection may
+    be less secure than the user wants.
     """
     seen = dict[str, str]()
     for option in re.split("[&;]", uri.partition("?")[2]):
         name, _equals, value = option.partition("=")
         key = name.lower()
         if seen.setdefault(key, value) != value and key not in _OFTEN:
-            yield LeftOut(f"the option {name} is there twice, with different values", False)
+            yield LeftOut(f"the option {name} occurs twice, with different values", False)
         for warning in _warnings(option):
             yield _judged(name, key, warning)
 
@@ -50,20 +51,20 @@ def _judged(name: str, key: str, warning: str) -> LeftOut:
         return LeftOut(f"the option {name}: {warning}", key == "compressors")
     if key.startswith(_OF_SECURITY):
         return LeftOut(
-            f"the option {name} is not known, and without it the connection may be less secure "
+            f"the option {name} is unknown, and without it the connection may be less secure "
             "than you want: correct it, or leave it out",
             False,
         )
-    return LeftOut(f"the option {name} is not known, and is ignored", True)
+    return LeftOut(f"the option {name} is unknown, and is ignored", True)
 
 
 def _warnings(option: str) -> list[str]:
-    """Return what the driver warns of when a connection string has only that option."""
+    """Return the driver's warnings about a connection string with only that option."""
     with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("ignore")  # what the garbage collector says may come here too
+        warnings.simplefilter("ignore")  # warnings of the garbage collector may arrive here too
         warnings.simplefilter("always", UserWarning)
         try:
             parse_uri(f"mongodb://localhost/?{option}", warn=True)
         except (ConfigurationError, OSError, TypeError, ValueError):
-            return []  # whoever connects hears of it
-    return list(dict.fromkeys(str(one.message) for one in said))  # it says each twice
+            return []  # `connect` reports this error
+    return list(dict.fromkeys(str(one.message) for one in said))  # the driver warns twice

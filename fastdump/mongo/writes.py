@@ -1,8 +1,8 @@
-"""Write commands for one collection, whose documents or statements are runs of raw BSON.
+"""Send write commands for one collection, with runs of raw BSON as documents or statements.
 
-In an OP_MSG the documents of an `insert` are simply their bytes one after another, which is what a
-backup file contains; so are the statements of `update` and `delete`. Each command is sent again
-when the server goes away: what a restore writes can be written twice.
+In an OP_MSG the documents of an `insert` are simply their bytes one after another, exactly as in a
+backup file; so are the statements of `update` and `delete`. Each command is sent again if the
+connection is lost, because all writes of a restore can safely be repeated.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from fastdump.mongo.retry import PASSING_LABELS, WILL_PASS, passes, retrying
 __all__ = ["DUPLICATE_KEY", "Verb", "Writer", "keeps_empty"]
 
 DUPLICATE_KEY = 11000
-"""The server's answer to an insert under an `_id` that is there, or another unique value."""
+"""Error code for an insert with an `_id`, or another unique value, that already exists."""
 
 Verb = Literal["insert", "update", "delete"]
-"""A write command."""
+"""The name of a write command."""
 
 _FIELDS: dict[Verb, str] = {"insert": "documents", "update": "updates", "delete": "deletes"}
 
 
 class _Run(RawBSONDocument):
-    """A run of documents that PyMongo sends as if it were one: its `raw` goes out as it stands."""
+    """Run of documents that PyMongo sends as if it were one: its `raw` is sent unchanged."""
 
     def __init__(self, documents: bytes) -> None:
-        # Not the base class's: that demands a single document.
+        # The base class's __init__ is not called, because it demands a single document.
         self._documents = documents
 
     @property
@@ -49,14 +49,13 @@ class _Run(RawBSONDocument):
 
 
 _UNKNOWN_FIELD = frozenset({9, 40415})
-"""What FerretDB 1 and MongoDB answer to a field of a command that they do not know."""
+"""Error codes of FerretDB 1 and MongoDB for a command with an unknown field."""
 
 
 def keeps_empty(client: Client, namespace: Namespace) -> bool:
-    """Ask the server whether it can be told to leave timestamps of zero alone.
+    """Test if the server has an option to leave timestamps of zero unchanged. Nothing is written.
 
-    Its version does not tell: FerretDB 1.24 says that it is 7.0.42, and refuses the field. Nothing
-    is written.
+    The version does not tell this: FerretDB 1.24 claims to be 7.0.42, and refuses the field.
 
     Raises:
         PyMongoError: the server does not answer.
@@ -73,14 +72,14 @@ def keeps_empty(client: Client, namespace: Namespace) -> bool:
 
 
 class Writer:
-    """Sends write commands for one collection; for one thread.
+    """Sender of write commands for one collection; for one thread.
 
     Args:
         client: the server.
-        connection: how it is reached, and for how long to try again.
+        connection: its time of retrying.
         namespace: the collection.
-        how: what the user wants.
-        keeps_empty: whether the server can be told to leave timestamps of zero alone.
+        how: the user's choices for loading.
+        keeps_empty: True if the server has an option to leave timestamps of zero unchanged.
     """
 
     def __init__(
@@ -101,18 +100,18 @@ class Writer:
             **({timestamps.KEEP: True} if keeps_empty else {}),
         }
         self.interruptions = 0
-        """How often the server went away, and a command was sent again."""
+        """Number of interruptions after which a command was sent again."""
 
     def send(self, verb: Verb, run: bytes) -> Document:
         """Send a command, unordered, and return the server's reply.
 
         Args:
             verb: the command.
-            run: documents, or statements.
+            run: documents or statements, as raw BSON.
 
         Raises:
             PyMongoError: as the driver does.
-            ServerError: the server could not confirm the write.
+            ServerError: too few members confirmed the write.
         """
         for attempt in retrying(self._connection, self._interrupted):
             with attempt:
@@ -123,7 +122,7 @@ class Writer:
         return reply
 
     def move(self, deletion: bytes, verb: Verb, run: bytes) -> Document | None:
-        """Delete a document and write another, both or neither; returns why that cannot be.
+        """Delete a document and write another in a transaction; return the server's error, or None.
 
         Raises:
             PyMongoError: as the driver does.
@@ -145,7 +144,7 @@ class Writer:
         return retrying(self._connection, self._interrupted)(attempt)
 
     def read_held(self, run: bytes, found: Sequence[Span]) -> set[bytes]:
-        """Return the documents that the target has under the same `_id`s, whole.
+        """Return the target's documents that have the same `_id`s.
 
         Raises:
             PyMongoError: as the driver does.
@@ -157,7 +156,7 @@ class Writer:
         return retrying(self._connection, self._interrupted)(attempt)
 
     def allow_mixed_schema(self) -> bool:
-        """Have a time series take buckets of mixed schema; returns whether the server lets us.
+        """Make a time series accept buckets of mixed schema; return False if the server refuses.
 
         Raises:
             PyMongoError: the server does not answer.
@@ -190,10 +189,10 @@ class Writer:
 
 
 def _check_passing(reply: Document) -> None:
-    """See that nothing in a reply says that the same command may do better later.
+    """Check that a reply contains no error that will pass.
 
     Raises:
-        AutoReconnect: something does.
+        AutoReconnect: it contains one, so that the same command may succeed later.
     """
     errors = [*reply.get("writeErrors", ())]
     if (concern := reply.get("writeConcernError")) is not None:

@@ -1,1 +1,1 @@
-"""Bytes under keys, wherever they are kept. This room knows nothing of databases or backups."""
+"""Storages of bytes under keys, in a folder or elsewhere; they know nothing of backups."""

@@ -1,4 +1,4 @@
-"""What the errors of a disk mean: the only place where an OSError becomes a sentence."""
+"""Translate errors of a disk into messages: the only place where an OSError becomes a sentence."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from fastdump.errors import StorageError
 __all__ = ["disk"]
 
 _ADVICE = {
-    errno.EPIPE: "whoever read it has ended; look there for the reason",
+    errno.EPIPE: "the program that reads it has ended; look there for the reason",
     errno.ENOSPC: "there is no space left; free some and run the same command again",
     errno.EDQUOT: "the quota is used up; free some space and run the same command again",
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "permission denied; run as a user who may use it, or name another with -f",
     errno.EPERM: "permission denied; run as a user who may use it, or name another with -f",
     errno.ENOENT: "it does not exist; check the path, and that the volume is mounted",
-    errno.ENOTDIR: "it is no folder",
+    errno.ENOTDIR: "it is not a folder; check the path",
 }
 
 
 @contextmanager
 def disk(path: Path) -> Iterator[None]:
-    """Turn an OSError within into a sentence about that path.
+    """Turn an OSError inside the context into a message about its file, or else about `path`.
 
     Raises:
-        StorageError: instead of the OSError.
+        StorageError: an OSError was raised inside.
     """
     try:
         yield

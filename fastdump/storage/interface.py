@@ -1,4 +1,4 @@
-"""The interface that every storage has: bytes under keys, put whole and read in ranges.
+"""The interface of all storages: bytes under keys, written whole and read in ranges.
 
 A key is a relative path: parts joined by slashes, such as `pieces/3f/3fa9c0`. A part is not empty
 and does not begin with a dot, so that no key leaves the storage or collides with the hidden files
@@ -19,17 +19,17 @@ class Entry(NamedTuple):
 
     key: str
     size: int
-    """In bytes."""
+    """Size in bytes."""
     modified: datetime
-    """When it was put, in UTC, by the storage's own clock."""
+    """Time of the `put`, in UTC, by the storage's own clock."""
 
 
 class Storage(Protocol):
     """Objects of bytes under keys.
 
-    An object appears whole or not at all, and is there for good when `put` returns. Nothing changes
-    a part of an object. Every method raises `StorageError` if the storage cannot be reached or
-    refuses, and its subclass `TransientStorageError` if the same call may succeed later.
+    An object appears whole or not at all, and is durable when `put` returns. Nothing changes a part
+    of an object. Every method raises `StorageError` if the storage cannot be reached or refuses,
+    and its subclass `TransientStorageError` if the same call may succeed later.
     """
 
     @property
@@ -44,7 +44,7 @@ class Storage(Protocol):
         """Write an object, and replace one that has this key."""
 
     def put_new(self, key: str, data: bytes) -> bool:
-        """Write an object unless the key is taken. Return whether it was written.
+        """Write an object unless the key is taken, and return True if it was written.
 
         If several writers try at the same time, exactly one of them writes.
         """
@@ -52,7 +52,7 @@ class Storage(Protocol):
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """Return `length` bytes of an object from the byte `start` on, or all up to its end.
 
-        Fewer bytes come back if the object ends earlier.
+        Fewer bytes are returned if the object ends earlier.
 
         Raises:
             ObjectNotFoundError: no object has this key.
@@ -73,10 +73,10 @@ class Storage(Protocol):
 
 
 def checked(key: str) -> str:
-    """Return a key.
+    """Return a key unchanged, after checking it.
 
     Raises:
-        ValueError: it is not a key.
+        ValueError: the text is not a valid key.
     """
     if any(not part or part.startswith(".") or "\0" in part for part in key.split("/")):
         raise ValueError(f"not a key: {key!r}")

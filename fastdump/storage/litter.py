@@ -1,7 +1,7 @@
-"""What a NAS, a Mac or Windows leaves in folders, which can be no part of a backup.
+"""Ignore files and folders that a NAS, a Mac or Windows leaves among the files of a backup.
 
-Nothing of a backup is hidden: the name of no collection and of no database begins with a dot. Nor
-has any of its files another ending than those that a layout gives.
+A finished backup has no hidden files: names of collections and databases do not begin with a dot.
+All its files have one of the endings that layouts use.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ _FOLDERS = frozenset(
         "system volume information",
     }
 )
-"""In small letters. Some could be the names of databases, of which nobody has heard."""
+"""Names in lower case. Some are possible names of databases, but none is known."""
 
 _NAMED = 3
+"""Number of names in a note."""
 
 
 def entries(folder: Path) -> list[Path]:
-    """Return what is in a folder, sorted, without what other programs left there.
+    """Return the files and folders in a folder, sorted, without those of other programs.
 
     Raises:
         OSError: the folder cannot be read.
@@ -39,7 +40,7 @@ def entries(folder: Path) -> list[Path]:
 
 
 def entries_below(folder: Path) -> Iterator[Path]:
-    """Yield the same, and what is in the folders in it: no layout has files that are deeper.
+    """Yield the entries of a folder and of the folders in it; no layout has deeper files.
 
     Raises:
         OSError: a folder cannot be read.
@@ -51,7 +52,7 @@ def entries_below(folder: Path) -> Iterator[Path]:
 
 
 def about_litter(folder: Path, *inner: Path) -> list[str]:
-    """Say what in a folder, and in some that are in it, was ignored.
+    """Return a note about everything ignored in a folder and in some of its inner folders.
 
     Raises:
         OSError: a folder cannot be read.
@@ -61,7 +62,7 @@ def about_litter(folder: Path, *inner: Path) -> list[str]:
         return []
     names = [str(path.relative_to(folder)) for path in sorted(found)]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return [f"{folder}: ignored what can be no part of a backup: {', '.join(names[:_NAMED])}{more}"]
+    return [f"{folder}: ignored, not part of a backup: {', '.join(names[:_NAMED])}{more}"]
 
 
 def _is_litter(path: Path) -> bool:

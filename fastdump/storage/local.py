@@ -1,7 +1,7 @@
-"""A storage in a local folder: each object is a file, written under another name, then renamed.
+"""A storage in a local folder: each object is a file, written under another name and then renamed.
 
 Files whose names begin with a dot belong to the storage itself: objects that are being written, and
-locks. A writer that was killed leaves such a file behind; nobody takes it for an object.
+locks. A killed writer leaves such a file behind; it is never taken for an object.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from fastdump.storage.volume import PRIVATE, Volume, private
 __all__ = ["LocalStorage"]
 
 _NO_LINKS = {errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
-"""What a file system answers that has no hard links, such as vfat and many network shares."""
+"""Errors of file systems without hard links, such as vfat and many network shares."""
 
 
 class LocalStorage:
-    """Objects in a folder, which is made by the first `put`.
+    """Storage in a folder, which is created by the first `put`.
 
     Args:
         folder: the folder.
-        mode: permissions of new files.
+        mode: the permissions of new files.
     """
 
     def __init__(self, folder: Path, mode: int = PRIVATE) -> None:
@@ -44,7 +44,7 @@ class LocalStorage:
 
     @property
     def notes(self) -> list[str]:
-        """The guarantees that this file system does not give, as far as this was found out."""
+        """Notes on guarantees that this file system was found not to give."""
         return self._volume.notes
 
     def put(self, key: str, data: bytes) -> None:
@@ -55,9 +55,9 @@ class LocalStorage:
             self._volume.sync(path.parent)
 
     def put_new(self, key: str, data: bytes) -> bool:
-        """Write an object unless the key is taken. Return whether it was written."""
+        """Write an object unless the key is taken, and return True if it was written."""
         path = self._path(key)
-        if path.exists():  # spares writing it in vain; what decides is the link
+        if path.exists():  # saves a useless write; the link decides
             return False
         with disk(path), self._written(path, data) as partial:
             is_new = self._linked(partial, path)
@@ -76,7 +76,7 @@ class LocalStorage:
             return os.fstat(file.fileno()).st_size
 
     def list(self, folder: str = "") -> Iterator[Entry]:
-        """Yield all objects of a folder, also if some are removed meanwhile."""
+        """Yield all objects of a folder, even if some are removed meanwhile."""
         start = self._path(folder) if folder else self._folder
         with disk(start):
             for path in _files(start):
@@ -88,7 +88,7 @@ class LocalStorage:
                 yield Entry(str(path.relative_to(self._folder)), found.st_size, modified)
 
     def delete(self, key: str) -> None:
-        """Remove an object. Its folder stays, so that no writer finds it gone."""
+        """Remove an object. Its folder stays, because somebody may be writing to it."""
         path = self._path(key)
         with disk(path):
             path.unlink(missing_ok=True)
@@ -107,7 +107,7 @@ class LocalStorage:
 
     @contextmanager
     def _written(self, path: Path, data: bytes) -> Iterator[Path]:
-        """Write and sync a file beside `path`, which is removed if it still has its own name."""
+        """Write and sync a file beside `path`; remove it at the end, unless it was renamed."""
         self._volume.make_folder(path.parent)
         partial = path.with_name(f".{path.name}.{uuid4().hex}")
         try:
@@ -118,7 +118,7 @@ class LocalStorage:
             partial.unlink(missing_ok=True)
 
     def _linked(self, partial: Path, path: Path) -> bool:
-        """Give a file a second name unless that is taken. Return whether it was given."""
+        """Give a file a second name unless that is taken, and return True if it was given."""
         try:
             path.hardlink_to(partial)
         except FileExistsError:
@@ -130,7 +130,7 @@ class LocalStorage:
         return True
 
     def _renamed(self, partial: Path, path: Path) -> bool:
-        """Rename a file unless the name is taken, one writer at a time."""
+        """Rename a file unless the name is taken, one writer at a time; return True if renamed."""
         with open(self._folder / ".lock", "ab", opener=private) as lock:
             self._volume.lock(lock.fileno(), wait=True)
             if path.exists():

@@ -1,4 +1,4 @@
-"""One backup at a time into one place."""
+"""Lock a place, so that only one backup at a time is written there."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _BUSY = {
 
 
 class Lock:
-    """A file that is locked as long as the process lives that made it.
+    """Lock on a file, which lasts at most as long as the process that took it.
 
-    The kernel lets go of the lock however the process ends, so that none is ever stale; what the
-    file says of its owner is for people.
+    The kernel releases the lock when the process ends in any way, so there are no stale locks. The
+    content of the file tells people who has the lock.
 
     Args:
-        path: the file, which is there only while it is locked.
-        place: what is locked, for messages.
-        volume: the file system that it is on, which may know no locks.
-        doing: what its owner does, one of `WRITING` and `PRUNING`.
+        path: the file, which exists only while it is locked.
+        place: the locked place, for messages.
+        volume: the file system of the place, which may not support locks.
+        doing: the work of the owner, `WRITING` or `PRUNING`.
 
     Raises:
-        StorageError: another process has it, or the file cannot be written.
+        StorageError: another process has the lock, or the file cannot be written.
     """
 
     def __init__(self, path: Path, place: Path, volume: Volume, doing: str = WRITING) -> None:
@@ -41,12 +41,12 @@ class Lock:
         self._volume = volume
         with disk(path):
             self._descriptor = self._take(place)
-        with suppress(OSError):  # on a full disk it is locked all the same
+        with suppress(OSError):  # on a full disk the lock still works
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, f"{os.getpid()} {time.time():.0f} {doing}\n".encode())
 
     def release(self) -> None:
-        """Let others in; to do it again does nothing."""
+        """Release the lock; calling it again does nothing."""
         if self._descriptor >= 0:
             self._path.unlink(missing_ok=True)
             os.close(self._descriptor)
@@ -79,5 +79,8 @@ def _busy(owner: list[str]) -> str:
     match owner:
         case [pid, since, doing] if pid.isdecimal() and since.isdecimal() and doing in _BUSY:
             seconds = max(0, time.time() - int(since))
-            return f"{_BUSY[doing]}, by process {pid} for {seconds:.0f} s; wait for it, or end it"
-    return f"{_BUSY[WRITING]}; wait for it, or end it"
+            return (
+                f"{_BUSY[doing]}, by process {pid} for {seconds:.0f} s; wait for that process, or "
+                "end it"
+            )
+    return f"{_BUSY[WRITING]}; wait for that process, or end it"

@@ -1,4 +1,4 @@
-"""A storage in memory, which ends with the process: for tests and for trying things out."""
+"""A storage in memory, which ends with the process: for tests and experiments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["MemoryStorage"]
 
 
 class MemoryStorage:
-    """Objects in a dictionary."""
+    """Storage in a dictionary."""
 
     shown = "memory"
     notes: Sequence[str] = ()
@@ -27,7 +27,7 @@ class MemoryStorage:
         self._objects[checked(key)] = bytes(data), datetime.now(UTC)
 
     def put_new(self, key: str, data: bytes) -> bool:
-        """Write an object unless the key is taken. Return whether it was written."""
+        """Write an object unless the key is taken, and return True if it was written."""
         with self._lock:
             if checked(key) in self._objects:
                 return False

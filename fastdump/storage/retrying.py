@@ -1,4 +1,4 @@
-"""A storage whose calls are tried again if the reason for their failure may pass."""
+"""A wrapper around a storage that retries calls after transient errors."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _LONGEST_PAUSE_SECONDS = 5.0
 
 
 class RetryingStorage:
-    """Another storage, each of whose calls is tried again with growing pauses.
+    """Wrapper around a storage, which retries each call with growing pauses.
 
     Args:
-        storage: the other storage.
-        seconds: for how long to try again, from the first attempt on.
+        storage: the storage.
+        seconds: the time of retrying, in seconds from the first attempt on.
         first_pause: the longest first pause, in seconds.
     """
 
@@ -36,7 +36,7 @@ class RetryingStorage:
 
     @property
     def shown(self) -> str:
-        """The address of the other storage."""
+        """The address of the wrapped storage."""
         return self._storage.shown
 
     @property
@@ -49,10 +49,10 @@ class RetryingStorage:
         self._attempts()(self._storage.put, key, data)
 
     def put_new(self, key: str, data: bytes) -> bool:
-        """Write an object unless the key is taken. Return whether it was written.
+        """Write an object unless the key is taken, and return True if it was written.
 
-        An attempt may have written the object although it failed: the reply was lost. The key is
-        then taken by the very bytes that were to be written.
+        A failed attempt may have written the object, if only its reply was lost. Then the object
+        under the key has exactly these bytes, and counts as written.
         """
         attempts = self._attempts()
         if attempts(self._storage.put_new, key, data):

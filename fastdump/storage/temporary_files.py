@@ -1,4 +1,4 @@
-"""The folder for temporary files, which a container may not have."""
+"""Folders for temporary files, with a clear message if there are none, as in some containers."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["scratch", "scratch_folder"]
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """Give the folder for temporary files, and turn what it refuses within into a sentence.
+    """Return the folder for temporary files, and translate its errors inside the context.
 
     Raises:
-        StorageError: there is none, or it refuses.
+        StorageError: there is no such folder, or an OSError was raised inside.
     """
     try:
         folder = Path(tempfile.gettempdir())
     except FileNotFoundError as error:
         raise StorageError(
-            "no folder for temporary files can be written: name one with TMPDIR"
+            "no folder for temporary files can be written: set TMPDIR to a writable folder"
         ) from error
     with disk(folder):
         yield folder
@@ -32,10 +32,10 @@ def scratch() -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
-    """Give a new folder there, which is gone afterwards.
+    """Return a new temporary folder, which is removed at the end of the context.
 
     Raises:
-        StorageError: it cannot be made.
+        StorageError: the folder cannot be created.
     """
     with scratch():
         made = tempfile.TemporaryDirectory(prefix=prefix)

@@ -1,8 +1,8 @@
-"""Getting files onto a disk for good, also where its file system refuses half of the calls.
+"""Write files durably, even on file systems that do not support every call.
 
-A NAS, SMB, FUSE or vfat may not sync folders, keep permissions, lock or copy. A backup goes on
-there, and what is not guaranteed is said once. Everything else that fails is an error: above all
-EIO, after which nobody knows what is on the disk.
+A NAS, SMB, FUSE or vfat may be unable to sync folders, keep permissions, lock or copy. A backup
+continues there, and each missing guarantee is reported once. Any other failure is an error: above
+all EIO, after which nobody knows what is on the disk.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ PRIVATE = 0o600
 _COPY_BYTES = 1024 * 1024
 
 _UNKNOWN = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY}
-"""What a file system answers that does not have a call at all."""
+"""Errors of a file system that does not support a call."""
 
 _NOT_KEPT = _UNKNOWN | {errno.EPERM, errno.EACCES}
-"""The same of permissions. The files are our own, so nobody else could have a say in them."""
+"""Errors of a file system that does not keep permissions. The files are our own, so these errors
+cannot mean that somebody else owns them."""
 
 _NO_LOCK = _UNKNOWN | {errno.ENOLCK}
 
@@ -37,10 +38,10 @@ def private(path: str, flags: int) -> int:
 
 
 def see_folder(path: Path) -> None:
-    """See that a path leads to a folder, or that one can be made there.
+    """Check that a path leads to a folder, or that one can be created there.
 
     Raises:
-        OSError: a link to nothing or something that is no folder stands in the way.
+        OSError: the path leads through a broken link, or through something that is not a folder.
     """
     for one in (path, *path.parents):
         if one.exists():
@@ -53,11 +54,11 @@ def see_folder(path: Path) -> None:
 
 
 class Volume:
-    """The file system that holds a place of backups, and what it was found to refuse.
+    """File system of a place of backups, with the missing guarantees found so far.
 
     Args:
         place: the place, for messages.
-        mode: permissions of files; who may read a folder may also enter it.
+        mode: the permissions of files; whoever may read a folder may also enter it.
     """
 
     def __init__(self, place: Path, mode: int = PRIVATE) -> None:
@@ -67,11 +68,11 @@ class Volume:
 
     @property
     def notes(self) -> list[str]:
-        """What is not guaranteed there, as far as that was found out."""
+        """Notes on guarantees that the file system was found not to give."""
         return [f"{self._place}: this file system {refused}" for refused in self._refused]
 
     def make_folder(self, path: Path) -> None:
-        """Make a folder, and those above it that are missing, so that a crash undoes none of it.
+        """Create a folder and its missing parents durably.
 
         Raises:
             OSError: the disk refuses.
@@ -83,7 +84,7 @@ class Volume:
             self.sync(one.parent)
 
     def write(self, path: Path, content: bytes) -> None:
-        """Write a small file, in a folder that has not its name yet, and sync it.
+        """Write and sync a small file; its folder must be synced separately.
 
         Raises:
             OSError: the disk refuses.
@@ -113,7 +114,7 @@ class Volume:
             os.close(descriptor)
 
     def set_mode(self, path: Path) -> None:
-        """Give a folder and what of it is ours, or a file, the permissions that are wanted.
+        """Set the permissions of a file, or of a folder and the backup's files in it.
 
         Raises:
             OSError: the disk fails.
@@ -133,15 +134,15 @@ class Volume:
             is_kept = stat.S_IMODE(path.stat().st_mode) == mode
         if not is_kept:
             self._refuse(
-                "does not keep permissions: who may read a backup there is what its mount says"
+                "does not keep permissions: its mount options decide who may read a backup"
             )
 
     def lock(self, descriptor: int, *, wait: bool = False) -> None:
         """Lock a file for as long as it is open.
 
         Args:
-            descriptor: of the file.
-            wait: until another process that has locked it has ended, instead of raising an error.
+            descriptor: the descriptor of the file.
+            wait: wait until another process has released it, instead of raising an error.
 
         Raises:
             BlockingIOError: another process has locked it.
@@ -155,8 +156,8 @@ class Volume:
             if error.errno not in _NO_LOCK:
                 raise
             self._refuse(
-                f"has no locks ({error.strerror}): see to it that no two backups are written or "
-                "removed there at a time"
+                f"has no locks ({error.strerror}): make sure that only one backup at a time is "
+                "written or removed there"
             )
 
     def append(self, part: Path, path: Path) -> None:
@@ -169,7 +170,7 @@ class Volume:
             target.seek(0, os.SEEK_END)
             _copy(source.fileno(), target.fileno(), os.fstat(source.fileno()).st_size)
             try:
-                # While others compress: 0.1 s less to wait for at the end of 320 MB.
+                # Syncing while workers compress saves 0.1 s at the end of 320 MB.
                 os.fdatasync(target.fileno())
             except OSError as error:
                 if error.errno not in _UNKNOWN:
@@ -181,14 +182,14 @@ class Volume:
 
 
 def _copy(source: int, target: int, size: int) -> None:
-    """Copy a file from its beginning to where the other is.
+    """Copy `size` bytes from the beginning of a file to the position of another.
 
     Raises:
-        OSError: the disk refuses, or the file is shorter than that.
+        OSError: the disk refuses, or the file is shorter than `size`.
     """
     offset = 0
     try:
-        # Within the kernel: a third of the time that reading and writing takes.
+        # A copy inside the kernel takes a third of the time of reading and writing.
         while offset < size and (copied := os.sendfile(target, source, offset, size - offset)):
             offset += copied
     except OSError as error:

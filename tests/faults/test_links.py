@@ -53,7 +53,7 @@ def test_a_link_to_a_file(
     where = link / "a" if place == "archive" else link
     done = fastdump("backup", "--uri", server.uri, "--db", database, *PLACES[place], where)
     assert done.code == 1
-    assert f"{link}: it is no folder" in done.err
+    assert f"{link}: it is not a folder" in done.err
     assert file.read_bytes() == b"mine"
 
 

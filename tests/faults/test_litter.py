@@ -72,9 +72,9 @@ def test_in_a_folder_of_backups(
     assert fastdump("list", "-f", folder).out.count("the latest") == (layout != "mongodump")
     verified = fastdump("verify", "-f", folder)
     assert verified.code == 0, verified.err
-    assert "ignored what can be no part of a backup: #recycle, .DS_Store, ._" in verified.err
+    assert "ignored, not part of a backup: #recycle, .DS_Store, ._" in verified.err
     said = check_restore(fastdump, server, database, "-f", folder, renamed=layout == "mongodump")
-    assert "ignored what can be no part of a backup: #recycle, .DS_Store, ._" in said
+    assert "ignored, not part of a backup: #recycle, .DS_Store, ._" in said
     again = fastdump(*arguments, "--max-backups", "1")
     assert again.code == 0, again.err
     assert again.out.count("removed 2 old") == 1
@@ -97,7 +97,7 @@ def test_what_could_be_a_collection_is_still_damage(
         path.write_bytes(b"?")
         done = fastdump("verify", "-f", folder)
         assert done.code == 4
-        assert f"{path}: is no part of the backup" in done.err
+        assert f"{path}: is not part of the backup" in done.err
         path.unlink()
 
 
@@ -118,9 +118,9 @@ def test_in_what_mongodump_wrote(
     which = dump / database if inner else dump
     verified = fastdump("verify", which)
     assert verified.code == 0, verified.err
-    assert "ignored what can be no part of a backup: #recycle, .DS_Store, ._" in verified.err
+    assert "ignored, not part of a backup: #recycle, .DS_Store, ._" in verified.err
     said = check_restore(fastdump, server, database, which, renamed=True)
-    assert f"{which}: ignored what can be no part of a backup: #recycle, .DS_Store, ._" in said
+    assert f"{which}: ignored, not part of a backup: #recycle, .DS_Store, ._" in said
 
 
 def test_in_what_komodo_wrote(fastdump: Run, server: Server, database: str, tmp_path: Path) -> None:
@@ -187,5 +187,5 @@ def test_a_folder_that_only_seems_empty_is_refused_by_name(
     (out / ".DS_Store").write_bytes(APPLE_DOUBLE)
     done = fastdump("backup", "--uri", server.uri, "--db", database, "-o", out)
     assert done.code == 1
-    assert f"{out}: there is something in it (.DS_Store)" in done.err
+    assert f"{out}: the folder is not empty (.DS_Store)" in done.err
     shutil.rmtree(out)

@@ -189,7 +189,7 @@ def test_the_next_run_unlocks(fastdump: Run, alone: Server, database: str, tmp_p
     assert is_locked(alone)
     done = fastdump("backup", "--uri", alone.uri, "--db", database, "-f", tmp_path)
     assert done.code == 0, done.err
-    assert "still locked by a run that was killed" in done.err
+    assert "still locked by a backup that was killed" in done.err
     assert not is_locked(alone)
 
 
@@ -230,7 +230,7 @@ def test_given_up_rather_than_held_too_long(alone: Server, database: str, tmp_pa
     wait_until_unlocked(alone)
     _out, err = backup.communicate(timeout=COMMAND_SECONDS)
     assert backup.returncode == 3
-    assert "locked for 1 s, which was to be the limit" in err
+    assert "locked for 1 s, which is the limit" in err
     assert package.list_backups(tmp_path) == []
 
 
@@ -264,7 +264,7 @@ def test_several_servers_cannot_be_locked(tmp_path: Path) -> None:
         uri = f"mongodb://{members[0].address}/?replicaSet=pair"
         with members[0].client() as client:
             client["db"]["c"].insert_one({})
-        with pytest.raises(UsageError, match="for one server"):
+        with pytest.raises(UsageError, match="it locks one server"):
             package.backup(
                 package.Server(uri, read_preference="nearest"),
                 db="db",

@@ -75,7 +75,7 @@ def test_a_killed_one_blocks_nobody_and_is_pruned_in_time(
     (left,) = tmp_path.glob(".*.partial")
     second = fastdump(*arguments)
     assert second.code == 0, second.err
-    assert f"{left}: a killed backup left it behind" in second.err
+    assert f"{left}: left behind by a backup that was killed" in second.err
     assert left.exists()
     third = fastdump(*arguments, "--max-backups", "1")
     assert third.code == 0, third.err
@@ -114,7 +114,7 @@ def test_a_lock_needs_no_byte(tmp_path: Path) -> None:
     """So that old backups can be removed from a full disk."""
     with limited(0):
         lock = Lock(tmp_path / ".lock", tmp_path, Volume(tmp_path))
-    with pytest.raises(StorageError, match="another backup is being written there; wait for it"):
+    with pytest.raises(StorageError, match="another backup is being written there; wait for that"):
         Lock(tmp_path / ".lock", tmp_path, Volume(tmp_path))
     lock.release()
     assert list(tmp_path.iterdir()) == []
@@ -165,10 +165,10 @@ def test_collections_that_come_and_go_are_said(server: Server, tmp_path: Path) -
     _out, err = backup.communicate(timeout=COMMAND_SECONDS)
     assert backup.returncode == 0, err
     for said in (
-        f"{name}.dropped was dropped during the backup",
-        f"{name}.renamed was renamed to {name}.new name during the backup",
-        f"{name}.remade was dropped and made again during the backup",
-        f"{name}.made was made during the backup and is not in it",
+        f"{name}.dropped was dropped while the server was read",
+        f"{name}.renamed was renamed to {name}.new name while the server was read",
+        f"{name}.remade was dropped and created again while the server was read",
+        f"{name}.made was created while the server was read, and is left out",
     ):
         assert said in err
     assert f"{name}.stays was" not in err

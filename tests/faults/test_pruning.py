@@ -126,7 +126,7 @@ def test_what_may_be_renamed_but_not_deleted(
     owner = give_away(kept / inner)
     done = limited_prune("prune", "-f", tmp_path, "--max-backups", "1", "-y")
     assert done.returncode == 1
-    said = f"{kept / inner}: it belongs to {owner}"
+    said = f"{kept / inner}: this belongs to {owner}"
     assert said in done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {names[1], names[3]}
     assert sorted(path.name for path in kept.iterdir()) == sorted(["c.gz", inner or "c.bson"])
@@ -156,6 +156,6 @@ def test_a_file_that_cannot_be_deleted(
         variables = shim(tmp_path_factory.mktemp("shim"), refusing.format(name))
         done = fastdump("prune", "-f", tmp_path, "--max-backups", "1", "-y", **variables)
         assert done.code == 1
-        assert "d.gz: it belongs to" in done.err or left
+        assert "d.gz: this belongs to" in done.err or left
         assert left is None or sorted(tmp_path.rglob("*")) == left
     assert "Traceback" not in done.err

@@ -14,7 +14,7 @@ import fastdump as api
 from fastdump.codec.bson import Batch
 from fastdump.demo.compare import differences, state
 from fastdump.demo.komodo import generate
-from fastdump.engine.restore.oplog_spool import OplogSpool
+from fastdump.engine.load.temporary_oplog import TemporaryOplog
 from fastdump.errors import StorageError
 from tests.conftest import COMMAND_SECONDS, Outcome, Run, Server, command, environment
 
@@ -118,9 +118,9 @@ def test_what_needs_a_folder_for_temporary_files_says_so(
     for done in (unique, locked):
         assert done.code == 1, done.err
         assert "Traceback" not in done.err
-        assert "temporary files can be written: name one with TMPDIR" in done.err
+        assert "temporary files can be written: set TMPDIR" in done.err
     monkeypatch.setattr(tempfile, "tempdir", f"{tmp_path / 'gone'}")
-    with OplogSpool() as spool, pytest.raises(StorageError, match="gone"):
+    with TemporaryOplog() as spool, pytest.raises(StorageError, match="gone"):
         spool.keep(Batch(bytes(5), 1))
 
 

@@ -154,7 +154,7 @@ def test_other_settings_begin_anew(
         done = fastdump("backup", *source, "--resume", *other)
         assert done.code == 0, done.err
         assert left.exists()
-        assert f"{left}: a killed backup left it behind" in done.err
+        assert f"{left}: left behind by a backup that was killed" in done.err
 
 
 def test_a_collection_that_was_made_anew_is_not_mixed(
@@ -255,8 +255,8 @@ def test_the_losses_of_the_first_part_are_said(
     assert fastdump(*arguments, **shim(tmp_path, full)).code == 1
     done = fastdump(*arguments)
     assert done.code == 0, done.err
-    assert "ids: 3 documents have an _id that is no ObjectId" in done.err
-    assert "old: 1 documents will not come back as they are" in done.err
+    assert "ids: 3 documents have an _id that is not an ObjectId" in done.err
+    assert "old: 1 documents will not be restored exactly" in done.err
 
 
 def test_only_in_the_backups_folder(server: Server, tmp_path: Path) -> None:

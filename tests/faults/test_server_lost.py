@@ -23,7 +23,8 @@ from fastdump.demo.komodo import generate
 from fastdump.engine import planner
 from fastdump.engine.backup.run import backup
 from fastdump.engine.restore.filters import Filters
-from fastdump.engine.restore.run import plan_restore, restore
+from fastdump.engine.restore.planning import plan_restore
+from fastdump.engine.restore.run import restore
 from fastdump.engine.sessions import plain as reading_module
 from fastdump.errors import ServerError
 from fastdump.layouts.dated_folders import DatedFolders

@@ -72,6 +72,6 @@ def test_the_reader_is_named(server: Server, tmp_path: Path) -> None:
     code, _out, err = stalled(server, name, tmp_path)
     assert code == 3
     assert "can only be read from its beginning" in err
-    assert "standard output took nothing for" in err
-    assert "write into a file first" in err
+    assert "standard output accepted no data for" in err
+    assert "write to a file first" in err
     assert "resource_tracker" not in err

@@ -168,17 +168,17 @@ def test_history_that_is_gone_half_way(
 
     monkeypatch.setattr(BackupWorker, "_wait", forget)
     reading = ReadOptions(consistency="snapshot")
-    with pytest.raises(ServerError, match=r"no longer keeps the moment .* --consistency oplog"):
+    with pytest.raises(ServerError, match=r"no longer has the history .* --consistency oplog"):
         package.backup(short_history.uri, db=database, folder=tmp_path, reading=reading)
     assert package.list_backups(tmp_path) == []
     window(short_history, 300)
     report = package.backup(short_history.uri, db=database, folder=tmp_path)
     assert report.consistency == package.Consistency("none")
     assert report.documents == DOCUMENTS
-    assert "no longer keeps the moment" in report.notes[0]
+    assert "no longer has the history" in report.notes[0]
 
 
-@pytest.mark.parametrize("change", ["dropped", "dropped and made again"])
+@pytest.mark.parametrize("change", ["dropped", "dropped and created again"])
 def test_dropped_before_it_is_read(
     short_history: Server,
     database: str,
@@ -191,7 +191,7 @@ def test_dropped_before_it_is_read(
         report = package.backup(short_history.uri, db=database, folder=tmp_path)
     assert [found.name for found in report.collections] == ["a", "b"]
     assert report.notes == (
-        f"{database}.c was {change} during the backup, before it was read, and is not in it",
+        f"{database}.c was {change} while the server was read, before its turn, and is left out",
     )
     assert package.verify(tmp_path).intact
     (listed,) = package.list_backups(tmp_path)

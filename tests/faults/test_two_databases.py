@@ -56,8 +56,8 @@ def test_the_second_does_not_replace_what_the_first_needs(
         done = fastdump(*arguments, second, *more)
         assert done.code == 2
         stats = tmp_path / "Stats.gz"
-        assert f"{stats} is of database {first!r}, whose backups need it" in done.err
-        assert "name another folder for that with -f" in done.err
+        assert f"{stats} belongs to database {first!r}, whose backups need it" in done.err
+        assert "name another folder with -f" in done.err
         assert contents(tmp_path) == before
         assert not list(tmp_path.glob(".*"))
     restored(fastdump, server, first, tmp_path, name)
@@ -85,5 +85,5 @@ def test_two_without_such_a_collection_live_in_one_folder(
         names[database] = done.out.split("backup ")[1].split(" is complete")[0]
     for database, name in names.items():
         said = restored(fastdump, server, database, tmp_path, name)
-        is_left_out = f"is of database {databases[0]!r}, and left out" in said
+        is_left_out = f"belongs to database {databases[0]!r}: left out" in said
         assert is_left_out == (database == databases[1])

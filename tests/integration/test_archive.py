@@ -135,7 +135,7 @@ def test_a_reader_that_ends_is_said(server: Server, tmp_path: Path) -> None:
     assert backup.stderr is not None
     said = backup.stderr.read()
     assert backup.wait(COMMAND_SECONDS) == 1
-    assert "whoever read it has ended" in said
+    assert "the program that reads it has ended" in said
     assert "Traceback" not in said
 
 
@@ -214,7 +214,7 @@ def test_what_is_no_archive(fastdump: Run, server: Server, tmp_path: Path, conte
     (tmp_path / "file").write_bytes(content)
     done = fastdump("restore", "--target-uri", server.uri, "-y", tmp_path / "file")
     assert done.code == 4
-    assert "is no archive" in done.err
+    assert "is not an archive" in done.err
     assert fastdump("restore", "--target-uri", server.uri, "-y", "absent").code == 4
 
 
@@ -249,8 +249,8 @@ def test_a_failed_backup_leaves_the_last_archive(server: Server, tmp_path: Path)
 def test_options_that_do_not_fit(server: Server, tmp_path: Path) -> None:
     for layout, out, said in (
         ("archive", None, "name it with --out"),
-        ("komodo", "-", "only an archive"),
-        ("mongodump", "-", "only an archive"),
+        ("komodo", "-", "cannot go to standard output"),
+        ("mongodump", "-", "cannot go to standard output"),
     ):
         with pytest.raises(UsageError, match=said):
             fastdump.backup(

@@ -161,7 +161,7 @@ def test_from_the_environment_and_a_file(fastdump: Run, secured: Secured, tmp_pa
     ("authority", "options", "said"),
     [
         ("stranger.pem", [], "certificate verify failed"),
-        ("absent.pem", [], "wrongly described"),
+        ("absent.pem", [], "invalid connection string or options"),
         ("stranger.pem", ["--tls-allow-invalid-certificates"], ""),
         ("stranger.pem", ["--tlsInsecure"], ""),
     ],
@@ -286,8 +286,8 @@ def test_what_the_driver_leaves_out_without_harm_is_a_note(
     for told in (
         "snappy is not available",
         "zstandard is not available",
-        "the option j is not known, and is ignored",
-        "the option gssapiServiceName is not known, and is ignored",
+        "the option j is unknown, and is ignored",
+        "the option gssapiServiceName is unknown, and is ignored",
     ):
         assert done.err.count(told) == 1
     assert "Warning" not in done.err
@@ -303,9 +303,9 @@ def test_what_the_driver_leaves_out_without_harm_is_a_note(
         ("a=1;tls=maybe", "the option tls: "),
         ("journal=maybe", "the option journal: "),
         ("zlibCompressionLevel=77", "the option zlibCompressionLevel: "),
-        ("tls=true&tls=false", "the option tls is there twice, with different values"),
-        ("tlsEnabled=true", "the option tlsEnabled is not known, and without it"),
-        ("ssl_ca_certs=x", "the option ssl_ca_certs is not known, and without it"),
+        ("tls=true&tls=false", "the option tls occurs twice, with different values"),
+        ("tlsEnabled=true", "the option tlsEnabled is unknown, and without it"),
+        ("ssl_ca_certs=x", "the option ssl_ca_certs is unknown, and without it"),
     ],
 )
 def test_what_it_leaves_out_with_harm_is_an_error(options: str, told: str) -> None:

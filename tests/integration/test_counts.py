@@ -139,7 +139,7 @@ def test_lost_documents_while_others_write(
         assert report.documents == DOCUMENTS + 1 - lost[0]
         (note,) = report.notes
         assert note == (
-            f"{database}.c: {DOCUMENTS - lost[0]:,} documents are in it, but the server counted "
+            f"{database}.c: {DOCUMENTS - lost[0]:,} documents were read, but the server counted "
             f"{DOCUMENTS:,} before and {DOCUMENTS:,} after: unless others inserted and deleted as "
             "many meanwhile, some are missing"
         )

@@ -85,16 +85,16 @@ FORMS: list[tuple[str, Any]] = [
 ]
 
 BAD = [
-    ("no json", "no document"),
-    ('{"_id":1', "no document"),
-    ("[1]", "no JSON object"),
-    ('"text"', "no JSON object"),
+    ("no json", "not a valid document"),
+    ('{"_id":1', "not a valid document"),
+    ("[1]", "not a JSON object"),
+    ('"text"', "not a JSON object"),
     ('{"x":1}', "no _id"),
     ('{"_id":{"$oid":"short"}}', "ObjectId"),
     ('{"_id":{"$oid":null}}', "must be text"),
     ('{"_id":1,"x":18446744073709551615}', "8-byte"),
-    ('{"_id":1,"x":NaN}', "no document"),
-    ('{"_id":1,"x":{"$date":"yesterday"}}', "no document"),
+    ('{"_id":1,"x":NaN}', "not a valid document"),
+    ('{"_id":1,"x":{"$date":"yesterday"}}', "not a valid document"),
     ('{"_id":1,"a\\u0000b":1}', "document"),
     ('{"_id":1,"x":{"$binary":5}}', ""),
     ('{"_id":1,"x":{"$numberLong":"1.5"}}', ""),
@@ -341,9 +341,11 @@ def test_what_json_cannot_carry_is_said(fastdump: Run, server: Server, tmp_path:
         "backup", "--uri", server.uri, "--db", database, "-f", tmp_path, "--layout", "komodo-json"
     )
     assert done.code == 0, done.err
-    assert "Ids: 2 documents have an _id that is no ObjectId" in done.err
-    assert "Odd: 2 documents will not come back as they are, since they hold deprecated" in done.err
-    assert "Literal: 4 documents will not come back as they are" in done.err
+    assert "Ids: 2 documents have an _id that is not an ObjectId" in done.err
+    assert (
+        "Odd: 2 documents will not be restored exactly, because they contain deprecated" in done.err
+    )
+    assert "Literal: 4 documents will not be restored exactly" in done.err
     assert "the indexes of Plain" in done.err
     assert "the options of Capped" in done.err
     assert "note: Plain: 1" not in done.err

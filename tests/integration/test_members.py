@@ -47,7 +47,7 @@ def test_names_that_only_containers_know(
         proxy.around("hello", hello)
         for options in ("", "&replicaSet=fastdump", "&readPreference=nearest"):
             uri = f"mongodb://{proxy.address}/?{SOON}{options}"
-            said = (f"call themselves {own}", "add directConnection=true")
+            said = (f"are named {own}", "add directConnection=true")
             ended(fastdump("backup", "--uri", uri, "--db", "x", "-f", tmp_path), 3, *said)
             ended(fastdump("restore", "--target-uri", uri, "-y", "-f", backed_up), 3, *said)
         uri = f"{proxy.uri}&{SOON}"
@@ -116,7 +116,7 @@ def test_where_nothing_can_be_written(
     fastdump: Run, with_arbiter: list[Mortal], server: Server, backed_up: Path
 ) -> None:
     primary, secondary, arbiter = with_arbiter
-    said = f"its primary is {primary.address}"
+    said = f"the primary is {primary.address}"
     database = server.new_database()
     with server.client() as client:
         client[database]["c"].insert_one({"_id": 1})

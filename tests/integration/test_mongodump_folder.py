@@ -181,10 +181,10 @@ def test_what_is_left_out_is_said(fastdump: Run, server: Server, tmp_path: Path)
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
-        ("c.metadata.json", b"{", "is no metadata of mongodump"),
-        ("c.metadata.json", b'{"indexes": 5}', "is no metadata of mongodump"),
+        ("c.metadata.json", b"{", "not valid metadata of mongodump"),
+        ("c.metadata.json", b'{"indexes": 5}', "not valid metadata of mongodump"),
         ("c.metadata.json", b'{"options": {"$oid": "x"}}', "Extended JSON"),
-        ("c.metadata.json.gz", b"\x1f\x8bno", "is no metadata of mongodump"),
+        ("c.metadata.json.gz", b"\x1f\x8bno", "not valid metadata of mongodump"),
         ("c.bson", b"\0\0\0\0\0", "claims a length of 0 bytes"),
         ("c.bson", b"\xff\xff\xff\x7f\0", "claims a length of 2147483647 bytes"),
         ("c.bson", b"\xff\xff\xff\xff\0", "claims a length of -1 bytes"),

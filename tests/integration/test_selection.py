@@ -75,14 +75,17 @@ def test_which_collections(
 def test_what_does_not_exist_is_said(fastdump: Run, server: Server, database: str) -> None:
     source = ("--uri", server.uri, "--db", database)
     for options, said in (
-        (["--collection", "Stat"], "no collection is called 'Stat': there are Server, Stack"),
-        (["--exclude-collection", "*"], "leave no collection"),
-        (["--query", "{}"], "is for one collection"),
-        (["--query", "{", "--collection", "Stats"], "the filter is not valid Extended JSON"),
+        (["--collection", "Stat"], "no collection matches 'Stat': there are Server, Stack"),
+        (["--exclude-collection", "*"], "select no collection"),
+        (["--query", "{}"], "needs exactly one collection"),
+        (
+            ["--query", "{", "--collection", "Stats"],
+            "invalid filter in --query: it is not valid Extended JSON",
+        ),
         (["--query", "{}", "--query-file", "x"], "drop one"),
         (["--query-file", "/absent"], "cannot be read"),
-        (["--read-preference", "nowhere"], "the read preference nowhere is none"),
-        (["--read-preference", "{mode: secondary, tagSets: 5}"], "is none"),
+        (["--read-preference", "nowhere"], "invalid read preference nowhere: "),
+        (["--read-preference", "{mode: secondary, tagSets: 5}"], "invalid read preference"),
     ):
         done = fastdump("backup", *source, "-f", "b", *options)
         assert (done.code, said in done.err) == (2, True), done.err

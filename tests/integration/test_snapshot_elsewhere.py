@@ -107,7 +107,7 @@ def test_nothing_that_can_be_shown(replica_set: Server, tmp_path: Path) -> None:
     (note,) = report.notes
     assert "capped collections" in note
     assert "(code 246, SnapshotUnavailable)" in note
-    with pytest.raises(SnapshotUnavailableError, match=f"how {name}.log was"):
+    with pytest.raises(SnapshotUnavailableError, match=f"cannot read {name}.log as it was"):
         package.backup(replica_set.uri, db=name, folder=tmp_path, reading=SNAPSHOT)
 
 
@@ -143,10 +143,10 @@ def test_a_server_that_ignores_moments(
     ignoring_moments(proxy)
     done = fastdump("backup", "--uri", proxy.uri, "--db", database, "-f", tmp_path)
     assert done.code == 0, done.err
-    assert "it accepts any moment, even one of 1970" in done.err
+    assert "it accepts any time, even one of 1970" in done.err
     (backup,) = package.list_backups(tmp_path)
     assert backup.consistency == Consistency("none")
-    with pytest.raises(SnapshotUnavailableError, match="accepts any moment"):
+    with pytest.raises(SnapshotUnavailableError, match="accepts any time"):
         package.backup(proxy.uri, db=database, folder=tmp_path, reading=SNAPSHOT)
 
 
@@ -165,9 +165,9 @@ def test_a_server_that_does_not_say_its_time(
         as_mongos(proxy)
     report = package.backup(proxy.uri, db=database, folder=tmp_path)
     assert report.consistency == Consistency("none")
-    said = "does not say its time" if ignores else "(code 239, SnapshotTooOld)"
+    said = "does not tell its time" if ignores else "(code 239, SnapshotTooOld)"
     assert said in report.notes[0]
-    with pytest.raises(UsageError, match="cannot be read as it was at one moment"):
+    with pytest.raises(UsageError, match="--consistency snapshot is not possible"):
         package.backup(proxy.uri, db=database, folder=tmp_path, reading=SNAPSHOT)
 
 
@@ -193,7 +193,7 @@ def test_an_old_server(proxy: WireProxy, database: str, tmp_path: Path) -> None:
         )  # fmt: skip
     report = package.backup(proxy.uri, db=database, folder=tmp_path)
     assert report.consistency == Consistency("none")
-    assert "MongoDB 5.0.4 does not say when a collection is dropped" in report.notes[0]
+    assert "MongoDB 5.0.4 does not tell if a collection is dropped" in report.notes[0]
 
 
 @pytest.mark.needs("snapshots")
@@ -215,7 +215,7 @@ def test_a_history_that_nobody_knows(
     reading = ReadOptions(max_rate=1)
     report = package.backup(proxy.uri, db=database, folder=tmp_path, reading=reading)
     assert report.consistency == Consistency("none")
-    assert "does not say for how long it keeps its history: 1 s are assumed" in report.notes[0]
+    assert "does not tell how long it keeps its history: 1 s are assumed" in report.notes[0]
     assert report.documents == DOCUMENTS + 1
     with pytest.raises(UsageError, match="needs a user who may read and set parameters"):
         package.backup(
@@ -243,10 +243,10 @@ def test_a_history_that_is_gone_half_way(
     assert left[0] < 0
     assert report.consistency == Consistency("none")
     assert report.documents == DOCUMENTS + 1
-    assert "no longer keeps the moment" in report.notes[0]
+    assert "no longer has the history" in report.notes[0]
     assert [one.name for one in package.list_backups(tmp_path)] == [report.name]
     left[0] = 12
-    with pytest.raises(SnapshotUnavailableError, match="no longer keeps the moment"):
+    with pytest.raises(SnapshotUnavailableError, match="no longer has the history"):
         package.backup(proxy.uri, db=database, folder=tmp_path, reading=SNAPSHOT)
 
 
@@ -341,7 +341,7 @@ def test_a_reader_without_further_rights(
     report = package.backup(uri, db="db", folder=tmp_path)
     assert report.consistency == Consistency("none")
     assert report.documents == DOCUMENTS
-    assert "no longer keeps the moment" in report.notes[0]
+    assert "no longer has the history" in report.notes[0]
 
 
 def test_no_lock_through_a_mongos(

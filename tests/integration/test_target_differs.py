@@ -190,12 +190,12 @@ def test_a_server_that_takes_no_options_is_found_out(
         "restore", "--target-uri", proxy.uri, "--target-db", target, "-y", "-f", tmp_path / "b"
     )
     assert outcome.code == 1
-    series = f"{target}.series: should be a timeseries, and the server made a collection of it"
+    series = f"{target}.series: should be a timeseries, but is a collection on the server"
     assert (series in outcome.err) is knows("time series")
     for said in (
-        f"{target}.capped: the server did not take over capped, size",
-        f"{target}.checked: the server did not take over validator",
-        f"{target}.view: should be a view, and the server made a collection of it",
+        f"{target}.capped: the server did not apply capped, size",
+        f"{target}.checked: the server did not apply validator",
+        f"{target}.view: should be a view, but is a collection on the server",
     ):
         assert said in outcome.err
     assert client[target].capped.count_documents({}) == 2
@@ -237,5 +237,5 @@ def test_an_index_that_became_another_one_is_said(
         "restore", "--target-uri", proxy.uri, "--target-db", target, "-y", "-f", tmp_path / "b"
     )
     assert outcome.code == 1
-    assert "index expires: the server did not take over expireAfterSeconds" in outcome.err
+    assert "index expires: the server did not apply expireAfterSeconds" in outcome.err
     assert "as it is:" not in outcome.err

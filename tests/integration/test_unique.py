@@ -133,8 +133,8 @@ def test_what_a_view_shows_and_no_collection_can_hold(
     done = fastdump("backup", "--uri", server.uri, "--db", source, "--views-as-collections",
                     "--layout", layout, "-o", "out")  # fmt: skip
     assert done.code == 0, done.err
-    assert f"the view {source}.twice shows 10 documents with the _id of another" in done.err
-    assert f"the view {source}.bare shows 5 documents without _id" in done.err
+    assert f"the view {source}.twice contains 10 documents with the _id of another" in done.err
+    assert f"the view {source}.bare contains 5 documents without an _id" in done.err
     assert f"{source}.good" not in done.err
     for times in (1, 2):
         restored = fastdump("restore", "--target-uri", server.uri, "--target-db", target, "-y",

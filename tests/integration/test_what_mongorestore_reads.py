@@ -308,7 +308,7 @@ def test_a_name_that_nobody_can_know_is_said(fastdump: Run, server: Server, tmp_
     for path in (file, file.parent):
         done = fastdump("restore", "--target-uri", server.uri, "-y", path)
         assert done.code == 0
-        assert "no metadata say what the collection is called; 'c  ' is" in done.err
+        assert "no metadata with the name of the collection; it is taken as 'c  '" in done.err
 
 
 @pytest.mark.parametrize("other", ["c.bson.gz", "c.bin", "%63.bson"])

@@ -12,7 +12,8 @@ import pytest
 import fastdump
 from fastdump.codec import archive
 from fastdump.engine.restore.filters import Filters
-from fastdump.engine.restore.run import plan_restore, restore
+from fastdump.engine.restore.planning import plan_restore
+from fastdump.engine.restore.run import restore
 from fastdump.errors import UsageError
 from fastdump.model import LoadOptions, Namespace
 from fastdump.places import source
@@ -212,7 +213,7 @@ def test_a_database_whose_name_differs_in_case_only(
     for command in commands:
         done = fastdump(*command, "--target-uri", server.uri, "-y")
         assert done.code == 2, done.err
-        assert "cannot be a database 'wrong_case' beside 'Wrong_Case'" in done.err
+        assert "the databases 'wrong_case' and 'Wrong_Case' cannot both exist" in done.err
         assert done.err.count("\n") == 1
     assert holds(server, "other") == set()
     done = fastdump(

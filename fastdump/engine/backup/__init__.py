@@ -1,1 +1,1 @@
-"""The command backup."""
+"""The command `backup`: read a server and write a backup."""

@@ -1,4 +1,4 @@
-"""From batches of documents to the bytes of a backup, and what they sum up to."""
+"""Turn batches of documents into the bytes of a backup, and add up their counts and digests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _KEY_BYTES = 16
 
 
 class Packer(ABC):
-    """Packs the batches of one chunk."""
+    """Base of all packers: turns the batches of one chunk into bytes of the backup."""
 
     def __init__(self, level: int | None) -> None:
         self._level = level
@@ -36,7 +36,7 @@ class Packer(ABC):
         self._first, self._last = b"", Batch(b"", 0)
 
     def pack(self, batch: Batch) -> bytes:
-        """What is to be written for that batch."""
+        """Return the bytes to write for a batch."""
         packed = self._packed(batch)
         if batch.documents:
             self._first = self._first or _key(batch, 0)
@@ -47,11 +47,11 @@ class Packer(ABC):
         return packed
 
     def part(self, seconds: float, places: Sequence[int]) -> Part:  # noqa: ARG002 - of blocks only
-        """What was packed so far.
+        """Return the counts, sizes and digests of everything packed so far.
 
         Args:
-            seconds: how long that took.
-            places: where each batch came among all that was written.
+            seconds: how long the chunk took.
+            places: the position of each batch in the output, as `write` returned it.
         """
         return Part(
             self._documents,
@@ -67,13 +67,13 @@ class Packer(ABC):
 
 
 def _key(batch: Batch, place: int) -> bytes:
-    """Return what stands for the `_id` of one of the documents."""
+    """Return a hash that stands for the `_id` of one document of the batch; empty without `_id`."""
     identity = id_element(batch.data, spans(batch.data)[place])
     return b"" if identity is None else blake3(identity).digest(_KEY_BYTES)
 
 
 class _Members(Packer):
-    """Each batch becomes a gzip member of BSON."""
+    """Packer that makes a gzip member of BSON from each batch."""
 
     def __init__(self, level: int) -> None:
         super().__init__(level)
@@ -81,7 +81,7 @@ class _Members(Packer):
         self._digests: list[bytes] = []
 
     def part(self, seconds: float, places: Sequence[int]) -> Part:
-        """What was packed so far."""
+        """Return the counts, sizes and digests of everything packed so far."""
         return replace(super().part(seconds, places), member_digests=b"".join(self._digests))
 
     def _packed(self, batch: Batch) -> bytes:
@@ -91,25 +91,25 @@ class _Members(Packer):
 
 
 class _Hashed(Packer):
-    """What is not made of members has one digest."""
+    """Base of packers whose output has one digest, since it does not consist of gzip members."""
 
     def __init__(self, level: int | None) -> None:
         super().__init__(level)
         self._hash = blake3()
 
     def pack(self, batch: Batch) -> bytes:
-        """What is to be written for that batch."""
+        """Return the bytes to write for a batch."""
         packed = super().pack(batch)
         self._hash.update(packed)
         return packed
 
     def part(self, seconds: float, places: Sequence[int]) -> Part:
-        """What was packed so far."""
+        """Return the counts, sizes and digests of everything packed so far."""
         return replace(super().part(seconds, places), digest=self._hash.hexdigest())
 
 
 class _Plain(_Hashed):
-    """Documents stay as they are."""
+    """Packer that writes documents as they are."""
 
     def _packed(self, batch: Batch) -> bytes:
         return batch.data
@@ -123,7 +123,7 @@ class _Whole(Packer):
 
 
 class _Blocks(Packer):
-    """Each batch becomes a block of an archive, in a gzip member of its own."""
+    """Packer that makes a block of an archive from each batch, each in its own gzip member."""
 
     def __init__(self, level: int | None, namespace: Namespace) -> None:
         super().__init__(level)
@@ -131,7 +131,7 @@ class _Blocks(Packer):
         self._blocks: list[tuple[int, int]] = []
 
     def part(self, seconds: float, places: Sequence[int]) -> Part:
-        """What was packed so far."""
+        """Return the counts, sizes and digests of everything packed so far."""
         blocks = tuple(
             ArchivedBlock(place, *block) for place, block in zip(places, self._blocks, strict=True)
         )
@@ -146,7 +146,7 @@ class _Blocks(Packer):
 
 
 class _Lines(_Hashed):
-    """Each batch becomes a piece of the one gzip member of JSON lines that a collection has."""
+    """Packer that makes JSON lines from each batch, all in the collection's one gzip member."""
 
     def __init__(self, level: int, *, first: bool) -> None:
         super().__init__(level)
@@ -156,7 +156,7 @@ class _Lines(_Hashed):
         self._inexact: list[str] = []
 
     def part(self, seconds: float, places: Sequence[int]) -> Part:
-        """What was packed so far."""
+        """Return the counts, sizes and digests of everything packed so far."""
         first = self._inexact[0] if self._inexact else None
         return replace(
             super().part(seconds, places),
@@ -176,7 +176,7 @@ class _Lines(_Hashed):
 
 
 def packer(encoding: Encoding, level: int | None, chunk: Chunk) -> Packer:
-    """The packer for a chunk; without a level nothing is compressed."""
+    """Return the packer for a chunk; with a level of None it does not compress."""
     if encoding is Encoding.ARCHIVE:
         return _Blocks(level, chunk.target)
     if encoding is Encoding.PIECES:
@@ -191,24 +191,24 @@ def packer(encoding: Encoding, level: int | None, chunk: Chunk) -> Packer:
 def describe_losses(
     catalog: Catalog, losses: Mapping[Namespace, Sequence[Losses]]
 ) -> Iterator[str]:
-    """What a backup in JSON lines cannot carry, and what Komodo's own restore makes of it.
+    """Yield notes on what JSON lines cannot hold, and on how Komodo's own restore reads them.
 
     Args:
-        catalog: what was backed up.
-        losses: of each part, by the collection.
+        catalog: the collections that were backed up.
+        losses: the losses of each part, by collection.
     """
     for (_database, name), found in losses.items():
         if inexact := sum(one.inexact for one in found):
             first = next(one.first for one in found if one.first is not None)
             yield (
-                f"{name}: {inexact:,} documents will not come back as they are, since they hold "
-                'deprecated types, text that is no UTF-8, objects such as {"$oid": …}, which mean '
-                f"something else in JSON, or no _id; the first is {first}"
+                f"{name}: {inexact:,} documents will not be restored exactly, because they contain "
+                'deprecated types, text that is not UTF-8, objects such as {"$oid": …} (which mean '
+                f"something else in JSON), or no _id; the first is {first}"
             )
         if other_ids := sum(one.other_ids for one in found):
             yield (
-                f"{name}: {other_ids:,} documents have an _id that is no ObjectId; "
-                "Komodo's own restore skips them without a word"
+                f"{name}: {other_ids:,} documents have an _id that is not an ObjectId; "
+                "Komodo's own restore skips them without a message"
             )
     kept = [
         *(f"the indexes of {found.name}" for found in catalog.collections if found.indexes),
@@ -220,10 +220,10 @@ def describe_losses(
     ]
     if kept:
         yield (
-            "only fastdump's restore reads manifest.json; Komodo's own leaves out "
+            "only fastdump's restore reads manifest.json; Komodo's own restore leaves out "
             f"{', '.join(kept)}"
         )
     yield (
-        "Komodo's own restore sorts the fields of a document by name, makes 64-bit integers of "
-        "negative 32-bit ones, and may change the last digit of a double"
+        "Komodo's own restore sorts the fields of a document by name, turns negative 32-bit "
+        "integers into 64-bit ones, and may change the last digit of a double"
     )

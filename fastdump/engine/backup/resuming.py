@@ -1,4 +1,4 @@
-"""The beginning of a backup: a new plan, or the plan of a run that did not come to its end."""
+"""Begin a backup: with a new plan, or with the plan of an earlier run that was interrupted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fastdump.model import Catalog, Chunk
 __all__ = ["Begun", "begun", "resumed"]
 
 Begun = tuple[BackupWriter, Planned, Sequence[Chunk]]
-"""Where the backup goes, the plan, and the chunks that are still to be read."""
+"""The writer of the backup, the plan, and the chunks that are still to be read."""
 
 W = TypeVar("W", bound=BackupWriter)
 
@@ -28,21 +28,21 @@ W = TypeVar("W", bound=BackupWriter)
 def begun(
     session: Session, destination: Destination, workers: int, level: int, held: ExitStack
 ) -> Begun:
-    """Plan a backup and start it.
+    """Plan a new backup and start writing it.
 
     Args:
-        session: how the server is read.
-        destination: where the backup goes.
-        workers: how many processes will write it.
-        level: of compression.
-        held: keeps the place locked.
+        session: the session that reads the server.
+        destination: the place of the backup.
+        workers: the number of processes that will write it.
+        level: the compression level.
+        held: closes the writer, and with it the lock on the place, when the command ends.
 
     Raises:
         ServerError: the server cannot be reached or refuses.
-        StorageError: the place cannot be written.
+        StorageError: the destination cannot be written.
         UsageError: there is no such database.
     """
-    del level  # only a run that can be resumed is told apart by its settings
+    del level  # only `resumed` needs it, to recognize runs with the same settings
     started, catalog, chunks = _planned(session)
     writer = destination.begin(_local(started), catalog, workers)
     held.callback(writer.close)
@@ -52,14 +52,15 @@ def begun(
 def resumed(
     session: Session, destination: Destination, workers: int, level: int, held: ExitStack
 ) -> Begun:
-    """Go on with the newest unfinished backup of the same settings, or start one.
+    """Continue the newest unfinished backup that has the same settings, or start a new one.
 
-    Whichever it is, another run can go on where this one ends. The arguments are those of `begun`.
+    In both cases the backup keeps a journal, so that a later run can continue it. The arguments
+    are those of `begun`.
 
     Raises:
         ServerError: the server cannot be reached or refuses.
-        StorageError: the place cannot be written.
-        UsageError: nothing can be resumed there, or there is no such database.
+        StorageError: the destination cannot be written.
+        UsageError: the destination or the session cannot be resumed, or there is no such database.
     """
     layout = destination.resumable
     if layout is None:
@@ -90,7 +91,7 @@ def resumed(
 def _left(
     session: Session, writer: ResumableWriter, planned: Planned, finished: Sequence[Finished]
 ) -> Begun | None:
-    """Take over what an earlier run wrote, if the rest can be read as it was planned."""
+    """Take over the files of an earlier run; None if its remaining chunks cannot be read."""
     is_taken = False
     try:
         if session.resumes(planned.at, planned.catalog):
@@ -115,11 +116,11 @@ def _planned(session: Session) -> tuple[datetime, Catalog, Sequence[Chunk]]:
 
 
 def _local(moment: datetime) -> datetime:
-    """Return the local time, which backups are named after."""
+    """Return a moment in local time, which is what backups are named after."""
     return moment.astimezone().replace(tzinfo=None)
 
 
 def _settings(session: Session, layout: Resumable, level: int) -> str:
-    """Return what tells runs apart that would not make the same backup."""
+    """Return a digest of the settings: two runs with the same one would make the same backup."""
     told = f"{session.readers[0].shown} {session.selection} {session.mode} {level} {layout.told}"
     return blake3(told.encode()).hexdigest()

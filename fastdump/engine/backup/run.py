@@ -44,22 +44,22 @@ def backup(
     resume: bool = False,
     reporter: Reporter,
 ) -> BackupReport:
-    """Back up a database, or all, then remove surplus old backups.
+    """Back up one database or all of them, then remove surplus old backups.
 
     Args:
         connection: the server to read from.
-        selection: what of it.
-        destination: where the backup goes.
-        how: how the server is read.
-        workers: number of processes.
-        level: of compression, one of `fastdump.model.LEVELS`.
-        max_backups: how many to keep; 0 keeps all.
-        resume: go on with what an earlier run left behind, and leave it behind for a later one.
-        reporter: hears how it goes.
+        selection: the databases, collections and documents to read.
+        destination: the place of the backup.
+        how: the consistency, and the limits on reading.
+        workers: the number of worker processes.
+        level: the compression level, one of `fastdump.model.LEVELS`.
+        max_backups: the number of backups to keep; 0 keeps all.
+        resume: continue a backup that an earlier run began, and let a later run continue this one.
+        reporter: receives progress and notes.
 
     Raises:
-        IncompleteError: a worker died, documents are missing or doubled, or the backup is whole but
-            old ones could not be removed.
+        IncompleteError: a worker died, documents are missing or doubled, or the backup is complete
+            but old ones could not be removed.
         ServerError: the server cannot be reached or refuses.
         StorageError: the disk refuses.
         UsageError: there is no such database, or the options contradict each other.
@@ -67,7 +67,7 @@ def backup(
     clock = time.monotonic()
     if selection.database is not None:
         with connect(connection) as client:
-            open_database(client, selection.database)  # a name that none can have needs no server
+            open_database(client, selection.database)  # refuse an invalid name before connecting
     readers = members(connection)
     with ExitStack() as held:
         writing = Writing(destination, workers, level, how, resume, reporter, held)
@@ -81,7 +81,7 @@ def backup(
             repeats=destination.can_repeat,
             known=destination.known_bounds(),
         )
-        # Before others may write there.
+        # Prune while the folder is still locked, so that no other backup is written meanwhile.
         pruned = _prune(destination, max_backups, written.writer.name)
     catalog, writer = written.catalog, written.writer
     return BackupReport(
@@ -106,7 +106,7 @@ def backup(
 
 
 def _parts(written: Written) -> Iterator[tuple[Namespace, Part]]:
-    """Yield the parts of all collections, also those that an earlier run wrote."""
+    """Yield the parts of all collections, including those that an earlier run wrote."""
     for found in written.catalog.collections:
         yield from ((found.namespace, part) for part in written.writer.parts(found.namespace))
 
@@ -130,7 +130,7 @@ def _notes(written: Written, destination: Destination) -> Iterator[str]:
     yield from describe_view_ids(_parts(written))
     if destination.layout is not None:
         for _begun, path in destination.layout.stale():
-            yield f"{path}: a killed backup left it behind"
+            yield f"{path}: left behind by a backup that was killed; it may be deleted"
 
 
 def _prune(destination: Destination, max_backups: int, name: str) -> PruneReport:

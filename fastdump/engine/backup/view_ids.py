@@ -1,6 +1,7 @@
-"""Looking at the `_id`s of what a view shows, which may repeat or have none.
+"""Find documents of a view that have no `_id`, or the same `_id` as another document.
 
-A collection cannot hold such documents as they are, so it is said when a view is read as one.
+A collection cannot hold such documents unchanged, so the user is told when a view is backed up as a
+collection.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ __all__ = ["ViewLook", "describe_view_ids"]
 
 
 class ViewLook(AbstractContextManager["ViewLook"]):
-    """Looks at the documents of one view: 16 bytes for each go to the folder for temporary files.
+    """Collector of the `_id`s of one view; it takes 16 bytes per document in a temporary folder.
 
     Args:
         namespace: the view.
@@ -38,11 +39,11 @@ class ViewLook(AbstractContextManager["ViewLook"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Remove the keys."""
+        """Remove the temporary files."""
         self._held.close()
 
     def add(self, batch: Batch) -> None:
-        """Look at some documents.
+        """Record the `_id`s of a batch.
 
         Raises:
             StorageError: the disk refuses.
@@ -51,7 +52,7 @@ class ViewLook(AbstractContextManager["ViewLook"]):
         self._writer.add(self._namespace, batch.data)
 
     def end(self) -> ViewIds:
-        """Return what was found.
+        """Return the numbers of documents with a repeated `_id` and without one.
 
         Raises:
             StorageError: the disk refuses.
@@ -61,16 +62,16 @@ class ViewLook(AbstractContextManager["ViewLook"]):
 
 
 def describe_view_ids(views: Iterable[tuple[Namespace, Part]]) -> Iterator[str]:
-    """Yield what a restore cannot bring back of views that were read as collections."""
+    """Yield notes on documents of views that a restore into a collection cannot bring back."""
     for name, part in views:
         doubled, without_id = (0, 0) if part.ids is None else (part.ids.doubled, part.ids.without)
         if doubled:
             yield (
-                f"the view {name} shows {doubled:,} documents with the _id of another: a "
-                "collection cannot hold them, so a restore refuses and counts them"
+                f"the view {name} contains {doubled:,} documents with the _id of another document: "
+                "a collection cannot hold them, so a restore rejects and counts them"
             )
         if without_id:
             yield (
-                f"the view {name} shows {without_id:,} documents without _id: a server gives each "
-                "a new one when it is restored, so that restoring twice doubles them"
+                f"the view {name} contains {without_id:,} documents without an _id: the server "
+                "gives each a new one at every restore, so that restoring twice doubles them"
             )

@@ -1,4 +1,4 @@
-"""The worker's part of a backup: fetch a chunk, pack it, write it."""
+"""The part of a backup that runs in the workers: fetch a chunk, pack it, write it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from fastdump.model import Chunk, Part
 __all__ = ["BackupWorker"]
 
 _RESTARTS = 3
-"""How often a chunk is read again from its beginning, where nothing else is possible."""
+"""Number of times a chunk is read again from its beginning, when it cannot be continued."""
 
 
 class BackupWorker(ServerWorker):
-    """Fetches chunks and writes them."""
+    """Worker that fetches chunks and writes them."""
 
     def __init__(
         self,
@@ -41,10 +41,11 @@ class BackupWorker(ServerWorker):
         self._ahead = fetch_ahead
 
     def fetch(self, chunk: Chunk) -> Part | None:
-        """Write the chunk's documents.
+        """Fetch the documents of a chunk and write them.
 
         Returns:
-            What they became; None where they cannot be read any more as they were.
+            The part that was written; None if the collection was dropped, renamed or changed, so
+            that the chunk can no longer be read as planned.
 
         Raises:
             ServerError: the server cannot be reached or refuses.
@@ -81,7 +82,7 @@ class BackupWorker(ServerWorker):
         return replace(part, ids=ids, interruptions=self.interruptions - interruptions)
 
     def _at_least_one(self, chunk: Chunk) -> Iterator[Batch]:
-        """The chunk's batches; an empty collection is one empty batch, for a valid gzip file."""
+        """Yield the chunk's batches; one empty batch if there are none, for a valid gzip file."""
         empty = True
         batches = self.batches(chunk)
         for batch in ahead(batches) if self._ahead else batches:

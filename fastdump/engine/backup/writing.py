@@ -1,4 +1,4 @@
-"""One backup while it runs: plan, have every chunk written, put everything in its place."""
+"""The course of one backup: plan it, let workers write every chunk, and commit the result."""
 
 from __future__ import annotations
 
@@ -38,29 +38,29 @@ __all__ = ["Writing", "Written"]
 
 @dataclass(slots=True)
 class _Fetched:
-    """What became of the chunks."""
+    """Result of fetching all chunks."""
 
     workers: int
-    """How many processes that took, 0 for this one alone."""
+    """Number of worker processes; 0 if the coordinator did the work."""
     gone: set[Namespace] = field(default_factory=set)
-    """What was no longer there."""
+    """Collections that no longer existed when they were to be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A backup that is in its place."""
+    """Backup that is complete and has its final name."""
 
     writer: BackupWriter
     catalog: Catalog
     consistency: Consistency
     workers: int
-    """How many processes that took, 0 for this one alone."""
+    """Number of worker processes; 0 if the coordinator did the work."""
     notes: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """One backup while it runs."""
+    """Settings of one backup, and its steps from plan to commit."""
 
     destination: Destination
     workers: int
@@ -69,10 +69,10 @@ class Writing:
     resume: bool
     reporter: Reporter
     held: ExitStack
-    """Keeps the place locked until old backups are removed too."""
+    """Owner of the writer, and so of the folder's lock, until old backups are removed too."""
 
     def run(self, session: Session) -> Written:
-        """Plan, fetch, and put in place."""
+        """Plan the backup, fetch all chunks, check the counts, and commit."""
         writer, planned, chunks = self._begin(session)
         try:
             with self._keeping_oplog(session, writer):
@@ -92,10 +92,10 @@ class Writing:
     def _check_counts(
         self, session: Session, writer: BackupWriter, catalog: Catalog, fetched: _Fetched
     ) -> None:
-        """See that no document was read twice or left out.
+        """Check that no document was read twice or left out.
 
         Raises:
-            IncompleteError: some were, for certain.
+            IncompleteError: documents are certainly missing or doubled.
         """
         names = [one.namespace for one in catalog.collections if one.namespace not in fetched.gone]
         read = {name: writer.report(name).documents for name in names}
@@ -108,12 +108,15 @@ class Writing:
 
     @contextmanager
     def _keeping_oplog(self, session: Session, writer: BackupWriter) -> Iterator[None]:
-        """Have what happens within written into the backup, if that is wanted."""
+        """Write the oplog of the time inside the context into the backup, if the session has it."""
         if not session.keeps_oplog:
             yield
             return
         if writer.encoding is Encoding.JSON:
-            raise UsageError("Komodo's own restore knows no oplog: use --layout komodo for it")
+            raise UsageError(
+                "--consistency oplog cannot be combined with --layout komodo-json: Komodo's own "
+                "restore cannot read an oplog; use --layout komodo"
+            )
         (chunk,) = planner.cut(OPLOG_COLLECTION, Bounds())
         began, places = time.monotonic(), list[int]()
         packing = packer(writer.encoding, self.level if writer.compressed else None, chunk)
@@ -131,7 +134,7 @@ class Writing:
     def _fetch_all(
         self, session: Session, writer: BackupWriter, catalog: Catalog, chunks: Sequence[Chunk]
     ) -> _Fetched:
-        """Have every chunk written."""
+        """Let the workers write every chunk."""
         wanted = max(1, min(self.workers, len(chunks)))
         if not planner.use_processes(catalog.raw_bytes):
             wanted = 0

@@ -1,4 +1,4 @@
-"""Who does the work on documents: this process, or several."""
+"""Executors, which run jobs on workers: in this process, or in several processes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ W = TypeVar("W", bound=Worker)
 
 
 def executor(worker: W, size: int, on_tick: Tick, *, repeats: bool = True) -> Executor[W]:
-    """Return what does the work.
+    """Return the executor for that number of processes.
 
     Args:
-        worker: the state that each process gets a copy of.
-        size: number of processes; 0 is this one alone.
-        on_tick: is told of the progress.
-        repeats: whether a job may be done again when its worker died.
+        worker: the worker, of which each process gets a copy.
+        size: the number of processes; 0 runs all jobs in this process.
+        on_tick: called with the progress.
+        repeats: True if a job may run again after its worker died.
     """
     if size:
         return Processes(worker, size, on_tick, repeats=repeats)

@@ -1,4 +1,4 @@
-"""Starting processes by forkserver, and whether that is possible here."""
+"""Start processes by forkserver, and find out if that is possible on this machine."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _is_warm = False
 
 
 def warm_up() -> None:
-    """Have the forkserver start and load its modules, while the plan is still being made.
+    """Start the forkserver, so that it loads its modules while the plan is still being made.
 
     Raises:
-        OSError: no folder can be written where its socket could be.
+        OSError: there is no writable folder for its socket.
     """
     global _is_warm
     context = multiprocessing.get_context("forkserver")
@@ -50,10 +50,10 @@ def warm_up() -> None:
 
 @contextmanager
 def _quiet_tracker() -> Iterator[None]:
-    """Have Python's resource tracker, if it is started within, tidy up without a word.
+    """Silence Python's resource tracker, if it is started inside the context.
 
-    If this process ends without what runs at an interpreter's exit, the tracker removes the
-    semaphores and warns of each, which means nothing to a user.
+    If this process ends without running the interpreter's exit handlers, the tracker removes the
+    semaphores and prints a warning for each, which means nothing to a user.
     """
     sys.warnoptions.append(_TIDIED)
     try:
@@ -63,16 +63,16 @@ def _quiet_tracker() -> Iterator[None]:
 
 
 def cool_down() -> None:
-    """Remove the folder of the forkserver's socket, which only an interpreter's exit would do."""
+    """Remove the folder of the forkserver's socket, as the interpreter's exit handlers would."""
     if _is_warm:
         shutil.rmtree(util.get_temp_dir(), ignore_errors=True)
 
 
 def processes(wanted: int, reporter: Reporter) -> int:
-    """Return how many worker processes there can be: as many as wanted, or 0.
+    """Return the number of worker processes that can be started: the wanted number, or 0.
 
-    Where none can be, as in a container that may write nowhere, the coordinator does the work, and
-    it is said why.
+    If none can be started, as in a container without any writable folder, the coordinator does the
+    work, and a note tells the user why.
     """
     if not wanted:
         return 0
@@ -81,8 +81,8 @@ def processes(wanted: int, reporter: Reporter) -> int:
         multiprocessing.get_context("forkserver").Lock()
     except OSError as error:
         reporter.note(
-            f"one process does all the work: {_SHARED_MEMORY} cannot be written "
-            f"({error.strerror}); mount a tmpfs there to use several"
+            f"one process does all the work, because {_SHARED_MEMORY} cannot be written "
+            f"({error.strerror}); mount a tmpfs there to use several processes"
         )
         return 0
     return wanted
@@ -90,7 +90,7 @@ def processes(wanted: int, reporter: Reporter) -> int:
 
 @contextmanager
 def _temporary_folder() -> Iterator[None]:
-    """Have the forkserver's socket made in shared memory, if no other folder can be written."""
+    """Put the forkserver's socket into shared memory, if no other folder can be written."""
     try:
         tempfile.gettempdir()
     except FileNotFoundError:
@@ -106,10 +106,10 @@ def _temporary_folder() -> Iterator[None]:
 
 @contextmanager
 def without_main_module() -> Iterator[None]:
-    """Processes started within do not import the main module again, as they otherwise would.
+    """Keep processes that start inside the context from importing the main module again.
 
-    Workers need nothing of it. It costs 60 ms in each, and would begin the work once more where
-    a program calls fastdump outside of `if __name__ == "__main__"`.
+    Workers need nothing of it. Importing it costs 60 ms in each, and would start the work once more
+    if a program calls fastdump outside of `if __name__ == "__main__"`.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -121,7 +121,7 @@ def without_main_module() -> Iterator[None]:
 
 @contextmanager
 def _environment(settings: dict[str, str]) -> Iterator[None]:
-    """Those variables for processes started within; what the user has set wins."""
+    """Set environment variables for processes that start inside; the user's own values win."""
     added = {name: value for name, value in settings.items() if name not in os.environ}
     os.environ.update(added)
     try:

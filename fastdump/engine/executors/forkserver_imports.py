@@ -1,4 +1,4 @@
-"""What the forkserver imports once, so that each worker starts with it loaded."""
+"""The modules that the forkserver imports once, so that each worker starts with them loaded."""
 
 import sys
 from types import TracebackType
@@ -10,7 +10,7 @@ import fastdump.engine.verify.run  # noqa: F401
 
 
 def _quietly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Say nothing where the coordinator went away while it asked for a process."""
+    """Print no traceback if the coordinator ended while it was asking for a process."""
     if kind is not EOFError:
         sys.__excepthook__(kind, error, trace)
 

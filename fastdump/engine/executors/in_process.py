@@ -1,4 +1,4 @@
-"""The executor without processes: this process does all jobs, one after another."""
+"""The executor without other processes: this process runs all jobs, one after another."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Result = TypeVar("Result")
 
 
 class InProcess(Generic[W]):
-    """Does jobs here: for work that is done before a process would have started.
+    """Executor for small work, which is done before another process would have started.
 
     Args:
-        worker: does the jobs.
-        on_tick: is told of the progress.
+        worker: the worker that runs the jobs.
+        on_tick: called with the progress.
     """
 
     def __init__(self, worker: W, on_tick: Tick) -> None:
@@ -29,7 +29,7 @@ class InProcess(Generic[W]):
         self._on_tick = on_tick
         self._pending = deque[Callable[[], None]]()
         self._done = (0, 0)
-        """Documents and bytes of the jobs that have ended."""
+        """Number of documents and bytes of the jobs that have ended."""
 
     def __enter__(self) -> InProcess[W]:
         self._worker.progress = self._progress = Progress(self._tick)
@@ -51,7 +51,7 @@ class InProcess(Generic[W]):
         *,
         first: bool = False,
     ) -> None:
-        """Have a job done."""
+        """Add a job to the queue; see `Executor.submit`."""
 
         def do() -> None:
             self._progress.begin()
@@ -64,7 +64,7 @@ class InProcess(Generic[W]):
         (self._pending.appendleft if first else self._pending.append)(do)
 
     def run(self) -> None:
-        """Do all jobs."""
+        """Run all jobs."""
         while self._pending:
             self._pending.popleft()()
             self._tick(0, 0)

@@ -1,6 +1,6 @@
-"""What does the work on documents: workers, each with one job at a time.
+"""The interface of executors and workers. Each worker runs one job at a time.
 
-A job is a small picklable value, such as a chunk; a method of the worker does it, and its result is
+A job is a small picklable value, such as a chunk; a method of the worker runs it, and its result is
 small too. Documents never leave the worker. An executor on other machines needs nothing else.
 """
 
@@ -14,16 +14,17 @@ from typing import Protocol, TypeVar
 __all__ = ["Executor", "Progress", "Tick", "Worker"]
 
 Tick = Callable[[int, int], None]
-"""Is called with the number of documents and their bytes as BSON that are done so far."""
+"""A function that is called with the documents done so far, and their size in bytes of BSON."""
 
 _TELL_SECONDS = 0.1
+"""Least time between two messages of progress, in seconds."""
 
 
 class Progress:
-    """How much of its job a worker has done, told now and then.
+    """Progress of a worker in its present job, reported at intervals.
 
     Args:
-        tell: is called about ten times a second at most, with the documents and bytes of this job.
+        tell: called with the documents and bytes of this job, at most ten times a second.
     """
 
     def __init__(self, tell: Tick) -> None:
@@ -32,12 +33,12 @@ class Progress:
         self.begin()
 
     def begin(self) -> None:
-        """Forget what is counted: a job begins, or begins again."""
+        """Reset the counters, because a job begins or begins again."""
         self.documents = 0
         self.raw_bytes = 0
 
     def add(self, documents: int, raw_bytes: int) -> None:
-        """Count what was just done."""
+        """Count documents that were just processed."""
         self.documents += documents
         self.raw_bytes += raw_bytes
         if time.monotonic() - self._told > _TELL_SECONDS:
@@ -46,13 +47,13 @@ class Progress:
 
 
 class Worker(Protocol):
-    """The state that each worker has: it is pickled when the worker starts, so it is small."""
+    """The object whose methods run the jobs. Each process gets a pickled copy, so it is small."""
 
     progress: Progress | None
-    """Set by the executor before the first job."""
+    """Counter of progress, which the executor sets before the first job."""
 
     def close(self) -> None:
-        """Close what was opened, in the process that opened it."""
+        """Close connections and files, in the process that opened them."""
 
 
 W = TypeVar("W", bound=Worker)
@@ -61,9 +62,9 @@ Result = TypeVar("Result")
 
 
 class Executor(AbstractContextManager["Executor[W]"], Protocol[W]):
-    """Runs jobs on workers, in the order of their submission; they end in any order.
+    """A queue of jobs that run on workers. Jobs begin in the order of submission, end in any order.
 
-    Leaving the context ends all workers. If it is left by an exception, they are interrupted.
+    Leaving the context ends all workers. An exception that leaves it interrupts them first.
     """
 
     def submit(
@@ -74,18 +75,18 @@ class Executor(AbstractContextManager["Executor[W]"], Protocol[W]):
         *,
         first: bool = False,
     ) -> None:
-        """Have a job done.
+        """Add a job to the queue.
 
         Args:
-            work: the worker's method that does it.
-            job: the job.
-            then: is called here with the job and its result; it may submit more.
-            first: whether the job comes before all that wait.
+            work: the worker's method that runs it.
+            job: the argument of that method.
+            then: called in the coordinator with the job and its result; may submit more jobs.
+            first: put the job before all that are waiting.
         """
 
     def run(self) -> None:
-        """Return when all jobs are done. What a job raises is raised here.
+        """Run all jobs, and return when they are done. An exception of a job is raised here.
 
         Raises:
-            IncompleteError: workers died of a job that cannot be tried again.
+            IncompleteError: workers died while they ran a job that cannot be tried again.
         """

@@ -1,9 +1,9 @@
 """The executor of several processes on this machine.
 
-Each worker is a pool of one process, so that a worker that dies is known together with the job that
-it died of, and takes no other with it. (`multiprocessing.Pool` waits for ever then, and a pool of
-many processes fails every job without naming the culprit.) Processes start by forkserver, which has
-the modules loaded and has neither client nor threads to copy.
+Each worker is a pool of one process. So when a process is killed, the job that it was running is
+known, and no other worker is affected. (`multiprocessing.Pool` would wait for ever, and a pool of
+many processes would fail every job without naming the one to blame.) Processes start by forkserver,
+which has the modules loaded, and has no client and no threads that a fork would copy.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ from fastdump.errors import IncompleteError
 __all__ = ["Processes"]
 
 _TICK_SECONDS = 0.1
+"""Interval between reports of progress, in seconds."""
 _MAX_DEATHS = 3
+"""Number of workers that may die of one job before the command fails."""
 _START_SECONDS = 5
+"""Longest time to wait until a process has started, in seconds, before it is interrupted."""
 _END_SECONDS = 1.5
-"""How long an interrupted worker may take to close its cursors."""
+"""Time that an interrupted worker has to close its cursors, in seconds."""
 
 W = TypeVar("W", bound=Worker)
 Job = TypeVar("Job", bound=Hashable)
@@ -41,7 +44,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """A job with what does it and what becomes of its result."""
+    """A job, the method that runs it, and the function that takes its result."""
 
     work: Callable[[Any, Any], Any]
     job: Hashable
@@ -49,7 +52,7 @@ class _Task:
 
 
 class _Process:
-    """One worker process, as the coordinator knows it."""
+    """The coordinator's handle of one worker process."""
 
     def __init__(self, worker: Worker) -> None:
         warm_up()
@@ -64,17 +67,17 @@ class _Process:
         its_pipe.close()
 
     def submit(self, task: _Task) -> Future[Done[Any]]:
-        """Have a job done there.
+        """Run a job in the process.
 
         Raises:
-            BrokenProcessPool: the process is known to have died.
+            BrokenProcessPool: the process has died.
         """
         self._jobs += 1
         return self._executor.submit(call, self._jobs, task.work, task.job)
 
     @property
     def told(self) -> tuple[int, int]:
-        """The documents and bytes of its job that it has told of."""
+        """The documents and bytes of its present job, from its last message."""
         with suppress(EOFError, OSError):
             while self._pipe.poll():
                 self._told = self._pipe.recv()
@@ -82,34 +85,34 @@ class _Process:
 
     @property
     def has_begun(self) -> bool:
-        """Whether it came to the last of its jobs, as far as it was heard."""
+        """True if the process has sent a message that it began its last job."""
         return self._told.number == self._jobs
 
     def forget(self) -> None:
-        """Count nothing of the last job any more: it has ended."""
+        """Drop the progress of the last job, which has ended."""
         self._told = Told(0, 0, 0)
-        self._jobs += 1  # a message of it that comes late is of no job
+        self._jobs += 1  # a late message of that job matches no number
 
     def interrupt(self) -> None:
-        """Have it leave its job: cursors are closed on the way out."""
+        """Interrupt the job of the process, which closes its cursors as it ends."""
         self._signal(signal.SIGTERM)
 
     def end(self, deadline: float) -> None:
-        """Wait for its end until that moment of the monotonic clock, then kill it."""
+        """Wait for the end of the process until a time of the monotonic clock, then kill it."""
         self.close(wait=False)
         while self._signal(0) and time.monotonic() < deadline:
             time.sleep(_TICK_SECONDS / 10)
         self._signal(signal.SIGKILL)
 
     def close(self, *, wait: bool) -> None:
-        """Take no more jobs."""
+        """Accept no more jobs."""
         self._executor.shutdown(wait=wait, cancel_futures=True)
         if wait:
             self._pipe.close()
 
     def _signal(self, number: int) -> bool:
-        """Send a signal; returns whether there was a process to send it to."""
-        # One that is still starting could not be told otherwise to leave its first job.
+        """Send a signal; return False if there is no process."""
+        # Wait for a process that is still starting: it would miss the signal and run its first job.
         with suppress(BrokenProcessPool, CancelledError, ProcessLookupError, TimeoutError):
             os.kill(self._pid.result(_START_SECONDS), number)
             return True
@@ -117,13 +120,13 @@ class _Process:
 
 
 class Processes(Generic[W]):
-    """Runs jobs in processes. A job whose worker dies is run again, so it must bear that.
+    """Executor of several processes. A job whose worker dies runs again, so it must be repeatable.
 
     Args:
-        worker: the state that each process gets a copy of.
-        size: number of processes, at least 1.
-        on_tick: is told of the progress about ten times a second.
-        repeats: whether a job may be done again when its worker died.
+        worker: the worker, of which each process gets a copy.
+        size: the number of processes, at least 1.
+        on_tick: called with the progress about ten times a second.
+        repeats: True if a job may run again after its worker died.
     """
 
     def __init__(self, worker: W, size: int, on_tick: Tick, *, repeats: bool = True) -> None:
@@ -136,9 +139,9 @@ class Processes(Generic[W]):
         self._processes: list[_Process] = []
         self._idle: list[_Process] = []
         self._done = (0, 0)
-        """Documents and bytes of the jobs that have ended."""
+        """Number of documents and bytes of the jobs that have ended."""
         self._deaths = Counter[tuple[Hashable, bool]]()
-        """How many workers died of a job, and how many before they began it."""
+        """Number of workers that died, by job, and by True if they had begun the job."""
 
     def __enter__(self) -> Processes[W]:
         return self
@@ -167,15 +170,16 @@ class Processes(Generic[W]):
         *,
         first: bool = False,
     ) -> None:
-        """Have a job done."""
+        """Add a job to the queue; see `Executor.submit`."""
         task = _Task(work, job, then)
         (self._pending.appendleft if first else self._pending.append)(task)
 
     def run(self) -> None:
-        """Return when all jobs are done. What a job raises is raised here.
+        """Run all jobs, and return when they are done. An exception of a job is raised here.
 
         Raises:
-            IncompleteError: a job has cost three workers their lives, or one that none may repeat.
+            IncompleteError: three workers died of one job, or one worker of a job that must not be
+                repeated.
         """
         while self._pending or self._running:
             self._dispatch()
@@ -190,7 +194,7 @@ class Processes(Generic[W]):
             self._bury(process, task)
             return
         process.forget()
-        # Before the result is looked at, so that the process does not wait for that.
+        # Give the process its next job before the result is handled, so that it does not wait.
         self._idle.append(process)
         self._dispatch()
         result, documents, raw_bytes = future.result()
@@ -212,13 +216,13 @@ class Processes(Generic[W]):
         return process
 
     def _bury(self, process: _Process, task: _Task) -> None:
-        """Have the job of a worker that died done by another one.
+        """Remove a worker that died, and put its job back into the queue.
 
         Raises:
-            IncompleteError: too many died of it.
+            IncompleteError: too many workers died of this job.
         """
         _told = process.told
-        # What was not begun can be done by another, even where nothing can be done again.
+        # A job that was not begun can be given to another worker, even if jobs cannot be repeated.
         begun = process.has_begun
         process.close(wait=False)
         self._processes.remove(process)

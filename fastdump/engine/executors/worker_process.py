@@ -1,4 +1,4 @@
-"""The part of the executor of processes that runs in each worker process."""
+"""The part of the `Processes` executor that runs inside each worker process."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ Result = TypeVar("Result")
 
 
 class Told(NamedTuple):
-    """A message from a worker: how much of a job it has done, with nothing when it begins it."""
+    """A message from a worker: its progress in a job; the first one, when it begins, has zeros."""
 
     number: int
-    """The job, counted from 1 among those of this process."""
+    """Number of the job, counted from 1 in this process."""
     documents: int
+    """Number of documents done so far."""
     raw_bytes: int
+    """Their size in bytes of BSON."""
 
 
 Done = tuple[Result, int, int]
-"""A result, and the documents and bytes of the whole job."""
+"""The result of a job, and the number of documents and bytes of the whole job."""
 
 _worker: Worker | None = None
 _pipe: Pipe | None = None
@@ -40,7 +42,7 @@ _number = 0
 
 
 def begin(worker: Worker, pipe: Pipe) -> None:
-    """Run before the first job in every worker process."""
+    """Prepare a worker process; runs in it before the first job."""
     global _worker, _pipe
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
     signal.signal(signal.SIGTERM, _leave)
@@ -68,16 +70,16 @@ def _tell(documents: int, raw_bytes: int) -> None:
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """End this process, as the coordinator wants."""
+    """End this process at the coordinator's request."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    # The signal may come while a generator is being finalized, where nothing can be raised: Python
-    # would print a traceback of it, and the executor ends this process in any case.
+    # The signal may arrive while Python finalizes a generator, where an exception cannot be raised:
+    # Python would print a traceback instead. The executor ends this process in any case.
     sys.unraisablehook = lambda _unraisable: None
     raise SystemExit(1)
 
 
 def _follow_parent() -> None:
-    """End with the coordinator, however it ended: no orphan goes on writing."""
+    """End this process when the coordinator ends, even if that was killed: no orphan writes on."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""Loading an archive as it comes: one reader, several threads that send, little memory."""
+"""Loading an archive while it is read: one reader, several threads that send, little memory."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _INDEX_BUILDERS = 2
 
 
 class StreamLoading(Loading[Segment]):
-    """Loads what comes, and builds a collection's indexes when it has ended.
+    """A loading of an archive, which builds the indexes of a collection when that has ended.
 
     Args:
         target: where documents go.
-        collections: by their names in the archive, called as on the target.
-        blocks: the archive.
-        reporter: hears how it goes.
-        keep: gets what the archive holds of an oplog, which may come before the documents.
+        collections: the collections, called as on the target, by their names in the archive.
+        blocks: the blocks of the archive.
+        reporter: is told about the progress.
+        keep: is called with the entries of an oplog, which may come before the documents.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class StreamLoading(Loading[Segment]):
     ) -> None:
         self._keep = keep
         super().__init__(target, list(collections.values()), (), reporter)
-        # A block names what holds the documents, which for a time series is its buckets.
+        # A block of a time series names its buckets.
         self._collections = {
             data_namespace(name, found.kind): found for name, found in collections.items()
         }
@@ -119,13 +119,13 @@ class StreamLoading(Loading[Segment]):
             for sent in queue:
                 sent.cancel()
             raise
-        # Of those that did not end, because the archive is damaged, what came is kept too.
+        # If the archive is damaged, the collections that did not end keep what came of them.
         for found in list(self._unbuilt):
             build(found)
         return building
 
     def _read(self) -> Iterator[Block | End]:
-        """The archive, as far as it can be read."""
+        """Yield the blocks of the archive, as far as it can be read."""
         ticked = time.monotonic()
         try:
             for event in self._blocks:
@@ -137,7 +137,7 @@ class StreamLoading(Loading[Segment]):
             self.failures.append(f"{error}; what came before that was restored")
 
     def _send(self, worker: LoadWorker[Segment], found: StoredCollection, block: Block) -> None:
-        """Runs in a thread, each of which has its own loader for a collection."""
+        """Send a block, in a thread; each thread has a loader of its own for a collection."""
         loaders = self._loaders[found.namespace]
         me = threading.get_ident()
         if me not in loaders:

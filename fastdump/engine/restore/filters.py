@@ -1,9 +1,9 @@
-"""Which collections of a backup are restored, and what they are called on the target."""
+"""The choice of the collections of a backup that are restored, and of their new names."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from fastdump.errors import BackupNotFoundError, UsageError
@@ -19,62 +19,69 @@ from fastdump.model import (
 )
 from fastdump.mongo.authorization import TEMPORARY, Authorization
 from fastdump.mongo.catalog import is_selected, is_servers_own
+from fastdump.mongo.target import check_databases
 from fastdump.patterns import Patterns, Renaming
 
-__all__ = ["Chosen", "Filters", "check_database", "choose", "target_of"]
+__all__ = ["Chosen", "Filters", "choose", "target_of"]
 
 _SHOWN = 10
 
 _CONFIG, _LOCAL = "config", "local"
 """Databases that hold the server's own data, such as its settings and its oplog."""
 
-_LONGEST_DATABASE = 63
-"""In bytes."""
-
 _HOLDS_DATA = is_selected(Selection(None))
-"""Whether a collection is the user's, and not the server's own."""
+"""Tells the collections of users from the server's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What of a backup is wanted, by the names that it has there, and where it goes."""
+    """The collections of a backup that are wanted, and where they go.
+
+    Patterns are compared with the names in the backup.
+    """
 
     database: str | None = None
-    """The database that everything goes to; None is that which the backup says."""
+    """The database that everything goes to; None is the one that the backup names."""
     collection: str | None = None
-    """What the only collection is to be called; None is what the backup says."""
+    """The new name of the only collection; None is the name that it has."""
     include: Patterns = field(default_factory=lambda: Patterns(()))
     exclude: Patterns = field(default_factory=lambda: Patterns(()))
     renaming: Renaming = field(default_factory=lambda: Renaming((), ()))
 
     def name_database(self, name: str) -> bool:
-        """Return whether they name that database outright, not by a pattern that may mean any."""
+        """Return whether the user named that database, other than by a pattern for any database."""
         patterns = (*self.include.texts, *self.renaming.sources)
         return self.database == name or any(text.startswith(f"{name}.") for text in patterns)
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What is restored."""
+    """The collections that are restored."""
 
     collections: dict[Namespace, StoredCollection]
-    """By their names in the backup, called as on the target."""
+    """The collections, called as on the target, by their names in the backup."""
     authorization: Authorization | None
-    """The users and roles among them, which are merged into those of the target."""
+    """Users and roles to merge into those of the target, if any are wanted."""
     notes: tuple[str, ...]
 
 
 def choose(
     backup: Backup, found: Sequence[StoredCollection], filters: Filters, how: LoadOptions
 ) -> Chosen:
-    """Choose, rename, and see that nothing collides.
+    """Choose and rename collections, and see that no two of them get one name.
+
+    Args:
+        backup: the backup.
+        found: the collections in it.
+        filters: which of them are wanted, and their new names.
+        how: how documents are loaded.
 
     Raises:
         BackupNotFoundError: a pattern matches nothing.
         UsageError: several databases or collections would become one, or a collection would go
             into the database `local`, or into one whose name is too long.
     """
-    if found:  # of an oplog alone, nobody knows what it is of
+    if found:  # a backup of an oplog alone does not say which collections that is of
         _check_patterns(backup, found, filters)
     names = [str(one.namespace) for one in found]
     notes = [f"--ns-exclude {text} matches nothing" for text in filters.exclude.unused(names)]
@@ -92,7 +99,7 @@ def choose(
             kept[one.namespace] = one
     renamed = dict(_renamed(backup, kept, filters))
     _check_collisions(renamed)
-    check_database({one.namespace.database for one in renamed.values()})
+    check_databases({one.namespace.database for one in renamed.values()})
     if authorization and not how.users_and_roles:
         notes.append("the users and roles of the backup are left out: --users-and-roles")
     elif authorization:
@@ -120,9 +127,10 @@ def _is_wanted(name: str, filters: Filters) -> bool:
 def _without_servers_own(
     backup: Backup, wanted: Sequence[StoredCollection], filters: Filters
 ) -> tuple[list[StoredCollection], list[str]]:
-    """Leave out the databases that hold a server's own data, and say so.
+    """Leave out the databases that hold a server's own data; return the others, and notes.
 
-    In a layout that holds one database, it was chosen when the backup was made, and goes elsewhere.
+    In a layout that holds one database, that database was chosen when the backup was made, and it
+    goes into another one.
 
     Raises:
         UsageError: nothing else is wanted.
@@ -143,25 +151,6 @@ def _without_servers_own(
     if notes and not kept:
         raise UsageError(f"there is nothing to restore: {'; '.join(notes)}")
     return kept, notes
-
-
-def check_database(names: Iterable[str]) -> None:
-    """See that nothing is written into a database that no restore may write, or no server holds.
-
-    Raises:
-        UsageError: `local` is among them, or a name that is too long.
-    """
-    names = set(names)
-    if _LOCAL in names:
-        raise UsageError(
-            "the database local holds a server's own data and is never written: name another target"
-        )
-    for name in names:
-        if len(name.encode()) > _LONGEST_DATABASE:
-            raise UsageError(
-                f"the name {name!r} of a database is too long: a server allows "
-                f"{_LONGEST_DATABASE} bytes"
-            )
 
 
 def _renamed(
@@ -194,7 +183,10 @@ def _target(backup: Backup, namespace: Namespace, filters: Filters) -> Namespace
 
 
 def target_of(backup: Backup, namespace: Namespace, filters: Filters) -> Namespace | None:
-    """What a collection that the backup does not have is called there; None for an unwanted one."""
+    """Return the name on the target of a collection that is not in the backup itself.
+
+    Its oplog may name such collections. None means that the collection is not wanted.
+    """
     keeps = backup.layout in KEEPS_DATABASE and filters.database is None
     is_of_it = keeps or namespace.database in backup.databases
     if not (is_of_it and _HOLDS_DATA(namespace) and _is_wanted(str(namespace), filters)):
@@ -211,7 +203,7 @@ def _check_collisions(renamed: dict[Namespace, StoredCollection]) -> None:
 
 
 def _authorizes(namespace: Namespace) -> bool:
-    """Whether that holds users or roles, as mongodump calls it."""
+    """Return whether a collection holds users or roles, under the names that mongodump uses."""
     database, name = namespace
     return name.startswith("$admin.system.") or (
         database == "admin" and name in ("system.users", "system.roles", "system.version")
@@ -233,7 +225,10 @@ def _merged(found: Sequence[StoredCollection]) -> Authorization:
 def _temporary(
     found: Sequence[StoredCollection],
 ) -> Iterator[tuple[Namespace, StoredCollection]]:
-    """Where the server takes them from; the version of their form is no use to anybody."""
+    """Yield users and roles, called as the server expects them before they are merged.
+
+    The version of their form, which mongodump keeps beside them, is left out.
+    """
     for one in found:
         if (name := TEMPORARY.get(_kind(one))) is not None:
             target = Namespace("admin", name)

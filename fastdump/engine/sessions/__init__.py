@@ -1,1 +1,1 @@
-"""How a server is read: plainly, as a snapshot, with an oplog, or locked."""
+"""The kinds of consistency with which a server is read: none, snapshot, oplog and lock."""

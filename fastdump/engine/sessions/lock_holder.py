@@ -1,6 +1,7 @@
-"""A process of its own that holds a server's lock, so that the lock ends whatever ends the backup.
+"""A separate process that holds a server's lock, so that a killed backup does not leave it locked.
 
-It hears by the pipe between them when the backup has ended, also when that was killed.
+A pipe connects it to the backup. When the backup ends in any way, the pipe closes and the process
+unlocks the server.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from fastdump.mongo.fsync_lock import HeldLock
 __all__ = ["LockHolder"]
 
 _ALIVE_SECONDS = 1.0
-"""How often the lock's own connection is used."""
+"""Interval between uses of the lock's connection, in seconds."""
 
 _END_SECONDS = 5.0
 _TO_LOCK_SECONDS = 60.0
-"""How long writes that have begun may take to end, while all others wait for that already."""
+"""Seconds to wait for the lock: running writes must end first, and all new ones wait meanwhile."""
 
 
 class LockHolder:
-    """Holds the lock of a server from `start` to `end`.
+    """Handle of the process that holds a server's lock from `start` to `end`.
 
     Args:
         connection: the server.
         namespace: a collection that exists there.
-        max_seconds: for how long at most; None is as long as it takes.
+        max_seconds: the longest time to hold the lock; None for no limit.
 
     Raises:
         StorageError: no process can be started.
@@ -46,8 +47,8 @@ class LockHolder:
             warm_up()
         except OSError as error:
             raise StorageError(
-                "--consistency lock takes a second process, for which no folder for temporary "
-                "files can be written: name one with TMPDIR"
+                "--consistency lock cannot start its second process, because no folder for "
+                "temporary files can be written: set TMPDIR to a writable folder"
             ) from error
         self._connection = connection
         self._max_seconds = max_seconds
@@ -61,16 +62,16 @@ class LockHolder:
         its_pipe.close()
 
     def start(self) -> datetime:
-        """Wait until the server is locked; returns when that was.
+        """Wait until the server is locked, and return the time at which it was.
 
         Raises:
-            ServerError: it cannot be locked.
+            ServerError: the server cannot be locked.
         """
         seconds = min(self._max_seconds or _TO_LOCK_SECONDS, _TO_LOCK_SECONDS)
         if not self._pipe.poll(seconds + _END_SECONDS):
             raise ServerError(
-                f"{self._connection.shown} could not be locked within {seconds:.0f} s, because "
-                "something writes for longer than that: look there with db.currentOp()"
+                f"{self._connection.shown} could not be locked within {seconds:.0f} s, because a "
+                "write takes longer than that: find it with db.currentOp(), and try again after it"
             )
         locked = self._received()
         if isinstance(locked, datetime):
@@ -78,10 +79,10 @@ class LockHolder:
         raise ServerError(locked)
 
     def check(self) -> None:
-        """See that the server is still locked.
+        """Check that the server is still locked.
 
         Raises:
-            ServerError: it is not.
+            ServerError: the server is no longer locked.
         """
         if self._pipe.poll():
             raise ServerError(self._received())
@@ -90,7 +91,7 @@ class LockHolder:
         """Unlock the server.
 
         Raises:
-            ServerError: it was not locked any more, or cannot be unlocked.
+            ServerError: the server was no longer locked, or cannot be unlocked.
         """
         with suppress(OSError):
             self._pipe.send(None)
@@ -98,7 +99,7 @@ class LockHolder:
             raise ServerError(complaint)
 
     def close(self) -> bool:
-        """Let go, whatever happened before; returns whether the server is unlocked by that."""
+        """End the process, in any state, and return True if it unlocked the server."""
         self._pipe.close()
         self._process.join(_END_SECONDS)
         return self._process.exitcode == 0
@@ -108,8 +109,8 @@ class LockHolder:
             received: datetime | str = self._pipe.recv()
         except (EOFError, OSError):
             return (
-                f"the process that kept {self._connection.shown} locked was killed; see that it "
-                "is unlocked: fastdump unlock"
+                f"the process that kept {self._connection.shown} locked was killed: run fastdump "
+                "unlock to make sure that the server is unlocked"
             )
         return received
 
@@ -117,7 +118,7 @@ class LockHolder:
 def _hold(
     connection: Connection, namespace: Namespace, max_seconds: float | None, pipe: Pipe
 ) -> None:
-    """Runs in the process: lock, tell so, wait for the end, unlock, tell how that went."""
+    """Hold the lock; runs in the process: lock, report that, wait for the end, unlock, report."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the coordinator's to handle
     lock = HeldLock(connection, namespace)
@@ -136,25 +137,25 @@ def _hold(
 
 
 def _release(lock: HeldLock, connection: Connection, late: float | None) -> str:
-    """Unlock; returns what is wrong, or nothing."""
+    """Unlock the server; return what went wrong, or an empty text."""
     try:
         was_locked = lock.release()
     except FastdumpError as error:
-        return f"{connection.shown} is still locked: {error}; unlock it with fastdump unlock"
+        return f"{connection.shown} is still locked: {error}; run fastdump unlock to unlock it"
     if late:
         return (
-            f"{connection.shown} was locked for {late:.0f} s, which was to be the limit: it is "
-            "unlocked, and nothing is kept; --max-lock-seconds allows more"
+            f"{connection.shown} was locked for {late:.0f} s, which is the limit, so it was "
+            "unlocked and the command failed: allow more with --max-lock-seconds"
         )
     if not was_locked:
         return (
             f"{connection.shown} was unlocked by somebody else, or restarted, while it was read: "
-            "what was read is not of one moment"
+            "the documents are not of one moment; run the same command again"
         )
     return ""
 
 
 def _tell(pipe: Pipe, what: datetime | str) -> None:
-    # Nobody may be there any more.
+    # The backup may have ended.
     with suppress(OSError):
         pipe.send(what)

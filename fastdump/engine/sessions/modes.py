@@ -1,4 +1,4 @@
-"""Which kind of consistency a server offers, and reading it so."""
+"""Choose the session for the wanted consistency and the server, and run the work in it."""
 
 from __future__ import annotations
 
@@ -32,22 +32,24 @@ def read_consistently(
     repeats: bool,
     known: Mapping[Namespace, Bounds] | None = None,
 ) -> T:
-    """Have something done with all that is read; where `auto` cannot keep its word, once more.
+    """Run work in a session of the wanted consistency.
+
+    If `auto` loses its snapshot, the work runs again without one.
 
     Args:
-        how: which consistency is wanted.
+        how: the wanted consistency and its limits.
         readers: the server, or the members of a replica set that share the reading.
-        selection: what is read.
-        workers: how many processes share the work.
-        reporter: hears what the user should know at once.
-        work: makes the plan, and reads.
-        repeats: whether it can be done again from the beginning.
-        known: where an earlier backup cut collections, to cut them there again; None to cut
+        selection: the part of the server that is read.
+        workers: the number of processes that share the work.
+        reporter: receives notes that the user should see at once.
+        work: a function that plans and reads.
+        repeats: True if the work can run again from the beginning.
+        known: the places where an earlier backup cut collections, to cut there again; None to cut
             anywhere.
 
     Raises:
         ServerError: the server cannot be reached or refuses.
-        UsageError: it does not offer what is wanted.
+        UsageError: the server does not offer the wanted consistency.
     """
     with connect(readers[0]) as client:
         context = ReadContext(client, readers, selection, workers, reporter, known)
@@ -80,7 +82,7 @@ def _chosen(how: ReadOptions, context: ReadContext) -> Session:
         if reason is None:
             return SnapshotSession(context, how)
         if how.consistency == "snapshot":
-            raise UsageError(f"{first.shown} cannot be read as it was at one moment: {reason}")
+            raise UsageError(f"--consistency snapshot is not possible with {first.shown}: {reason}")
         return _without(reason, context)
     if how.consistency == "oplog":
         return OplogSession(context)
@@ -90,10 +92,10 @@ def _chosen(how: ReadOptions, context: ReadContext) -> Session:
 
 
 def _without(reason: str, context: ReadContext) -> Session:
-    """Return a reading of different moments that says why it is not of one."""
+    """Return a session without consistency, with a note that says why there is no snapshot."""
     session = Session(context)
     session.notes.append(
-        "this is not of one moment: writes that happened meanwhile may or may not be in it "
+        "the documents are not of one moment: writes during the run may or may not be included "
         f"({reason})"
     )
     return session

@@ -1,6 +1,6 @@
-"""Reading whenever it comes to each document, and beside that every operation meanwhile.
+"""The session of `--consistency oplog`: read documents, and every operation during the reading.
 
-A restore that replays those makes one moment of it: that of the last.
+A restore that replays these operations brings all documents to one moment: that of the last one.
 """
 
 from __future__ import annotations
@@ -33,16 +33,19 @@ from fastdump.mongo.client import connect, translated
 __all__ = ["OPLOG_COLLECTION", "OplogSession"]
 
 OPLOG_COLLECTION = Collection(*OPLOG, CollectionKind.COLLECTION, NO_OPTIONS, (), 0, 0)
-"""As if it were one of what is read."""
+"""The oplog as an entry of the catalog, as if it were a collection."""
 
 _BATCH_BYTES = 1024 * 1024
 
 
 class OplogSession(Session):
-    """Documents of different moments, and the oplog from before the first to after the last.
+    """Session that reads documents at different moments, and the oplog of the whole time.
 
     Args:
-        context: the server, the part of it that is read, and who reads it.
+        context: the server, the selection, and the readers.
+
+    Raises:
+        UsageError: the selection has a filter, or views that are read as collections.
     """
 
     mode = "oplog"
@@ -52,8 +55,8 @@ class OplogSession(Session):
         super().__init__(context)
         if self.selection.query is not None or self.selection.views_as_collections:
             raise UsageError(
-                "--consistency oplog is for whole collections: an oplog does not say which "
-                "documents a filter or a view would show"
+                "--consistency oplog cannot be combined with --query or --views-as-collections: an "
+                "oplog does not tell which documents a filter or a view would return"
             )
         self._stop = threading.Event()
         self._until: ClusterTime | None = None
@@ -61,23 +64,23 @@ class OplogSession(Session):
         self._reached: ClusterTime | None = None
 
     def plan(self) -> tuple[Catalog, list[Chunk]]:
-        """What there is, looked at after the first entry of the oplog that is needed."""
+        """Note where the oplog is now, then return the catalog and the chunks."""
         self.at = min(self.of_each(oplog.start_of_oplog))
         catalog, chunks = super().plan()
-        # What a change of the primary undoes is in no oplog.
+        # Writes that a new primary rolls back never appear in its oplog: read only committed ones.
         return catalog, [
             replace(chunk, source=replace(chunk.source, committed=True)) for chunk in chunks
         ]
 
     def resumes(self, at: ClusterTime | None, catalog: Catalog) -> bool:
-        """Whether the oplog still has everything since another run began."""
+        """Return True if the oplog still reaches back to the beginning of the other run."""
         if at is None or not super().resumes(at, catalog):
             return False
         return all(self.of_each(lambda client: oplog.reaches(client, at)))
 
     @contextmanager
     def keeping(self, keep: Callable[[Batch], None]) -> Iterator[None]:
-        """Follow the oplog within, from the entry on that the plan began with."""
+        """Follow the oplog inside the context, starting at the entry noted by `plan`."""
         with ThreadPoolExecutor(1, "fastdump-oplog") as thread:
             self._following = thread.submit(self._follow, keep)
             try:
@@ -86,28 +89,28 @@ class OplogSession(Session):
                 self._stop.set()
 
     def check(self, documents: int, raw_bytes: int) -> None:  # noqa: ARG002
-        """See that the oplog is still followed."""
+        """Check that the oplog is still being followed."""
         if self._following is not None and self._following.done():
             self._following.result()
 
     def end(self) -> None:
-        """Follow the oplog until all that was read is in it."""
+        """Follow the oplog up to the last operation that a document read so far can reflect."""
         assert self._following is not None  # noqa: S101 - it is followed
         self._until = max(self.of_each(oplog.last_committed))
         self._reached = self._following.result()
 
     def finish(self, catalog: Catalog, gone: Some[Namespace]) -> tuple[Catalog, Consistency]:  # noqa: ARG002 - replaying makes up for it
-        """It is of the moment of the last operation, when that was replayed."""
+        """Return the catalog, with the moment that replaying the last operation leads to."""
         assert self._reached is not None  # noqa: S101 - it was followed to its end
         return catalog, Consistency(self.mode, self._reached.moment, self._reached)
 
     def _lost(self, error: Exception) -> None:
-        # Nobody waits for the server any more.
+        # The backup has ended: do not wait for the server to come back.
         if self._stop.is_set():
             raise error
 
     def _follow(self, keep: Callable[[Batch], None]) -> ClusterTime:
-        """Runs in the thread; returns the last entry that was kept."""
+        """Follow the oplog; runs in the thread. Return the time of the last entry."""
         assert self.at is not None  # noqa: S101 - the plan set it
         connection = self.readers[0]
         wanted = is_selected(self.selection)

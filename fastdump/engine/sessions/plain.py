@@ -1,4 +1,7 @@
-"""Reading a server whenever it comes to each document; other kinds of consistency build on it."""
+"""The session without consistency, which reads each document at a different moment.
+
+The other kinds of consistency are subclasses of it.
+"""
 
 from __future__ import annotations
 
@@ -40,36 +43,36 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ReadContext:
-    """A server, the part of it that is read, and who reads it."""
+    """The values that all sessions need: the server, the selection, and the readers."""
 
     client: Client
-    """A connection to the first of the readers."""
+    """Connection to the first of the readers."""
     readers: Sequence[Connection]
     """The server, or the members of a replica set that share the reading."""
     selection: Selection
-    """The part that is read."""
+    """Part of the server that is read."""
     workers: int
-    """How many processes share the work."""
+    """Number of processes that share the work."""
     reporter: Reporter
-    """Is told at once what the user should know."""
+    """Receiver of notes that the user should see at once."""
     known: Mapping[Namespace, Bounds] | None = None
-    """Where an earlier backup cut collections, to cut them there again; None to cut anywhere."""
+    """Places where an earlier backup cut collections, to cut there again; None to cut anywhere."""
 
 
 class Session(AbstractContextManager["Session"]):
-    """What is read of a server, by several processes, and what their documents have in common.
+    """One reading of a server by several processes, with one kind of consistency.
 
-    Here nothing: a write that happens meanwhile may or may not be seen.
+    This class has none: a write during the reading may or may not be seen.
 
     Args:
-        context: the server, the part of it that is read, and who reads it.
+        context: the server, the selection, and the readers.
     """
 
     mode = "none"
     can_resume = True
-    """Whether another run can go on where this one ends."""
+    """True if a later run can continue an unfinished one."""
     keeps_oplog = False
-    """Whether the operations that happen meanwhile must be kept beside the documents."""
+    """True if the operations during the reading must be stored beside the documents."""
 
     def __init__(self, context: ReadContext) -> None:
         self.client = context.client
@@ -79,15 +82,15 @@ class Session(AbstractContextManager["Session"]):
         self.reporter = context.reporter
         self._known = context.known
         self.at: ClusterTime | None = None
-        """From when on the server's history is needed."""
+        """Cluster time from which on the server's history is needed."""
         self.clock: bytes | None = None
-        """What every client must tell the server before it reads at that time."""
+        """Cluster time that every client must send to the server before it reads at `at`."""
         self.expected = 0
-        """About how many bytes of documents are to be read."""
+        """Estimated size of the documents to read, in bytes of BSON."""
         self._writes: dict[Namespace, int] = {}
-        """How often somebody had written to what is cut, when it was planned."""
+        """Number of writes to each collection with several chunks, counted when it was planned."""
         self.notes: list[str] = []
-        """What the user should know when it has ended."""
+        """Sentences for the report at the end."""
 
     def __exit__(
         self,
@@ -95,20 +98,20 @@ class Session(AbstractContextManager["Session"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the server as it was."""
+        """Undo every change that the session made to the server."""
 
     def plan(self) -> tuple[Catalog, list[Chunk]]:
-        """What there is, and in which chunks to read it.
+        """Return the catalog, and the chunks in which to read it.
 
         Raises:
             ServerError: the server cannot be reached or refuses.
-            SnapshotUnavailableError: it cannot be read as it was at one moment.
+            SnapshotUnavailableError: the server does not offer a snapshot.
             UsageError: there is no such database.
         """
         with translated(self.readers[0]):
             catalog = read_catalog(self.client, self.readers[0], self.selection)
             if planner.use_processes(catalog.raw_bytes):
-                with suppress(OSError):  # it is said later
+                with suppress(OSError):  # `processes` reports it later
                     warm_up()
             ask = retrying(self.readers[0])
             records = len(self.readers) == 1 and ask(has_own_records, self.client)
@@ -131,11 +134,11 @@ class Session(AbstractContextManager["Session"]):
         return catalog, chunks
 
     def is_settled(self, collection: Collection) -> bool:  # noqa: ARG002 - nothing is, here
-        """Return whether exactly so many documents must have been read as `count_all` counts."""
+        """Return True if the number of documents read must be exactly that of `count_all`."""
         return False
 
     def is_unwritten(self, collection: Collection) -> bool:
-        """Return whether it is known that nobody wrote to a collection since it was planned.
+        """Return True if certainly nobody has written to a collection since it was planned.
 
         Raises:
             ServerError: the server cannot be reached or refuses.
@@ -148,7 +151,7 @@ class Session(AbstractContextManager["Session"]):
         return now.get(name) == self._writes[name]
 
     def count(self, collection: Collection) -> int:
-        """Return how many documents the server says that a collection has now.
+        """Return the server's own present count of the documents of a collection.
 
         Raises:
             ServerError: the server cannot be reached or refuses.
@@ -157,7 +160,7 @@ class Session(AbstractContextManager["Session"]):
             return retrying(self.readers[0])(schema.count, self.client, collection.data)
 
     def count_all(self, collection: Collection) -> int | None:
-        """Count the documents of a collection one by one; None where the server cannot.
+        """Count the documents of a collection one by one; None if the server cannot do that.
 
         Raises:
             ServerError: the server cannot be reached or refuses.
@@ -170,7 +173,11 @@ class Session(AbstractContextManager["Session"]):
             return ask(count_all, self.client, collection.data, at, collection.uuid)
 
     def resumes(self, at: ClusterTime | None, catalog: Catalog) -> bool:
-        """Whether what another run planned can be read on: those collections, from then on.
+        """Return True if this session can continue the plan of an earlier run.
+
+        Args:
+            at: the cluster time of the earlier run.
+            catalog: the collections that it planned to read.
 
         Raises:
             ServerError: the server cannot be reached or refuses.
@@ -184,54 +191,56 @@ class Session(AbstractContextManager["Session"]):
         return all((one.namespace, one.uuid) in there.items() for one in listed)
 
     def keeping(self, keep: Callable[[Batch], None]) -> AbstractContextManager[None]:  # noqa: ARG002 - there is none, here
-        """Keep the oplog within, where it is kept at all.
+        """Follow the oplog inside the context, if this kind of session keeps it.
 
         Args:
-            keep: called with some entries, in their order, in a thread of its own.
+            keep: called with batches of entries, in order, in a separate thread.
         """
         return nullcontext()
 
     def end(self) -> None:
-        """Keep the oplog until all that was read is in it, and no longer.
+        """Follow the oplog until it includes every write that a read document can reflect.
 
         Raises:
-            ServerError: it cannot be.
+            ServerError: the oplog cannot be followed so far.
         """
 
     def check(self, documents: int, raw_bytes: int) -> None:
-        """Look, now and then, whether it can still come to a good end.
+        """Check that the session can still be finished; called about ten times a second.
 
         Args:
-            documents: how many are read so far.
-            raw_bytes: their size.
+            documents: the number of documents read so far.
+            raw_bytes: their size in bytes.
 
         Raises:
-            ServerError: it cannot, and the message says why.
+            ServerError: the session cannot be finished; the message says why.
         """
 
     def finish(self, catalog: Catalog, gone: Some[Namespace]) -> tuple[Catalog, Consistency]:  # noqa: ARG002 - nothing is, here
-        """End it, when every chunk was read.
+        """End the session after every chunk was read.
 
         Args:
-            catalog: what was to be read.
-            gone: what of it was no longer there.
+            catalog: the collections that were to be read.
+            gone: those of them that no longer existed.
 
         Returns:
-            What was read, and how consistent it is.
+            The collections that were read, and their consistency.
 
         Raises:
-            ServerError: it is not what was promised.
+            ServerError: the documents are not as consistent as was promised.
         """
         went, made = self.changes(catalog)
         self.notes += [
-            f"{name} was {what} during the backup, which may hold only a part of it"
+            f"{name} was {what} while the server was read, so only a part of it may be included"
             for name, what in went.items()
         ]
-        self.notes += [f"{name} was made during the backup and is not in it" for name in made]
+        self.notes += [
+            f"{name} was created while the server was read, and is left out" for name in made
+        ]
         return catalog, Consistency(self.mode)
 
     def of_each(self, ask: Callable[[Client], T]) -> list[T]:
-        """What each of the readers says."""
+        """Ask each of the readers, and return their answers in order."""
         found = []
         for connection in self.readers:
             is_first = connection is self.readers[0]
@@ -243,10 +252,15 @@ class Session(AbstractContextManager["Session"]):
         return found
 
     def changes(self, catalog: Catalog) -> tuple[dict[Namespace, str], list[Namespace]]:
-        """Which collections went since they were planned, each with how, and which came."""
+        """Compare the server's collections with the planned ones.
+
+        Returns:
+            The planned collections that are gone, each with what happened to it ("dropped",
+            "renamed to …"), and the collections that are new.
+        """
         with translated(self.readers[0]):
             new = retrying(self.readers[0])(read_names, self.client, self.selection)
-        # Users and roles are read whatever is listed, and are nobody's to make or drop.
+        # Users and roles are read although no list shows them, and nobody creates or drops them.
         old = {
             one.namespace: one.uuid
             for one in catalog.collections
@@ -260,6 +274,6 @@ class Session(AbstractContextManager["Session"]):
             if uuid in names:
                 went[name] = f"renamed to {names[uuid]}"
             else:
-                went[name] = "dropped and made again" if name in new else "dropped"
+                went[name] = "dropped and created again" if name in new else "dropped"
         made = [name for name, uuid in new.items() if name not in old and uuid not in old.values()]
         return went, made

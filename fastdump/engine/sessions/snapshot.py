@@ -1,4 +1,7 @@
-"""Reading a replica set as it was at one moment, which the server shows for a while."""
+"""The session of `--consistency snapshot`: read a replica set as it was at one moment.
+
+The server keeps the history that this needs for a limited time, the snapshot window.
+"""
 
 from __future__ import annotations
 
@@ -38,32 +41,33 @@ __all__ = ["SnapshotSession"]
 T = TypeVar("T")
 
 _ATTEMPTS = 5
-"""How often to look for a moment at which the catalog is what was planned."""
+"""Number of attempts to find a moment at which the catalog is still the one that was planned."""
 
 _FASTEST = 500e6
-"""Bytes of documents a second that nothing exceeded yet: what would take too long even so is not
-begun. What is really read decides later."""
+"""Speed of reading that was never exceeded, in bytes of documents a second. A backup that would be
+too slow even at this speed does not begin; later the measured speed decides."""
 
 _TRIES = 3
-"""How many collections to try to read at the moment before it is given up."""
+"""Number of collections to try to read at the moment before giving up."""
 
 _LOOK_AFTER_SECONDS = 10
+"""Seconds of reading before its speed is used for an estimate."""
 _LATEST_LOOK = 0.1
-"""Of the history, where that is short."""
+"""The same as a fraction of the snapshot window, which applies if the window is short."""
 
 _DOUBT = 1.2
-"""An estimate must exceed the history by so much before anything is given up for it."""
+"""Give up only when the estimated time exceeds the snapshot window by 20 %."""
 
 _CAUTION = 0.8
-"""But the history is raised earlier, and to twice as much as is expected."""
+"""Raise the window as soon as the estimated time exceeds 80 % of it (to twice the estimate)."""
 
 
 class SnapshotSession(Session):
-    """All documents are read as they were at one moment, which is taken when the plan is made.
+    """Session that reads all documents as they were at one moment, that of the plan.
 
     Args:
-        context: the server, the part of it that is read, and who reads it.
-        how: whether the server's history may be raised, and how fast it is read.
+        context: the server, the selection, and the readers.
+        how: the options of reading: may the snapshot window be raised, and how fast to read.
     """
 
     mode = "snapshot"
@@ -72,17 +76,17 @@ class SnapshotSession(Session):
         super().__init__(context)
         self._how = how
         self._began = 0.0
-        """When this run began to read, on the monotonic clock."""
+        """Time at which this run began to read, on the monotonic clock."""
         self._age = 0.0
-        """How many seconds before that the moment was; more, where another run began."""
+        """Seconds between the snapshot's moment and `_began`; many if an earlier run took it."""
         self._kept: int | None = None
-        """Seconds that the least of the servers keeps."""
+        """Snapshot window in seconds: the shortest of all readers."""
         self._is_assumed = False
-        """Whether one of them does not say."""
+        """True if a reader does not tell its window, so that the default is assumed."""
         self._before: dict[Connection, int] = {}
-        """The same of each, before it was raised."""
+        """Window in seconds of each reader before it was raised."""
         self._of_later: set[Namespace] = set()
-        """Capped collections that the server does not show as they were, as from 8.0 on it does."""
+        """Capped collections that cannot be read in the snapshot, as before MongoDB 8.0."""
 
     def __exit__(
         self,
@@ -90,14 +94,14 @@ class SnapshotSession(Session):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Put back for how long the servers keep their history."""
+        """Set the snapshot window of each server back to what it was."""
         failures = []
         for connection, seconds in self._before.items():
             try:
                 with connect(connection) as client, translated(connection):
                     retrying(connection)(snapshot.keep_history, client, seconds)
             except FastdumpError as failure:
-                failures.append(f"{failure}; put it back by hand: {_by_hand(connection, seconds)}")
+                failures.append(f"{failure}; to set it back, run {_by_hand(connection, seconds)}")
         if failures and not isinstance(error, KeyboardInterrupt | SystemExit):
             before = f"{error}; and " if error else ""
             raise IncompleteError(
@@ -105,12 +109,12 @@ class SnapshotSession(Session):
             )
 
     def plan(self) -> tuple[Catalog, list[Chunk]]:
-        """What there was at a moment that is taken now, and in which chunks to read it."""
+        """Take a moment, and return the catalog at that moment and the chunks."""
         for _attempt in range(_ATTEMPTS):
             catalog, chunks = super().plan()
             with translated(self.readers[0]):
                 self.at = at = self._asked(snapshot.now)
-                # A collection is its UUID. What was there before and after was there at the moment.
+                # A collection that had the same UUID before and after existed at the moment.
                 after = retrying(self.readers[0])(read_definitions, self.client, self.selection)
                 self._start(catalog)
             if _defined(catalog) == after:
@@ -127,15 +131,15 @@ class SnapshotSession(Session):
         ]
 
     def is_settled(self, collection: Collection) -> bool:
-        """All that is read at the moment is."""
+        """Return True for every collection that is read at the moment."""
         return collection.namespace not in self._of_later
 
     def count_all(self, collection: Collection) -> int | None:
-        """Count the documents of a collection at the moment, as long as the server shows that."""
+        """Count the documents of a collection, at the moment if it can be read at that."""
         return self._count_at(collection, self.at if self.is_settled(collection) else None)
 
     def resumes(self, at: ClusterTime | None, catalog: Catalog) -> bool:
-        """Whether the moment of another run can still be read."""
+        """Return True if the moment of the earlier run can still be read."""
         if at is None or not super().resumes(at, catalog):
             return False
         try:
@@ -146,7 +150,7 @@ class SnapshotSession(Session):
         return True
 
     def check(self, documents: int, raw_bytes: int) -> None:  # noqa: ARG002
-        """Give up, or raise the history, as soon as it is clear that it will not suffice."""
+        """Give up, or raise the window, as soon as the window is clearly too short."""
         if self._kept is None or not raw_bytes:
             return
         took = time.monotonic() - self._began
@@ -154,28 +158,30 @@ class SnapshotSession(Session):
             self._need(self._age + took * max(self.expected, raw_bytes) / raw_bytes)
 
     def finish(self, catalog: Catalog, gone: Some[Namespace]) -> tuple[Catalog, Consistency]:
-        """All of it is of the moment; what was dropped before it was read is left out."""
+        """Return the catalog without collections that were dropped before they were read."""
         assert self.at is not None  # noqa: S101 - a plan was made
         went, made = self.changes(catalog)
         for name in gone:
             if "dropped" not in went.get(name, ""):
                 raise CollectionChangedError(
-                    f"{name} was {went.get(name, 'changed')} during the backup, and cannot be read "
-                    "any more as it was; run the same command again"
+                    f"{name} was {went.get(name, 'changed')} while the server was read, so it can "
+                    "no longer be read as it was; run the same command again"
                 )
         kept = tuple(one for one in catalog.collections if one.namespace not in gone)
         of_later = sorted(self._of_later.intersection(one.namespace for one in kept))
         for name, what in went.items():
-            meaning = "and is in it"
+            meaning = "and is included"
             if name in gone:
-                meaning = "before it was read, and is not in it"
+                meaning = "before its turn, and is left out"
             elif name in of_later:
-                meaning = "which may hold only a part of it"
-            self.notes.append(f"{name} was {what} during the backup, {meaning}")
-        self.notes += [f"{name} was made during the backup and is not in it" for name in made]
+                meaning = "so only a part of it may be included"
+            self.notes.append(f"{name} was {what} while the server was read, {meaning}")
         self.notes += [
-            f"{name} is capped, and this server does not show such as they were: what is in the "
-            "backup of it is of later than the rest"
+            f"{name} was created while the server was read, and is left out" for name in made
+        ]
+        self.notes += [
+            f"{name} is capped, and this server cannot read capped collections in a snapshot: its "
+            "documents are of a later moment than the rest"
             for name in of_later
         ]
         return replace(catalog, collections=kept), Consistency(
@@ -183,11 +189,11 @@ class SnapshotSession(Session):
         )
 
     def _asked(self, ask: Callable[[Client], T]) -> T:
-        """Return what the first of the servers says."""
+        """Ask the first of the readers, and return its answer."""
         return retrying(self.readers[0])(ask, self.client)
 
     def _start(self, catalog: Catalog) -> None:
-        """See that the moment can be read, and for how long."""
+        """Check that the moment can be read, and that the window is long enough."""
         assert self.at is not None  # noqa: S101 - it was just taken
         self._age = self._asked(snapshot.now).seconds - self.at.seconds
         self._began = time.monotonic()
@@ -198,19 +204,20 @@ class SnapshotSession(Session):
             if None in kept and self._how.raise_snapshot_window:
                 raise UsageError(
                     "--raise-snapshot-window needs a user who may read and set parameters of "
-                    f"{self.readers[0].shown}, as with the roles clusterMonitor and hostManager, "
-                    "and no mongos between"
+                    f"{self.readers[0].shown} (roles clusterMonitor and hostManager), and a direct "
+                    "connection without mongos"
                 )
             self._is_assumed = None in kept
             self._kept = min(snapshot.ASSUMED_SECONDS if one is None else one for one in kept)
         self._need(catalog.raw_bytes / min(_FASTEST, (self._how.max_rate or math.inf) * 1e6))
 
     def _see_that_it_is_shown(self, catalog: Catalog, at: ClusterTime) -> None:
-        """Read at the moment from each server, and note which capped collections are not shown."""
+        """Try to read at the moment from each server, and note which capped collections fail."""
         held = [one for one in catalog.collections if one.uuid is not None]
         refusals = {one.namespace: self._refusal(one.data, at) for one in held if one.capped}
         self._of_later = {name for name, refusal in refusals.items() if refusal is not None}
-        # One of the others may have been changed just now, so that only its present is shown.
+        # A collection whose indexes or options were just changed cannot be read in the past: so
+        # one failure says nothing, and others are tried.
         names = [one.data for one in held if not one.capped][:_TRIES]
         if not held:
             names = [Namespace(catalog.collections[0].database, snapshot.NO_COLLECTION)]
@@ -221,11 +228,11 @@ class SnapshotSession(Session):
         if None not in refusals.values():
             name, refusal = refusals.popitem()
             raise SnapshotUnavailableError(
-                f"{self.readers[0].shown} does not show how {name} was at {at}: {refusal}"
+                f"{self.readers[0].shown} cannot read {name} as it was at {at}: {refusal}"
             )
 
     def _refusal(self, name: Namespace, at: ClusterTime) -> str | None:
-        """Return why one of the servers does not show a collection as it was."""
+        """Return why one of the servers cannot read a collection at the moment, or None."""
 
         def ask(client: Client) -> str | None:
             if self.clock is not None:
@@ -233,27 +240,27 @@ class SnapshotSession(Session):
             if (refusal := snapshot.refusal_at(client, name, at)) is not None:
                 return refusal
             if snapshot.ignores_moments(client, name):
-                return "it accepts any moment, even one of 1970, and reads what there is now"
+                return "it accepts any time, even one of 1970, and always reads the present"
             return None
 
         return next((one for one in self.of_each(ask) if one is not None), None)
 
     def _need(self, seconds: float) -> None:
-        """See that the servers keep their history for so long."""
+        """Check that the snapshot window is long enough for a reading of so many seconds."""
         may_raise = self._how.raise_snapshot_window
         if self._kept is None or seconds < self._kept * (_CAUTION if may_raise else _DOUBT):
             return
         if not may_raise:
-            keeps = f"keeps its history for {self._kept:,} s only ({snapshot.WINDOW})"
+            keeps = f"keeps its history for only {self._kept:,} s ({snapshot.WINDOW})"
             if self._is_assumed:
                 keeps = (
-                    f"does not say for how long it keeps its history: {self._kept:,} s are assumed "
+                    f"does not tell how long it keeps its history: {self._kept:,} s are assumed "
                     f"({snapshot.WINDOW})"
                 )
             raise SnapshotUnavailableError(
-                f"reading takes about {seconds:,.0f} s, and {self.readers[0].shown} {keeps}: have "
-                "it raised meanwhile with --raise-snapshot-window, or use --consistency oplog, or "
-                "none"
+                f"reading takes about {seconds:,.0f} s, and {self.readers[0].shown} {keeps}: use "
+                "--raise-snapshot-window, which keeps more of it meanwhile, or --consistency "
+                "oplog, or --consistency none"
             )
         self._raise(math.ceil(2 * seconds) + 1)
 
@@ -264,10 +271,10 @@ class SnapshotSession(Session):
             if before is None or before >= seconds:
                 continue
             self.reporter.note(
-                f"{connection.shown} keeps its history for {seconds:,} s until this has ended; if "
-                f"fastdump is killed, put it back: {_by_hand(connection, before)}"
+                f"{connection.shown} keeps its history for {seconds:,} s until this command ends; "
+                f"if fastdump is killed, set it back: {_by_hand(connection, before)}"
             )
-            # Before it is raised, so that whatever interrupts this, it is put back.
+            # Remember it before raising it, so that it is set back whatever interrupts this.
             self._before[connection] = before
             try:
                 with connect(connection) as client, translated(connection):
@@ -279,7 +286,7 @@ class SnapshotSession(Session):
 
 
 def _defined(catalog: Catalog) -> tuple[Collection, ...]:
-    """Without what changes with every document."""
+    """Return the definitions of the catalog, without counts and sizes."""
     return tuple(replace(one, documents=0, raw_bytes=0) for one in catalog.collections)
 
 

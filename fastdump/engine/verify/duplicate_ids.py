@@ -2,9 +2,9 @@
 
 Every `_id` becomes a key of 16 bytes: a digest, and the number of its collection. Workers write
 keys to files, in sorted blocks, so that all keys that begin alike can be found in each block. Then
-as many of them as fit into memory are compared at a time. Where some meet, the documents are read
-again, and only those count that have the same `_id` byte for byte: digests that meet by accident
-are no false alarm.
+as many of them as fit into memory are compared at a time. Where two keys are equal, the documents
+are read again, and only those count that have the same `_id` byte for byte: digests that are equal
+by accident are no false alarm.
 """
 
 from __future__ import annotations
@@ -48,33 +48,33 @@ _SHARE_KEYS = 250_000
 """About how many are compared at a time: 30 MB of memory."""
 _PIECE_KEYS = 2**16
 _MAX_MET = 1000
-"""Of so many keys of a collection, the documents are looked at again."""
+"""For how many keys of a collection the documents are read again, at most."""
 _ENOUGH = 2
 
 Key = bytes
-"""What stands for an `_id` of a collection."""
+"""A digest of an `_id`, and the number of its collection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Sorted keys in a file."""
+    """A block of sorted keys in a file."""
 
     path: Path
     offset: int
     starts: array[int]
-    """How many keys come before those of each first byte, and at last how many keys there are."""
+    """For each first byte, how many keys come before; at the end, how many keys there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Where keys are written, and of which collections."""
+    """The folder that keys are written to, and the collections that they are of."""
 
     folder: Path
     names: tuple[Namespace, ...]
-    """Of the collections, in the order of their numbers."""
+    """The collections, in the order of their numbers."""
 
     def writer(self, segment: Segment) -> KeyWriter | None:
-        """Return what writes the keys of a segment; None where it is of another collection."""
+        """Return a writer for the keys of a segment; None if keys of it are not wanted."""
         if segment.namespace not in self.names:
             return None
         name = f"{self.names.index(segment.namespace)}.{segment.number}"
@@ -82,11 +82,11 @@ class Keys:
 
 
 class KeyWriter:
-    """Writes the keys of documents to a file, which is made anew.
+    """A writer of the keys of documents to a new file.
 
     Args:
-        keys: of which collections.
-        path: the file.
+        keys: the collections.
+        path: the file; what is there is replaced.
     """
 
     def __init__(self, keys: Keys, path: Path) -> None:
@@ -99,10 +99,10 @@ class KeyWriter:
             pass
 
     def add(self, name: Namespace, run: bytes) -> None:
-        """Add some documents of a collection, but for those without `_id`, as a view may show.
+        """Add the documents of a run, except those without `_id`, which a view may show.
 
         Raises:
-            FormatError: these are no documents.
+            FormatError: the run is not made of documents.
             StorageError: the disk refuses.
         """
         self._waiting += (key for key, _identity, _span in _keyed(self._numbers[name], run))
@@ -110,7 +110,7 @@ class KeyWriter:
             self._flush()
 
     def end(self) -> tuple[Block, ...]:
-        """Write what is left; returns where the keys are.
+        """Write the keys that are left, and return the blocks that were written.
 
         Raises:
             StorageError: the disk refuses.
@@ -135,7 +135,7 @@ def _numbers(keys: Keys) -> dict[Namespace, int]:
 
 
 def _keyed(collection: int, run: bytes) -> Iterator[tuple[Key, bytes, tuple[int, int]]]:
-    """The key, the `_id` and the place of each document that has one."""
+    """Yield the key, the `_id` and the place of each document that has an `_id`."""
     for span in spans(run):
         identity = id_element(run, span)
         if identity is not None:
@@ -144,16 +144,16 @@ def _keyed(collection: int, run: bytes) -> Iterator[tuple[Key, bytes, tuple[int,
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """All keys that begin with some bytes: what is compared in one go."""
+    """A share of all keys, those that begin with some bytes, which are compared in one go."""
 
     ranges: tuple[tuple[Path, int, int], ...]
-    """Files, each with where the keys begin and how many they are."""
+    """Files, each with the offset of the first key and the number of keys."""
     turns: int
-    """In how many turns to compare them, where they are too many for the memory."""
+    """In how many turns to compare them, so that they fit into memory."""
 
 
 def shares(blocks: Sequence[Block]) -> Iterator[Share]:
-    """Divide all keys among shares, none of which has a key of another."""
+    """Divide all keys among shares; equal keys are in the same share."""
     first = 0
     while first < 256:
         last, keys = first, 0
@@ -175,15 +175,15 @@ def _count(blocks: Sequence[Block], first: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """Keys that several documents have."""
+    """The keys that several documents have."""
 
     counts: Counter[int]
     """How many documents have a key that another has too, by the number of their collection."""
     keys: dict[int, set[Key]]
-    """Some of those keys."""
+    """Some of those keys, by the number of their collection."""
 
     def merge(self, other: Met) -> None:
-        """Add those of another share."""
+        """Add the keys of another share."""
         self.counts.update(other.counts)
         for collection, keys in other.keys.items():
             mine = self.keys.setdefault(collection, set())
@@ -191,7 +191,7 @@ class Met:
 
 
 def compare(share: Share) -> Met:
-    """Compare the keys of a share.
+    """Find the keys of a share that occur more than once.
 
     Raises:
         StorageError: a file cannot be read.
@@ -225,7 +225,7 @@ def _keys(share: Share) -> Iterator[Key]:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A document that has one of the keys that are looked for."""
+    """A document that has one of the keys that are searched for."""
 
     key: Key
     identity: bytes
@@ -235,10 +235,10 @@ class Sighting:
 
 
 class Watch:
-    """Watches for documents that have one of some keys, and keeps two of each `_id` at most.
+    """A search for documents that have one of some keys, which keeps two of each `_id` at most.
 
     Args:
-        keys: of which collections.
+        keys: the collections.
         wanted: the keys.
     """
 
@@ -249,10 +249,10 @@ class Watch:
         self.sightings: list[Sighting] = []
 
     def add(self, name: Namespace, run: bytes) -> None:
-        """Look through some documents of a collection.
+        """Search a run of documents of a collection.
 
         Raises:
-            FormatError: these are no documents.
+            FormatError: the run is not made of documents.
         """
         for key, identity, span in _keyed(self._numbers[name], run):
             if key not in self._wanted:
@@ -264,7 +264,7 @@ class Watch:
 
 
 def doubled(sightings: Iterable[Sighting]) -> list[str]:
-    """The `_id`s that were seen more than once, for people."""
+    """Return the `_id`s that were seen more than once, for people."""
     seen = Counter[tuple[Key, bytes]]()
     shown = []
     for one in sightings:

@@ -1,4 +1,4 @@
-"""What a worker does of a verification: it reads segments, and compares keys."""
+"""The worker's part of a verification: reading segments, and comparing keys."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MAX_LINES = 10
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was found in a segment."""
+    """The result of reading a segment."""
 
     documents: int
     raw_bytes: int
@@ -43,23 +43,23 @@ class Verified:
     member_digests: bytes
     problems: tuple[Problem, ...]
     keys: tuple[Block, ...] = ()
-    """Where those of its documents are, if they are wanted."""
+    """The keys of its documents, if `_id`s are compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A segment in which documents with some keys are looked for."""
+    """A search for the documents of a segment that have one of some keys."""
 
     segment: Segment
     wanted: frozenset[Key]
 
 
 class VerifyWorker:
-    """Reads segments.
+    """A worker that reads segments.
 
     Args:
-        keys: where the keys of documents are written; None where nobody wants them.
-        reader: what reads the backup.
+        keys: the place for the keys of documents; None if `_id`s are not compared.
+        reader: reads the documents of the backup.
     """
 
     def __init__(self, keys: Keys | None, reader: Reader) -> None:
@@ -68,7 +68,11 @@ class VerifyWorker:
         self._keys = keys
 
     def verify(self, segment: Segment) -> Verified:
-        """Read a segment; a damaged member does not end that, its loss is counted."""
+        """Read a segment to its end. Damaged members become problems of the result.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
         began = time.monotonic()
         documents = raw_bytes = 0
         digests: list[bytes] = []
@@ -85,12 +89,20 @@ class VerifyWorker:
         return Verified(documents, raw_bytes, seconds, b"".join(digests), tuple(problems), keys)
 
     def compare(self, share: Share) -> Met:
-        """Compare keys."""
+        """Compare the keys of a share.
+
+        Raises:
+            StorageError: the keys cannot be read.
+        """
         return compare(share)
 
     def look(self, job: Look) -> list[Sighting]:
-        """Read a segment again, and return which of its documents have one of those keys."""
-        assert self._keys is not None  # noqa: S101 - somebody has compared them
+        """Read a segment again, and return the documents that have one of the keys.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        assert self._keys is not None  # noqa: S101 - the keys were compared
         watch = Watch(self._keys, job.wanted)
         for batch in self._batches(job.segment, [], []):
             watch.add(job.segment.namespace, batch.data)
@@ -99,7 +111,7 @@ class VerifyWorker:
     def _batches(
         self, segment: Segment, digests: list[bytes], problems: list[Problem]
     ) -> Iterator[Batch]:
-        """The documents of each intact member."""
+        """Yield the documents of each intact member; digests and problems go into the lists."""
         place = segment.place
         try:
             if place.members is None and not segment.number:
@@ -114,7 +126,7 @@ class VerifyWorker:
             problems.append(Problem(place.path, message))
 
     def _lines(self, segment: Segment, problems: list[Problem]) -> Iterator[Batch]:
-        """The same of JSON lines."""
+        """Yield the documents of a file of JSON lines."""
         path = segment.place.path
         with disk(path), damaged(path):
             more = 0
@@ -128,4 +140,4 @@ class VerifyWorker:
                 problems.append(Problem(path, f"{more:,} more lines are no documents"))
 
     def close(self) -> None:
-        """Nothing is open between segments."""
+        """Do nothing: no file stays open between segments."""

@@ -1,4 +1,4 @@
-"""An oplog that is kept until the documents that it belongs to are loaded."""
+"""The operations of an oplog, kept in a file until the documents are loaded."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import IO
 from fastdump.codec.bson import Batch, reframe
 from fastdump.storage.temporary_files import scratch
 
-__all__ = ["OplogSpool"]
+__all__ = ["TemporaryOplog"]
 
 _READ_BYTES = 1024 * 1024
 
 
-class OplogSpool(AbstractContextManager["OplogSpool"]):
-    """Documents in a file that has no name, in the folder for temporary files.
+class TemporaryOplog(AbstractContextManager["TemporaryOplog"]):
+    """Operations in a file without a name, in the folder for temporary files.
 
-    The file is made when it is needed, so that the folder is too.
+    The file is made when the first operations come, so that nobody else needs the folder.
     """
 
     def __init__(self) -> None:
@@ -32,12 +32,12 @@ class OplogSpool(AbstractContextManager["OplogSpool"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give the space back."""
+        """Delete the file."""
         if self._file is not None:
             self._file.close()
 
     def keep(self, batch: Batch) -> None:
-        """Append some.
+        """Append operations.
 
         Raises:
             StorageError: the folder for temporary files cannot be written.
@@ -48,7 +48,7 @@ class OplogSpool(AbstractContextManager["OplogSpool"]):
             self._file.write(batch.data)
 
     def batches(self) -> Iterator[Batch]:
-        """All of them, when no more are appended.
+        """Yield all operations. No more may be appended afterwards.
 
         Raises:
             StorageError: the folder for temporary files refuses.
