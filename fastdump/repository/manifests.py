@@ -53,7 +53,7 @@ FORMAT = 2
 LAYOUT = "repository"
 
 _NAME_FORMAT = "%Y-%m-%d_%H-%M-%S"
-_NAME = re.compile(r"(\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2})Z\.[0-9a-f]{4,32}")
+_NAME = re.compile(r"(\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2})Z\.([0-9a-f]{5})[0-9a-f]{4}")
 
 
 def new_name(started: datetime) -> str:
@@ -68,8 +68,11 @@ def new_name(started: datetime) -> str:
 def moment_in(name: str) -> datetime | None:
     """Return when a backup was begun, as its name says; None if that is not the name of one."""
     found = _NAME.fullmatch(name)
+    if found is None:
+        return None
     try:
-        return datetime.strptime(found[1], _NAME_FORMAT).replace(tzinfo=UTC) if found else None
+        second = datetime.strptime(found[1], _NAME_FORMAT)
+        return second.replace(microsecond=int(found[2], 16), tzinfo=UTC)
     except ValueError:
         return None
 
