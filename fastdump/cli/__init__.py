@@ -94,8 +94,9 @@ def entry_point() -> NoReturn:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code.
 
-    0 all done; 1 something was not written or not read; 2 wrong options; 3 the server cannot be
-    reached or refuses; 4 no such backup, or it is damaged; 130 interrupted; 143 terminated.
+    0 all done; 1 something was not written or not read; 2 wrong options; 3 the server or
+    the object store cannot be reached or refuses; 4 no such backup, or it is damaged; 130
+    interrupted; 143 terminated.
     """
     options = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminate)

@@ -51,7 +51,8 @@ __all__ = ["EXAMPLES", "add_options", "run"]
 
 EXAMPLES = """\
 fastdump backup --uri mongodb://localhost:27017 --db komodo -f /backups
-fastdump backup --uri mongodb://localhost:27017 --layout archive --out all.archive"""
+fastdump backup --uri mongodb://localhost:27017 --layout archive --out all.archive
+fastdump backup --uri mongodb://localhost:27017 -f s3://bucket/prefix"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -98,7 +98,8 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
         "--folder",
         "--backups-folder",
         metavar="FOLDER",
-        help=f"the backups folder, by default {DEFAULT_FOLDER} (KOMODO_CLI_BACKUPS_FOLDER)",
+        help="the backups folder, or a repository in an object store, as s3://BUCKET/PREFIX, gs:// "
+        f"or az://; by default {DEFAULT_FOLDER} (KOMODO_CLI_BACKUPS_FOLDER)",
     )
 
 
@@ -118,8 +119,10 @@ def add_layout(parser: argparse.ArgumentParser) -> None:
         "--layout",
         metavar="|".join(LAYOUTS),
         help="how documents are written: komodo, as BSON; komodo-json, as the JSON lines that "
-        "Komodo's own restore reads; mongodump and archive, as what mongorestore reads; these two "
-        "hold all databases where none is named (FASTDUMP_LAYOUT)",
+        "Komodo's own restore reads; mongodump and archive, as what mongorestore reads; "
+        "repository, as pieces that backups share; these three hold all databases where none is "
+        "named. By default komodo, or repository in object stores and where there is one "
+        "(FASTDUMP_LAYOUT)",
     )
     parser.add_argument(
         "-o",
@@ -139,7 +142,7 @@ def add_layout(parser: argparse.ArgumentParser) -> None:
         action="store_const",
         const="false",
         dest="gzip",
-        help="do not compress, in the layouts mongodump and archive",
+        help="do not compress, in the layouts mongodump, archive and repository",
     )
 
 

@@ -27,6 +27,9 @@ __all__ = ["SEPARATOR", "Settings", "Shown", "read_text"]
 
 T = TypeVar("T")
 
+_IMPLIED = {"layout": "komodo, or repository in object stores and where there is one"}
+"""The defaults that depend on something else, for people."""
+
 SEPARATOR = "\0"
 """Between the values of an option that was given several times: no name holds one."""
 
@@ -211,7 +214,7 @@ class Settings:
                 continue  # the demo's alone
             option = self._option(flag)
             shown = option.text.replace(SEPARATOR, ", ")
-            yield Shown(flag.replace("-", " "), shown or "none", option.origin)
+            yield Shown(flag.replace("-", " "), shown or _IMPLIED.get(flag, "none"), option.origin)
 
     def _implied_database(self, origin: Origin) -> _Value:
         uri = self._find(origin.name("uri"))
