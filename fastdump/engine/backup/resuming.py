@@ -65,8 +65,8 @@ def resumed(
     layout = destination.resumable
     if layout is None:
         raise UsageError(
-            "--resume is for dated folders only: leave --out out; and a repository needs no "
-            "--resume, since no backup writes again what another one wrote"
+            "--resume continues dated backups only: leave out --out; and a repository needs no "
+            "--resume, since a backup never writes again what another one has written"
         )
     if not session.can_resume:
         raise UsageError(f"--resume cannot be combined with --consistency {session.mode}")
