@@ -34,9 +34,14 @@ __all__ = ["default_layout", "destination", "layout", "source"]
 _REPOSITORY = "repository"
 
 
-def default_layout(folder: Location) -> str:
-    """Return the layout in which backups are written where none is named."""
-    return _REPOSITORY if _holds_repository(folder) else LAYOUTS[0]
+def default_layout(folder: Location, *, stands_alone: bool = False) -> str:
+    """Return the layout in which a backup is written where none is named.
+
+    Args:
+        folder: the folder of backups, or the address of a repository.
+        stands_alone: whether this backup goes to a place of its own.
+    """
+    return _REPOSITORY if _holds_repository(folder) and not stands_alone else LAYOUTS[0]
 
 
 def layout(folder: Location) -> Layout:

@@ -86,7 +86,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     from fastdump.places import default_layout, destination
 
     connection, workers = asked_connection(settings, SOURCE), settings.workers
-    writing = _write_options(settings, settings.layout or default_layout(settings.folder))
+    stands_alone = settings.text("out") is not None
+    implied = default_layout(settings.folder, stands_alone=stands_alone)
+    writing = _write_options(settings, settings.layout or implied)
     database = settings.named_database(SOURCE)
     if database is None and writing.layout not in KEEPS_DATABASE:
         database = DEFAULT_DATABASE

@@ -417,7 +417,9 @@ def test_a_description_that_cannot_be_understood(
         back_up(server, database, tmp_path)
 
 
-def test_layouts_are_not_mixed(server: Server, database: str, tmp_path: Path) -> None:
+def test_layouts_are_not_mixed(
+    fastdump: Run, server: Server, database: str, tmp_path: Path
+) -> None:
     dated, kept = tmp_path / "dated", tmp_path / "kept"
     package.backup(server.uri, db=database, folder=dated)
     with pytest.raises(UsageError, match="holds backups of another layout"):
@@ -435,6 +437,10 @@ def test_layouts_are_not_mixed(server: Server, database: str, tmp_path: Path) ->
         )
     with pytest.raises(UsageError, match="--resume"):
         package.backup(server.uri, db=database, folder=kept, resume=True)
+    beside = fastdump("backup", "--uri", server.uri, "--db", database, "-f", kept, "-y",
+                      "-o", tmp_path / "beside")  # fmt: skip
+    assert beside.code == 0, beside.err
+    assert (tmp_path / "beside/manifest.json").exists()
     with pytest.raises(UsageError, match="is a repository: name it with -f"):
         package.verify(dated, name=kept)
 
