@@ -64,6 +64,9 @@ _COMMANDS: dict[str, tuple[_Command, list[str]]] = {
     "demo": (demo, []),
 }
 
+_OF_A_SOURCE = {"--uri", "--address", "--username", "--password-file", "--db"}
+"""Options that a user of mongorestore gives to a restore."""
+
 _TAKE_PATH = ("restore", "verify")
 """The commands that a path may be given to."""
 
@@ -98,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     the object store cannot be reached or refuses; 4 no such backup, or it is damaged; 130
     interrupted; 143 terminated.
     """
-    options = parser().parse_args(arguments)
+    options = _parsed(arguments)
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, _interrupt)
     command, _aliases = _COMMANDS[options.command]
@@ -113,12 +116,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line; end with exit code 2 and a hint if an option does not exist."""
+    top = parser()
+    options, unknown = top.parse_known_args(arguments)
+    if unknown:
+        top.exit(2, f"fastdump: {_about_unknown(options.command, unknown)}\n")
+    return options
+
+
+def _about_unknown(command: str, words: Sequence[str]) -> str:
+    """Return a message without the values of unknown options, which may hold a password."""
+    flags = [word.split("=")[0] for word in words if word.startswith("-")]
+    message = f"unknown option {', '.join(flags)}" if flags else "too many arguments"
+    if command == "restore" and _OF_A_SOURCE.intersection(flags):
+        return f"{message}: options for the server to restore into begin with --target-"
+    return f"{message}: 'fastdump {command} --help' lists the options"
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     top = argparse.ArgumentParser(
         prog="fastdump",
         description="Back up and restore MongoDB databases with many processes at once.",
-        epilog="'fastdump COMMAND --help' explains a command.",
+        epilog="""\
+'fastdump COMMAND --help' shows the options of a command and an example.
+Names in round brackets, there and above, are environment variables.
+
+example:
+  fastdump backup --uri mongodb://localhost:27017 --db komodo -f /backups""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"fastdump {__version__}")
     add_files(top, default=None)

@@ -1,4 +1,9 @@
-"""Back up a database into a new dated folder, then remove surplus old backups."""
+"""Back up a database, then remove old backups.
+
+Each backup is a new folder named after the local time. It appears under this
+name only when it is complete. Then all but the newest 14 are removed
+(--max-backups).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,6 @@ from fastdump.cli.options import (
     add_layout,
     add_max_backups,
     add_rare,
-    add_retry,
     add_security,
     add_server,
     add_users_and_roles,
@@ -51,8 +55,8 @@ __all__ = ["EXAMPLES", "add_options", "run"]
 
 EXAMPLES = """\
 fastdump backup --uri mongodb://localhost:27017 --db komodo -f /backups
-fastdump backup --uri mongodb://localhost:27017 --layout archive --out all.archive
-fastdump backup --uri mongodb://localhost:27017 -f s3://bucket/prefix"""
+fastdump backup --uri mongodb://localhost --layout archive --out all.archive
+fastdump backup --uri mongodb://localhost -f s3://bucket/prefix"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -63,18 +67,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_layout(parser)
     add_selection(parser)
     add_consistency(parser)
-    add_users_and_roles(parser)
+    add_users_and_roles(parser, "back up")
     add_workers(parser)
-    add_retry(parser)
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on with the newest backup of the same settings that did not come to its end; "
-        "and if this one does not either, leave it for the next",
+        help="continue the newest unfinished backup with the same settings, if there is one; if "
+        "this run fails, keep what is done for the next --resume",
     )
-    parser.add_argument("--dry-run", action="store_true", help="show the plan and read no document")
+    parser.add_argument("--dry-run", action="store_true", help="show the plan, read no documents")
     add_yes(parser)
-    add_rare(parser)
+    add_rare(parser, "max-rate", "retry-for", "latest-only", "level", "mode")
     add_security(parser, SOURCE)
 
 
@@ -122,7 +125,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if not options.quiet:
         # Standard output is the archive, then.
         with redirect_stdout(sys.stderr) if to_stream else nullcontext():
-            _show(report, reporter)
+            _show(report, reporter, to_stream=to_stream)
     return 0
 
 
@@ -137,7 +140,7 @@ def _write_options(settings: Settings, layout: str) -> WriteOptions:
     )
 
 
-def _show(report: BackupReport, reporter: Reporter) -> None:
+def _show(report: BackupReport, reporter: Reporter, *, to_stream: bool) -> None:
     notes(report.notes, reporter)
     interrupted(report.interruptions, reporter)
     summary(report.collections, report.seconds)
@@ -149,7 +152,10 @@ def _show(report: BackupReport, reporter: Reporter) -> None:
     if report.new_bytes is not None:
         known = size(report.file_bytes - report.new_bytes)
         print(f"new in the repository: {size(report.new_bytes)}; it had {known} of this already")
-    print(f"backup {report.name} is complete: {report.path}")
+    if to_stream:
+        print("the archive on standard output is complete")
+    else:
+        print(f"backup {report.name} is complete: {report.path}")
     if report.pruned:
         print(f"removed {len(report.pruned)} old: {', '.join(report.pruned)}")
 

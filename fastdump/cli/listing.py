@@ -1,4 +1,4 @@
-"""Show the complete backups of a folder."""
+"""List the complete backups of a folder."""
 
 from __future__ import annotations
 

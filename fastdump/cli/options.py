@@ -24,13 +24,13 @@ from fastdump.model import LAYOUTS, Connection, LoadOptions
 from fastdump.progress import MODES, Reporter, Silent, reporter
 
 __all__ = [
+    "LOAD_SWITCHES",
     "add_everywhere",
     "add_files",
     "add_folder",
     "add_layout",
     "add_max_backups",
     "add_rare",
-    "add_retry",
     "add_security",
     "add_server",
     "add_target",
@@ -48,37 +48,44 @@ __all__ = [
 
 def add_server(parser: argparse.ArgumentParser, origin: Origin) -> None:
     """The options that describe a server."""
-    group = parser.add_argument_group(f"the {origin.role} server")
+    group = parser.add_argument_group(f"{origin.role} server")
     flag, variable = f"--{origin.flag}", origin.variable
     group.add_argument(
         f"{flag}uri",
         metavar="URI",
-        help=f"mongodb://host:port/database; better in {variable}URI, where no process list "
-        "shows a password",
+        help=f"mongodb://host:port/database; if it holds a password, set {variable}URI instead, "
+        "which no process list shows",
     )
     group.add_argument(
         f"{flag}address",
         metavar="HOST:PORT",
-        help=f"instead of a URI; also several, or the path of a socket ({variable}ADDRESS)",
+        help="use this address instead of a URI; several are separated by commas; the path of a "
+        f"Unix socket works too ({variable}ADDRESS)",
     )
-    group.add_argument(f"{flag}username", metavar="NAME", help=f"({variable}USERNAME)")
+    group.add_argument(
+        f"{flag}username", metavar="NAME", help=f"log in as this user ({variable}USERNAME)"
+    )
     group.add_argument(
         f"{flag}password-file",
         metavar="FILE",
-        help=f"a file that holds the password ({variable}PASSWORD_FILE); without it, the "
-        f"password is asked for, or comes from {variable}PASSWORD",
+        help=f"read the password from this file ({variable}PASSWORD_FILE); default: "
+        f"{variable}PASSWORD, else a question on the terminal",
     )
     database = "target-db" if origin.flag else "db"
     group.add_argument(
         f"--{database}",
         metavar="NAME",
-        help=f"the database; by default that of the URI, else komodo ({variable}DB_NAME)",
+        help=f"name of the database ({variable}DB_NAME); default: that of the URI, else komodo"
+        + (", but a dump or archive goes to the databases it names" if origin.flag else ""),
     )
 
 
 def add_security(parser: argparse.ArgumentParser, origin: Origin) -> None:
     """Add the options for TLS and for how a user is authenticated."""
-    group = parser.add_argument_group(f"the {origin.role} server: TLS and authentication")
+    group = parser.add_argument_group(
+        f"{origin.role} server: TLS and authentication",
+        f"Each has an environment variable, such as {origin.option('tls-ca-file').variables[0]}.",
+    )
     flag = f"--{origin.flag}"
     for name, option in CONNECTION_OPTIONS.items():
         aliases = [f"{flag}{option.alias}"] if option.alias and option.alias != name else []
@@ -98,8 +105,9 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
         "--folder",
         "--backups-folder",
         metavar="FOLDER",
-        help="the backups folder, or a repository in an object store, as s3://BUCKET/PREFIX, gs:// "
-        f"or az://; by default {DEFAULT_FOLDER} (KOMODO_CLI_BACKUPS_FOLDER)",
+        help="folder that holds the backups, or the address of a repository in an object store, as "
+        "s3://BUCKET/PREFIX, gs:// or az:// (KOMODO_CLI_BACKUPS_FOLDER); default: "
+        f"{DEFAULT_FOLDER}",
     )
 
 
@@ -108,8 +116,8 @@ def add_max_backups(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-backups",
         metavar="N",
-        help=f"how many backups to keep, by default {DEFAULT_MAX_BACKUPS}; 0 keeps all "
-        "(KOMODO_CLI_MAX_BACKUPS)",
+        help="number of backups to keep, 0 keeps all (KOMODO_CLI_MAX_BACKUPS); default: "
+        f"{DEFAULT_MAX_BACKUPS}",
     )
 
 
@@ -118,90 +126,95 @@ def add_layout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layout",
         metavar="|".join(LAYOUTS),
-        help="how documents are written: komodo, as BSON; komodo-json, as the JSON lines that "
-        "Komodo's own restore reads; mongodump and archive, as what mongorestore reads; "
-        "repository, as pieces that backups share; these three hold all databases where none is "
-        "named. By default komodo, or repository in object stores and where there is one "
-        "(FASTDUMP_LAYOUT)",
+        help="form of the backup (FASTDUMP_LAYOUT). komodo: gzip files of BSON; komodo-json: JSON "
+        "lines for Komodo's own restore; mongodump, archive: a folder or one file for "
+        "mongorestore; repository: pieces that backups share (these three without --db: of all "
+        "databases); default: komodo, or repository in an object store and where there is one",
     )
     parser.add_argument(
         "-o",
         "--out",
         metavar="PATH",
-        help="one backup there, instead of a dated one in the backups folder: for an archive a "
-        "file, or - for standard output (FASTDUMP_OUT)",
+        help="write to this path instead of a dated folder in the backups folder; an archive "
+        "goes to a file, or with - to standard output (FASTDUMP_OUT)",
     )
     parser.add_argument(
         "--gzip",
         action="store_const",
         const="true",
-        help="compress, which is the default (FASTDUMP_GZIP)",
+        help="compress (FASTDUMP_GZIP); the default",
     )
     parser.add_argument(
         "--no-gzip",
         action="store_const",
         const="false",
         dest="gzip",
-        help="do not compress, in the layouts mongodump, archive and repository",
+        help="do not compress; only for the layouts mongodump, archive and repository",
     )
 
 
-def add_rare(parser: argparse.ArgumentParser) -> None:
-    """Add how a backup is written, as far as the defaults suit nearly everybody."""
-    group = parser.add_argument_group("rarely needed")
-    group.add_argument(
-        "--latest-only",
-        metavar="NAME[,NAME]",
-        help="collections of which only the latest copy is kept, by default Stats "
-        "(FASTDUMP_LATEST_ONLY)",
-    )
-    group.add_argument(
-        "--level", metavar="0-3", help="level of compression, by default 1 (FASTDUMP_LEVEL)"
-    )
-    group.add_argument(
-        "--mode", metavar="MODE", help="permissions of the files, by default 600 (FASTDUMP_MODE)"
-    )
+def add_rare(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add a group with these of the options that nearly nobody needs."""
+    group = parser.add_argument_group("rarely needed options")
+    for name in names:
+        if name in LOAD_SWITCHES:
+            group.add_argument(f"--{name}", action="store_true", help=LOAD_SWITCHES[name])
+        else:
+            metavar, about = _RARE[name]
+            group.add_argument(f"--{name}", metavar=metavar, help=about)
 
 
-def add_users_and_roles(parser: argparse.ArgumentParser) -> None:
-    """`--users-and-roles`."""
+_RARE = {
+    "write-concern": (
+        "W",
+        "number of members that must confirm a write, or majority, or a name from the server's "
+        "configuration (FASTDUMP_WRITE_CONCERN); default: that of the URI, else majority",
+    ),
+    "retry-for": (
+        "SECONDS",
+        "how long to try again if the server goes away (FASTDUMP_RETRY_FOR); default: 60",
+    ),
+    "max-rate": (
+        "MB/S",
+        "read at most this many megabytes a second (FASTDUMP_MAX_RATE); default: no limit",
+    ),
+    "latest-only": (
+        "NAME[,NAME]",
+        "keep only the newest copy of these collections, beside the dated folders "
+        "(FASTDUMP_LATEST_ONLY); default: Stats",
+    ),
+    "level": ("0-3", "level of compression (FASTDUMP_LEVEL); default: 1"),
+    "mode": ("MODE", "permissions of the files that are written (FASTDUMP_MODE); default: 600"),
+}
+
+LOAD_SWITCHES = {
+    "preserve-uuid": "give collections the UUIDs they had; needs --drop",
+    "no-options-restore": "create collections without their options",
+    "keep-index-version": "build indexes in the version they had",
+    "bypass-document-validation": "write documents that a collection's validator refuses",
+    "maintain-insertion-order": "load each collection's documents in their order, with one process",
+    "stop-on-error": "end at the first document that cannot be written",
+    "objcheck": "check each document before it is sent; count invalid ones as refused",
+}
+
+
+def add_users_and_roles(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Add `--users-and-roles`."""
     parser.add_argument(
         "--users-and-roles",
         action="store_true",
-        help="the users and roles of the database too, or of all",
+        help=f"{verb} users and roles too: those of the database, or of all databases",
     )
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
     """What restore and copy do with their target."""
     parser.add_argument(
-        "--drop", action="store_true", help="drop each of these collections on the target first"
+        "--drop", action="store_true", help="first drop these collections from the target"
     )
     indexes = parser.add_mutually_exclusive_group()
-    indexes.add_argument(
-        "-i", "--index", action="store_true", help="build indexes too, which is the default"
-    )
+    indexes.add_argument("-i", "--index", action="store_true", help="build indexes; the default")
     indexes.add_argument("--no-indexes", action="store_true", help="do not build indexes")
-    parser.add_argument(
-        "--write-concern",
-        metavar="W",
-        help="a number of servers, majority, or a name of the server's configuration; by default "
-        "that of the URI, else majority (FASTDUMP_WRITE_CONCERN)",
-    )
-    group = parser.add_argument_group("how documents are written")
-    for flag, about in _SWITCHES.items():
-        group.add_argument(f"--{flag}", action="store_true", help=about)
-
-
-_SWITCHES = {
-    "preserve-uuid": "make collections with the UUID that they had; needs --drop",
-    "no-options-restore": "make collections without the options that they had",
-    "keep-index-version": "build indexes in the version that they had",
-    "bypass-document-validation": "write documents that a collection's validator refuses",
-    "maintain-insertion-order": "load a collection's documents in their order, by one process",
-    "stop-on-error": "end with the first document that cannot be written",
-    "objcheck": "decode every document before it is sent, and count what is none",
-}
 
 
 def load_options_of(settings: Settings, options: argparse.Namespace) -> LoadOptions:
@@ -244,23 +257,13 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         "-j",
         "--workers",
         metavar="N",
-        help="number of processes, by default the smaller of 4 and the number of cores "
-        "(FASTDUMP_WORKERS)",
-    )
-
-
-def add_retry(parser: argparse.ArgumentParser) -> None:
-    """`--retry-for`."""
-    parser.add_argument(
-        "--retry-for",
-        metavar="SECONDS",
-        help="how long to try again when a server goes away, by default 60 (FASTDUMP_RETRY_FOR)",
+        help="number of processes (FASTDUMP_WORKERS); default: the number of cores, at most 4",
     )
 
 
 def add_yes(parser: argparse.ArgumentParser) -> None:
     """`-y`, no questions."""
-    parser.add_argument("-y", "--yes", action="store_true", help="do not ask before it begins")
+    parser.add_argument("-y", "--yes", action="store_true", help="start without asking")
 
 
 def add_everywhere(parser: argparse.ArgumentParser) -> None:
@@ -268,10 +271,10 @@ def add_everywhere(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--progress",
         metavar="|".join(MODES),
-        help="how to show progress: by default a bar on a terminal and log lines elsewhere "
-        "(FASTDUMP_PROGRESS)",
+        help="how to show progress (FASTDUMP_PROGRESS); default: a bar on a terminal, log lines "
+        "elsewhere",
     )
-    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print only errors")
     add_files(parser, default=argparse.SUPPRESS)
 
 
@@ -283,15 +286,15 @@ def add_files(parser: argparse.ArgumentParser, *, default: str | None) -> None:
         metavar="PATH",
         action="append",
         default=default,
-        help="a configuration file or a folder with some, also several times; by default what "
-        "is in ~/.config/komodo and here (KOMODO_CLI_CONFIG_PATHS)",
+        help="configuration file, or a folder of them; can be repeated "
+        "(KOMODO_CLI_CONFIG_PATHS); default: ~/.config/komodo and the current folder",
     )
     parser.add_argument(
         "-p",
         "--profile",
         metavar="NAME",
         default=default,
-        help="a profile of these files, by its name or alias (KOMODO_CLI_DEFAULT_PROFILE)",
+        help="name or alias of a profile in these files (KOMODO_CLI_DEFAULT_PROFILE)",
     )
 
 

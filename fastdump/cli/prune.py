@@ -1,4 +1,4 @@
-"""Remove the oldest complete backups until --max-backups remain."""
+"""Remove old backups, until --max-backups remain."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `prune`."""
     add_folder(parser)
     add_max_backups(parser)
-    parser.add_argument("--dry-run", action="store_true", help="show what would be removed")
+    parser.add_argument("--dry-run", action="store_true", help="show the plan, remove nothing")
     add_yes(parser)
 
 

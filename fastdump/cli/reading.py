@@ -13,34 +13,38 @@ __all__ = ["add_consistency", "add_selection", "read_options_of", "selection_of"
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """What of a database is read."""
-    group = parser.add_argument_group("what is read")
+    group = parser.add_argument_group(
+        "which collections and documents to read",
+        "Most have an environment variable, such as FASTDUMP_COLLECTION.",
+    )
     group.add_argument(
         "--collection",
         metavar="PATTERN",
         action="append",
-        help="only collections with that name, in which * stands for anything; also several times",
+        help="read only collections of this name; * stands for any text; can be repeated",
     )
     group.add_argument(
         "--exclude-collection",
         metavar="PATTERN",
         action="append",
-        help="none with that name; also several times",
+        help="leave out collections of this name; * stands for any text; can be repeated",
     )
     group.add_argument(
         "--query",
         metavar="JSON",
-        help="a filter for the documents of one collection, in Extended JSON",
+        help="read only documents that match this filter, in Extended JSON; needs exactly one "
+        "collection",
     )
-    group.add_argument("--query-file", metavar="FILE", help="a file that holds the filter")
+    group.add_argument("--query-file", metavar="FILE", help="read that filter from this file")
     group.add_argument(
         "--views-as-collections",
         action="store_true",
-        help="only views, as collections with what they show",
+        help="read only views, and save the documents they show as collections",
     )
     group.add_argument(
         "--read-preference",
         metavar="MODE|JSON",
-        help="which servers of a replica set to read from, as secondary or "
+        help="members of a replica set to read from, for example secondary, or "
         '\'{mode: "nearest", tagSets: [{dc: "ny"}], maxStalenessSeconds: 120}\'',
     )
 
@@ -72,32 +76,27 @@ def selection_of(
 
 def add_consistency(parser: argparse.ArgumentParser) -> None:
     """`--consistency` and what goes with it, and `--max-rate`."""
-    parser.add_argument(
-        "--max-rate",
-        metavar="MB/S",
-        help="read at most so many megabytes of documents a second (FASTDUMP_MAX_RATE)",
-    )
-    group = parser.add_argument_group("of which moment")
+    group = parser.add_argument_group("consistency while the application writes")
     group.add_argument(
         "--consistency",
         metavar="|".join(CONSISTENCIES),
-        help="snapshot: all documents as they were at one moment, which a replica set shows for a "
-        "while; oplog: with the operations meanwhile, which a restore replays; lock: nobody "
-        "writes meanwhile; none: of different moments; auto, which is the default: snapshot "
-        "where the server offers it, else none (FASTDUMP_CONSISTENCY)",
+        help="how to treat writes during the backup (FASTDUMP_CONSISTENCY). auto: snapshot if "
+        "the server offers it, else none; snapshot: all documents as of one moment, needs a "
+        "replica set; oplog: also save all operations meanwhile, for restore --oplog-replay; "
+        "lock: block all writes meanwhile; none: documents of different moments; default: auto",
     )
     group.add_argument(
         "--raise-snapshot-window",
         action="store_const",
         const="true",
-        help="have the server keep its history for as long as a snapshot takes, and put that back "
-        "(FASTDUMP_RAISE_SNAPSHOT_WINDOW)",
+        help="make the server keep its history as long as the snapshot needs, and restore its "
+        "setting at the end (FASTDUMP_RAISE_SNAPSHOT_WINDOW)",
     )
     group.add_argument(
         "--max-lock-seconds",
         metavar="SECONDS",
-        help="give up a lock that is held longer, by default 600; 0 never does "
-        "(FASTDUMP_MAX_LOCK_SECONDS)",
+        help="end the lock after this time, and the backup with it; 0: never "
+        "(FASTDUMP_MAX_LOCK_SECONDS); default: 600",
     )
 
 

@@ -1,7 +1,10 @@
-"""Load a backup into a database; running it twice leaves the same database.
+"""Restore a backup into a database.
 
-Documents of the target that are not in the backup stay, unless --drop. The target is never taken
-from the settings for the source.
+The newest backup of the backups folder is restored, unless -r or PATH names
+another. Restoring again is safe: documents that are equal are left alone,
+others are replaced. Documents that exist only in the target stay, unless
+--drop is given. The target must be named by options of its own, so a machine
+that is set up to back up cannot restore by accident.
 """
 
 from __future__ import annotations
@@ -10,8 +13,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 from fastdump.cli.options import (
+    LOAD_SWITCHES,
     add_folder,
-    add_retry,
+    add_rare,
     add_security,
     add_server,
     add_target,
@@ -35,7 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "add_options", "add_which", "run"]
 
 EXAMPLES = """\
-fastdump restore --target-uri mongodb://localhost:27017 --target-db komodo -f /backups
+fastdump restore --target-uri mongodb://localhost:27017 -f /backups
+fastdump restore --target-uri mongodb://localhost --target-db copy -f /backups
 fastdump restore --target-uri mongodb://localhost:27017 dump/"""
 
 
@@ -46,51 +51,57 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_which(parser)
     _add_namespaces(parser)
     add_target(parser)
-    add_users_and_roles(parser)
+    add_users_and_roles(parser, "restore")
     add_workers(parser)
-    add_retry(parser)
-    parser.add_argument(
-        "--oplog-replay",
-        action="store_true",
-        help="replay what happened while the backup was made, so that all of it is of one moment",
-    )
-    parser.add_argument(
-        "--oplog-limit",
-        metavar="SECONDS[:N]",
-        help="replay only what happened before that second since 1970, and before the Nth "
-        "operation in it (FASTDUMP_OPLOG_LIMIT)",
-    )
-    parser.add_argument(
-        "--oplog-file",
-        "--oplogFile",
-        metavar="FILE",
-        help="replay this oplog, of a backup that holds none (FASTDUMP_OPLOG_FILE)",
-    )
+    _add_oplog(parser)
     parser.add_argument(
         "--salvage",
         action="store_true",
-        help="restore what is intact of a damaged backup, and say what is lost",
+        help="restore everything intact from a damaged backup, and report the loss",
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="show what would be done and write nothing"
-    )
+    parser.add_argument("--dry-run", action="store_true", help="show the plan, write nothing")
     add_yes(parser)
+    add_rare(parser, "retry-for", "write-concern", *LOAD_SWITCHES)
     add_security(parser, TARGET)
 
 
+def _add_oplog(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("replaying an oplog")
+    group.add_argument(
+        "--oplog-replay",
+        action="store_true",
+        help="after the documents, replay the backup's oplog, so that all documents are as of its "
+        "end",
+    )
+    group.add_argument(
+        "--oplog-limit",
+        metavar="SECONDS[:N]",
+        help="stop before operation N of this second, counted from 1970 (FASTDUMP_OPLOG_LIMIT)",
+    )
+    group.add_argument(
+        "--oplog-file",
+        "--oplogFile",
+        metavar="FILE",
+        help="replay this file, if the backup holds no oplog (FASTDUMP_OPLOG_FILE)",
+    )
+
+
 def _add_namespaces(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("which collections, as database.collection")
+    group = parser.add_argument_group(
+        "which collections to restore, and their new names",
+        "A PATTERN is database.collection; * stands for any text, \\* for a star.\n"
+        "Each has an environment variable, such as FASTDUMP_NS_INCLUDE.",
+    )
     group.add_argument(
         "--target-collection",
         metavar="NAME",
-        help="what the only collection is to be called, as that of a single file "
-        "(FASTDUMP_TARGET_COLLECTION)",
+        help="new name of the collection, if the backup holds only one, such as a .bson file",
     )
     for flag, about in {
-        "ns-include": "only these; * stands for anything, \\* for itself",
-        "ns-exclude": "not these",
-        "ns-from": "rename these; * or $name$ stands for what goes into the new name",
-        "ns-to": "the new names, one for each --ns-from",
+        "ns-include": "restore only these collections; can be repeated",
+        "ns-exclude": "leave out these collections; can be repeated",
+        "ns-from": "rename these; the text that * or $name$ matches goes into the new name",
+        "ns-to": "their new names, one for each --ns-from",
     }.items():
         group.add_argument(f"--{flag}", metavar="PATTERN", action="append", help=about)
 
@@ -102,14 +113,14 @@ def add_which(parser: argparse.ArgumentParser) -> None:
         "-r",
         "--restore-folder",
         metavar="NAME",
-        help="which backup, as 'fastdump list' names it; by default the most recent",
+        help="name of a backup, as shown by 'fastdump list'; default: the newest",
     )
     which.add_argument(
         "path",
         nargs="?",
         metavar="PATH",
-        help="the folder of a backup anywhere, or an archive, or - for one on standard input, or "
-        "a .bson file",
+        help="a backup anywhere: its folder, an archive, a .bson file, or - for an archive on "
+        "standard input; mongodump's are recognised",
     )
 
 

@@ -1,11 +1,16 @@
-"""Unlock a server that --consistency lock left locked, or somebody else did."""
+"""Unlock a server that a killed backup left locked.
+
+A backup with --consistency lock releases its lock, unless the whole machine or
+container was killed. If a running backup or another program holds the lock,
+you are asked before it is released.
+"""
 
 from __future__ import annotations
 
 import argparse
 
 from fastdump.cli.options import (
-    add_retry,
+    add_rare,
     add_security,
     add_server,
     add_yes,
@@ -22,8 +27,8 @@ EXAMPLES = "fastdump unlock --uri mongodb://localhost:27017"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `unlock`."""
     add_server(parser, SOURCE)
-    add_retry(parser)
     add_yes(parser)
+    add_rare(parser, "retry-for")
     add_security(parser, SOURCE)
 
 

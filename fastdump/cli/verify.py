@@ -1,4 +1,9 @@
-"""Read a whole backup and compare it with what its manifest promises."""
+"""Check that a backup is complete and undamaged.
+
+The newest backup of the backups folder is read from end to end and compared
+with the checksums in its manifest. No server is needed. With --against, the
+backup is compared with a live database instead, which is only read.
+"""
 
 from __future__ import annotations
 
@@ -35,16 +40,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against",
         action="store_true",
-        help="compare with a live database instead, which is only read",
+        help="compare the number of documents with a live database instead",
     )
     parser.add_argument(
-        "--deep", action="store_true", help="with --against, every document and not only counts"
+        "--deep", action="store_true", help="with --against: compare every document"
     )
     parser.add_argument(
         "--unique",
         action="store_true",
-        help="see too that no two documents of a collection have the same _id; takes 16 bytes for "
-        "each document in the folder for temporary files (TMPDIR)",
+        help="also check that no two documents of a collection have the same _id; needs 16 bytes "
+        "a document in the folder for temporary files (TMPDIR)",
     )
     add_server(parser, SOURCE)
     add_security(parser, SOURCE)
@@ -99,6 +104,9 @@ def _compare(settings: Settings, options: argparse.Namespace, which: str | None)
         raise IncompleteError(
             f"backup {report.name} and the database differ: {', '.join(differing)}"
         )
+    if not options.quiet:
+        same = "documents" if report.deep else "numbers of documents"
+        print(f"\nbackup {report.name} and the database have the same {same}")
     return 0
 
 

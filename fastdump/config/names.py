@@ -121,41 +121,45 @@ class ConnectionOption:
 
 CONNECTION_OPTIONS = {
     "auth-source": ConnectionOption(
-        "authSource", "authenticationDatabase", "the database that knows the user"
+        "authSource", "authenticationDatabase", "database in which the user is defined"
     ),
     "auth-mechanism": ConnectionOption(
-        "authMechanism", "authenticationMechanism", "SCRAM-SHA-256, MONGODB-X509, GSSAPI and so on"
+        "authMechanism",
+        "authenticationMechanism",
+        "for example SCRAM-SHA-256, MONGODB-X509 or GSSAPI",
     ),
     "auth-mechanism-properties": ConnectionOption(
-        "authMechanismProperties", None, "NAME:VALUE,… as SERVICE_NAME:mongodb"
+        "authMechanismProperties", None, "NAME:VALUE,… for example SERVICE_NAME:mongodb"
     ),
     "tls": ConnectionOption("tls", "ssl", "use TLS", is_switch=True),
     "tls-ca-file": ConnectionOption(
-        "tlsCAFile", "sslCAFile", "certificates of those who may sign the server's"
+        "tlsCAFile", "sslCAFile", "trust these certificate authorities"
     ),
     "tls-certificate-key-file": ConnectionOption(
-        "tlsCertificateKeyFile", "sslPEMKeyFile", "the client's certificate and key"
+        "tlsCertificateKeyFile", "sslPEMKeyFile", "certificate and key of the client"
     ),
     "tls-certificate-key-password-file": ConnectionOption(
         "tlsCertificateKeyFilePassword",
         None,
-        "a file that holds the password of that key",
+        "read the password of that key from this file",
         is_file=True,
     ),
-    "tls-crl-file": ConnectionOption("tlsCRLFile", "sslCRLFile", "certificates that are revoked"),
+    "tls-crl-file": ConnectionOption("tlsCRLFile", "sslCRLFile", "list of revoked certificates"),
     "tls-allow-invalid-certificates": ConnectionOption(
         "tlsAllowInvalidCertificates",
         "sslAllowInvalidCertificates",
-        "do not ask who signed the server's certificate",
+        "accept a server certificate that nobody trusted signed",
         is_switch=True,
     ),
     "tls-allow-invalid-hostnames": ConnectionOption(
         "tlsAllowInvalidHostnames",
         "sslAllowInvalidHostnames",
-        "do not compare the certificate's name with the server's",
+        "accept a server certificate with another host name",
         is_switch=True,
     ),
-    "tls-insecure": ConnectionOption("tlsInsecure", "tlsInsecure", "both of these", is_switch=True),
+    "tls-insecure": ConnectionOption(
+        "tlsInsecure", "tlsInsecure", "accept any server certificate and host name", is_switch=True
+    ),
 }
 """By the long option; that of a target begins with `target-`."""
 

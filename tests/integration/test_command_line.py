@@ -223,6 +223,45 @@ def test_help_and_version(fastdump: Run) -> None:
         assert f"\n  fastdump {name} " in shown.out  # an example
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("restore", "--uri=mongodb://me:secret@h", "dump/"), "--uri: options for the server to"),
+        (("backup", "--nonsense"), "--nonsense: 'fastdump backup --help' lists the options"),
+        (("list", "mongodb://me:secret@h"), "too many arguments"),
+    ],
+)
+def test_an_option_that_does_not_exist(
+    fastdump: Run, arguments: tuple[str, ...], hint: str
+) -> None:
+    done = fastdump(*arguments)
+    assert done.code == 2
+    assert hint in done.err
+    assert "secret" not in done.err
+
+
+def test_the_summary_of_a_stream_and_of_a_comparison(
+    fastdump: Run, server: Server, database: str, tmp_path: Path
+) -> None:
+    source = ("--uri", server.uri, "--db", database)
+    archive = tmp_path / "all.archive"
+    with archive.open("wb") as stream:
+        done = subprocess.run(
+            [*command(), "backup", *source, "--layout", "archive", "--out", "-"],
+            stdout=stream,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            text=True,
+            check=True,
+            timeout=COMMAND_SECONDS,
+        )
+    assert "the archive on standard output is complete" in done.stderr
+    fastdump("backup", *source, "-f", tmp_path / "b")
+    against = ("verify", "-f", tmp_path / "b", "--against", *source)
+    assert "have the same numbers of documents" in fastdump(*against).out
+    assert "have the same documents" in fastdump(*against, "--deep").out
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys, contextlib\n"
