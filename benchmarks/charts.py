@@ -1,4 +1,4 @@
-"""Tables and charts of a benchmark's results: `python -m benchmarks.charts RESULTS.json FOLDER`."""
+"""Print and draw the results of a benchmark: `python -m benchmarks.charts RESULTS.json FOLDER`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _median(rows: list[Row], name: str) -> float:
 
 
 def tell(path: Path) -> None:
-    """Print every result as a table: medians, and how many times fastdump's time it is."""
+    """Print all results as a table, with medians and with ratios to fastdump's time."""
     results = json.loads(path.read_text())["results"]
     groups = _grouped(results)
     lines = []
@@ -74,7 +74,7 @@ def tell(path: Path) -> None:
 
 
 def draw(path: Path, folder: Path) -> None:
-    """Draw the charts as SVG and PNG; what was not measured is left out."""
+    """Draw the charts as SVG and PNG, without the parts that were not measured."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -158,7 +158,7 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     results, folder = map(Path, sys.argv[1:])
     tell(results)
     draw(results, folder)

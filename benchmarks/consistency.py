@@ -1,6 +1,6 @@
-"""What consistency costs: a backup of each kind on a replica set, idle and then written to.
+"""Measure the cost of consistency: each kind of backup of a replica set, without and with writes.
 
-With a writer, both sides are measured: how long the backup takes, and how much less is written.
+With a writer, both sides are measured: the time of the backup, and the loss of writes.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ MODES = ("none", "snapshot", "oplog", "lock")
 _ALONE_SECONDS = 5
 
 Measure = Callable[[str, str, int, list[str], dict[str, Any]], Measurement]
-"""Measures a command: data, tool, round, the command, and what else the result should hold."""
+"""A function that measures a command: data, tool, round, command, and further fields of the
+result."""
 
 
 def run(uri: str, database: str, folder: Path, numbers: Iterator[int], measure: Measure) -> None:
-    """Measure every kind in each round, idle and then written to."""
+    """Measure every kind in each round, without and with writes."""
     for number in numbers:
         for mode in MODES:
             measure("idle", _name(mode), number, _command(uri, database, folder, mode), {})
@@ -35,7 +36,7 @@ def run(uri: str, database: str, folder: Path, numbers: Iterator[int], measure: 
             alone = _rate(written, lambda: time.sleep(_ALONE_SECONDS))
             for mode in MODES:
                 if mode == "lock":
-                    continue  # nothing is written then
+                    continue  # a lock stops all writes
                 row = {"alone": alone, "writes": 0.0}
                 command = _command(uri, database, folder, mode)
                 backup = partial(measure, "written to", _name(mode), number, command, row)
@@ -66,7 +67,7 @@ def _writing(uri: str, database: str, path: Path) -> Iterator[Path]:
 
 
 def _rate(path: Path, work: Callable[[], object]) -> float:
-    """Writes a second while something is done."""
+    """Return the number of writes a second during some work."""
     before, began = _read(path)
     work()
     after, ended = _read(path)
@@ -74,6 +75,6 @@ def _rate(path: Path, work: Callable[[], object]) -> float:
 
 
 def _read(path: Path) -> tuple[int, float]:
-    while len(found := path.read_text().split()) != 2:  # it is just being written
+    while len(found := path.read_text().split()) != 2:  # the file is just being written
         time.sleep(0.001)
     return int(found[0]), float(found[1])

@@ -1,4 +1,4 @@
-"""What only newer servers can do, and since which version."""
+"""The features of newer servers, with the version that introduced each."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Fill a database: `python -m benchmarks.generate --uri mongodb://localhost --db test --size 1300`.
 
-Shapes: `komodo`, `hurtful` (its size is fixed), and the single collections of `benchmarks.shapes`.
+The shapes are `komodo`, `hurtful` (of fixed size), and the single collections of
+`benchmarks.shapes`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def fill(
     seed: int = 1,
     workers: int = 2,
 ) -> None:
-    """Fill a database with about so many bytes of one shape."""
+    """Fill a database with documents of one shape, of about the given size in bytes."""
     if shape == "komodo":
         generate(connection, database, raw_bytes, seed=seed, workers=workers)
     elif shape == "hurtful":
@@ -37,7 +38,7 @@ def fill(
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--uri", required=True)
     parser.add_argument("--db", default="komodo")

@@ -1,4 +1,4 @@
-"""What a command costs: time, CPU of its processes and of the server, memory, bytes written."""
+"""Measure the cost of a command: time, CPU of its processes and the server, memory, disk."""
 
 from __future__ import annotations
 
@@ -24,35 +24,40 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 @dataclass(frozen=True)
 class Measurement:
-    """One run of one command.
+    """Measurement of one run of a command.
 
-    CPU and the largest process are the kernel's own accounts of all processes that the command
-    started, also of those that outlive it. Only the sum of their memory is sampled: looking often
-    would slow down what is measured.
+    CPU and the largest process are the kernel's own accounts for all processes that the command
+    started, including those that outlive it. Only the sum of their memory is sampled, and rarely:
+    frequent samples would slow down the command.
     """
 
     seconds: float
+    """Elapsed time."""
     user_seconds: float
+    """CPU of the command's processes in user mode."""
     system_seconds: float
+    """CPU of the command's processes in the kernel."""
     server_seconds: float
+    """CPU of the server."""
     tree_bytes: int
-    """The highest sum of resident memory at one moment; what is shared counts in each process."""
+    """Highest sum of resident memory at one moment; shared memory counts in each process."""
     process_bytes: int
-    """The highest resident memory of any one process; never less than the benchmark's own, which
-    a process inherits as its mark before it becomes the command."""
+    """Highest resident memory of any one process; at least the benchmark's own, which a process
+    inherits before it becomes the command."""
     written_bytes: int
+    """Size of the output."""
 
 
 def measure(command: Sequence[str], server_pid: int, output: Path | None = None) -> Measurement:
     """Run a command and measure it.
 
-    Dirty pages of earlier commands are written out before, so that nobody pays for another.
+    Dirty pages of earlier commands are written to the disk first, so that they do not count.
 
     Raises:
         RuntimeError: the command failed.
     """
     os.sync()
-    # Processes that the command leaves behind become ours to wait for, with what they used.
+    # Processes that the command leaves behind become our children, so that we get their usage.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     server = psutil.Process(server_pid)
     server_before = sum(server.cpu_times()[:2])
@@ -84,7 +89,7 @@ def measure(command: Sequence[str], server_pid: int, output: Path | None = None)
 
 
 def _watch(pid: int) -> int:
-    """Until the process ends, without taking its account: the highest sum of memory seen."""
+    """Wait until a process ends, without reaping it, and return the highest sum of memory."""
     highest = 0
     descriptor = os.pidfd_open(pid)
     try:
@@ -106,7 +111,7 @@ def _memory(pid: int) -> int:
         for process in [root, *root.children(recursive=True)]:
             total += process.memory_info().rss
     except psutil.Error:
-        return 0  # one of them has just ended
+        return 0  # one of the processes has just ended
     return total
 
 
@@ -115,7 +120,7 @@ def _children() -> set[int]:
 
 
 def _reap(*, but: set[int]) -> list[resource.struct_rusage]:
-    """What the processes used that the command left behind; they end with it."""
+    """Return the usage of processes that the command left behind, which are about to end."""
     found = []
     deadline = time.monotonic() + _REAP_SECONDS
     while time.monotonic() < deadline:

@@ -1,8 +1,8 @@
-"""Measure fastdump beside its peers, on this machine, in one run: `scripts/bench`.
+"""Compare fastdump with other tools on this machine, in one run: `scripts/bench`.
 
-Paired and alternating: in each round every tool does the same work once, after a warm-up round
-that does not count. Nothing here asserts a time; it reports. Results go to one JSON file, and
-`benchmarks.charts` draws them.
+The measurements are paired: in each round every tool does the same work once, after a warm-up round
+that does not count. No time is asserted; the results go to one JSON file, and `benchmarks.charts`
+draws them.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Bench:
         }
 
     def run(self, sections: list[str]) -> None:
-        """Run those sections."""
+        """Run some sections."""
         if "backup" in sections:
             for data in self.sizes:
                 self._backups(data)
@@ -101,7 +101,7 @@ class Bench:
         for number in self._numbers():
             for tool, command in commands.items():
                 if (data, tool) == ("komodo", "plain script") and number != 1:
-                    continue  # minutes long: once is enough
+                    continue  # takes minutes: once is enough
                 self._measure("backup", data, tool, number, command, out)
                 shutil.rmtree(out)
         if data != "komodo":
@@ -129,7 +129,7 @@ class Bench:
             data = f"komodo x{factor}"
             database = f"komodo_{factor}"
             self._fill("komodo", database, factor)
-            # One round for the largest: it is long enough not to tremble.
+            # One round for the largest, which takes so long that its time hardly varies.
             for number in range(1, 2 if factor == _GROWTH[-1] else self.rounds + 1):
                 self._both("growth", data, database, number, None)
             self._drop(database)
@@ -151,7 +151,7 @@ class Bench:
                 found = measure(command, server.pid, out)
                 shutil.rmtree(out)
                 if number:
-                    # Not copied: what is written meanwhile is known only when this has ended.
+                    # Not a copy: the number of writes meanwhile is added after this returns.
                     more |= {"section": "consistency", "data": data, "tool": tool, "round": number}
                     more |= asdict(found)
                     self.results.append(more)
@@ -167,7 +167,7 @@ class Bench:
     def _both(
         self, section: str, data: str, database: str, number: int, workers: int | None
     ) -> None:
-        """Fastdump alone: a backup, and a restore of it."""
+        """Measure fastdump alone: a backup, and a restore of it."""
         out, uri = self.folder / "out", self.server.uri
         backup = fastdump_backup(uri, database, out, workers)
         self._measure(section, data, "backup", number, backup, out)
@@ -177,7 +177,7 @@ class Bench:
         self._drop("restored")
 
     def _numbers(self) -> Iterator[int]:
-        """The rounds; number 0 is the warm-up."""
+        """Return the numbers of the rounds; 0 is the warm-up."""
         return iter(range(1 if self.quick else 0, self.rounds + 1))
 
     def _measure(
@@ -197,7 +197,7 @@ class Bench:
         print(f"{section}, {data}, {tool}, round {number}: {measured.seconds:.2f} s", flush=True)
 
     def _save(self) -> None:
-        """After each measurement, so that an interrupted run is not for nothing."""
+        """Save the results; called after each measurement, so that an interruption loses little."""
         self.out.mkdir(parents=True, exist_ok=True)
         content = json.dumps({"about": self.about, "results": self.results}, indent=1)
         (self.out / "results.json").write_text(content + "\n")
@@ -218,19 +218,25 @@ class Bench:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small data, one round, two minutes")
-    parser.add_argument("--rounds", type=int, help="by default 3, or 1 with --quick")
-    parser.add_argument("--only", choices=SECTIONS, nargs="+", default=list(SECTIONS))
-    parser.add_argument("--data", choices=list(_FULL), nargs="+", help="of the section backup")
-    parser.add_argument("--mongodump", help="by default the one on PATH")
-    parser.add_argument("--mongorestore", help="by default the one on PATH")
+    parser.add_argument(
+        "--quick", action="store_true", help="use small data and one round; takes two minutes"
+    )
+    parser.add_argument("--rounds", type=int, help="rounds, by default 3, or 1 with --quick")
+    parser.add_argument(
+        "--only", choices=SECTIONS, nargs="+", default=list(SECTIONS), help="run these sections"
+    )
+    parser.add_argument(
+        "--data", choices=list(_FULL), nargs="+", help="data of the section backup, by default all"
+    )
+    parser.add_argument("--mongodump", help="path of mongodump, by default the one on PATH")
+    parser.add_argument("--mongorestore", help="path of mongorestore, by default the one on PATH")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     tools = Tools.find(options.mongodump, options.mongorestore)
     for name in tools.missing:
-        print(f"{name} was not found: its part is left out")
+        print(f"{name} was not found: its measurements are left out")
     sizes = _QUICK if options.quick else _FULL
     if options.data:
         sizes = {name: size for name, size in sizes.items() if name in (*options.data, "komodo")}

@@ -1,4 +1,4 @@
-"""A backup script of the kind that people write: one cursor, gzip, JSON lines.
+"""A backup script such as people write for themselves: one cursor, gzip, JSON lines.
 
 `python -m benchmarks.script URI DATABASE FOLDER`
 """
@@ -16,7 +16,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     uri, database, folder = sys.argv[1:]
     source = MongoClient[dict[str, object]](uri)[database]
     Path(folder).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Collections that hurt, and collections that are extreme: seeded, so always the same.
+"""Generate difficult and extreme collections; the same seed gives the same data.
 
 `python -m benchmarks.generate` fills a database with them; the tests and the benchmarks do so too.
 """
@@ -32,11 +32,11 @@ HURTFUL_NAMES = (
     "manifest", "manifest.json", "Stats.manifest", "n" * 200, "ü" * 100, "/" * 120, "m" * 199 + "x",
     "a:b", "emoji😀",
 )  # fmt: skip
-"""All legal on the server, though PyMongo's `Collection` refuses some of them."""
+"""Difficult names, all legal on the server, although PyMongo's `Collection` refuses some."""
 
 
 def insert(connection: Connection, database: str, name: str, documents: Iterable[Document]) -> None:
-    """Insert documents in batches, whatever the collection is called."""
+    """Insert documents in batches into a collection of any name."""
     with connect(connection) as client:
         how = LoadOptions(write_concern="1")
         loader = Loader(client, connection, Namespace(database, name), how, keeps_empty=False)
@@ -54,7 +54,7 @@ def insert(connection: Connection, database: str, name: str, documents: Iterable
 
 
 def mixed_ids(rng: random.Random, count: int) -> list[Any]:
-    """`_id`s of every BSON type that may be one, each type among the others."""
+    """Return `_id`s of every BSON type that an `_id` can have, in random order."""
 
     def make(kind: int, number: int) -> Any:
         return (
@@ -81,9 +81,9 @@ def mixed_ids(rng: random.Random, count: int) -> list[Any]:
 
 
 def hurtful(connection: Connection, database: str, *, seed: int = 1) -> None:
-    """Fill a database with everything that has cost somebody a backup; about 120 MB.
+    """Fill a database with data that has broken backups somewhere; about 120 MB.
 
-    What the server is too old for is left out.
+    Kinds of data that the server is too old for are left out.
     """
     rng = random.Random(seed)
     with connect(connection) as client:
@@ -221,4 +221,4 @@ SHAPES: dict[str, tuple[Callable[[random.Random, int], Iterator[Document]], int]
     "random-ids": (_random_ids, 670),
     "incompressible": (_incompressible, 2_030),
 }
-"""One collection each, for the benchmarks: how to make documents, and about how large one is."""
+"""Single collections for the benchmarks: a generator of documents, and the size of one in bytes."""

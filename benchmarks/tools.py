@@ -1,4 +1,4 @@
-"""The commands that are compared: fastdump, MongoDB's own tools where they are, a plain script."""
+"""The commands that are compared: fastdump, MongoDB's own tools if installed, a plain script."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ FASTDUMP = [sys.executable, "-m", "fastdump"]
 
 @dataclass(frozen=True)
 class Tools:
-    """Where mongodump and mongorestore are; None where they are not."""
+    """Paths of mongodump and mongorestore; None if not installed."""
 
     mongodump: str | None
     mongorestore: str | None
 
     @classmethod
     def find(cls, mongodump: str | None, mongorestore: str | None) -> Tools:
-        """As named, else on PATH."""
+        """Return the given paths, or else those on PATH."""
         return cls(
             mongodump or shutil.which("mongodump"), mongorestore or shutil.which("mongorestore")
         )
 
     @property
     def missing(self) -> list[str]:
-        """The names of those that are not there."""
+        """The names of the tools that are not installed."""
         named = {"mongodump": self.mongodump, "mongorestore": self.mongorestore}
         return [name for name, path in named.items() if path is None]
 
@@ -37,9 +37,9 @@ class Tools:
 def backup_commands(
     tools: Tools, uri: str, database: str, out: Path, *, others: bool
 ) -> dict[str, list[str]]:
-    """Each tool's command to back up a database into `out`.
+    """Return each tool's command that backs up a database to `out`.
 
-    With `others`, also a plain script, archives, and fastdump in its other layouts.
+    With `others`, add a plain script, archives, and fastdump's other layouts.
     """
     commands = {"fastdump": fastdump_backup(uri, database, out)}
     if tools.mongodump:
@@ -47,7 +47,7 @@ def backup_commands(
         commands["mongodump"] = dump
         commands["mongodump --gzip"] = [*dump, "--gzip"]
     if tools.mongodump and others:
-        # Into a folder, which is what is measured and removed.
+        # Write the archive into a folder, because a folder is measured and removed.
         commands["mongodump --gzip --archive"] = [
             "/bin/sh", "-c", 'mkdir -p "$0" && exec "$@"', str(out),
             *dump[:-2], "--gzip", f"--archive={out / 'archive'}",
@@ -71,7 +71,7 @@ def backup_commands(
 
 
 def fastdump_backup(uri: str, database: str, out: Path, workers: int | None = None) -> list[str]:
-    """Fastdump's command."""
+    """Return fastdump's command that backs up a database."""
     jobs = ["-j", str(workers)] if workers else []
     return [
         *FASTDUMP, "backup", "-q", "-y", "--uri", uri, "--db", database, "-f", str(out), *jobs,
@@ -79,7 +79,7 @@ def fastdump_backup(uri: str, database: str, out: Path, workers: int | None = No
 
 
 def fastdump_restore(uri: str, target: str, backup: Path, workers: int | None = None) -> list[str]:
-    """Fastdump's command."""
+    """Return fastdump's command that restores a backup."""
     jobs = ["-j", str(workers)] if workers else []
     return [
         *FASTDUMP, "restore", "-q", "-y", "--target-uri", uri, "--target-db", target,
@@ -90,7 +90,7 @@ def fastdump_restore(uri: str, target: str, backup: Path, workers: int | None = 
 def restore_commands(
     tools: Tools, uri: str, database: str, target: str, backup: Path, dump: Path
 ) -> dict[str, list[str]]:
-    """Each tool's command to restore `database` as `target`: its own backup, and mongodump's."""
+    """Return each tool's command that restores `database` as `target`."""
     commands = {"fastdump": fastdump_restore(uri, target, backup)}
     if tools.mongodump:
         for name, path in (("folder", dump / database), ("archive", dump / "archive")):
@@ -115,7 +115,7 @@ def restore_commands(
 
 
 def versions(tools: Tools) -> dict[str, str]:
-    """What each says of its version."""
+    """Return the version of each tool, as it prints it."""
     found = {}
     for name, command in (
         ("fastdump", FASTDUMP),

@@ -1,7 +1,7 @@
-"""A client that writes without a pause: `python -m benchmarks.writer URI DATABASE FILE`.
+"""A client that writes without pause: `python -m benchmarks.writer URI DATABASE FILE`.
 
-It updates documents of a collection of its own, ten in a command, and keeps the number of its
-writes in that file, with the time.
+It updates documents of its own collection, ten in a command, and writes the number of its writes,
+with the time, to the file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _AT_ONCE = 10
 
 
 def main() -> None:
-    """The command; it ends when it is killed."""
+    """Run the command until it is killed."""
     uri, database, path = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     chance = random.Random(1)
     found = MongoClient[dict[str, Any]](uri)[database][COLLECTION]

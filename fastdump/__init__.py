@@ -1,13 +1,14 @@
 """Back up and restore MongoDB databases with many processes at once.
 
-The verbs and the names are those of the command line, and each returns what the command prints:
+The functions are named like the commands, and each returns a report with all that its command
+prints:
 
     import fastdump
 
     report = fastdump.backup("mongodb://localhost", db="komodo", folder="/backups")
     print(report.documents, report.seconds)
 
-Nothing is printed and nothing is asked. What is not done raises a `FastdumpError`.
+These functions print nothing and ask nothing. A failure raises a `FastdumpError`.
 """
 
 from __future__ import annotations
@@ -121,14 +122,14 @@ def backup(
         collections: which collections, and which of their documents; by default all.
         reading: of which moment, and how fast, such as `ReadOptions(consistency="lock")`.
         writing: the form of the backup, such as `WriteOptions(layout="mongodump")`.
-        max_backups: how many to keep; 0 keeps all.
+        max_backups: the number of backups to keep; 0 keeps all.
         resume: continue the unfinished backup of an earlier run with the same arguments, and leave
             an unfinished one behind for a later run.
-        workers: number of processes; by default the smaller of 4 and the number of cores.
-        reporter: is told about the progress.
+        workers: the number of processes; by default the smaller of 4 and the number of cores.
+        reporter: an object that receives progress and notes.
 
     Raises:
-        IncompleteError: a worker died, or the backup is whole but old ones could not be removed.
+        IncompleteError: a worker died, or the backup is complete but old ones could not be removed.
         ServerError: the server cannot be reached or refuses.
         StorageError: the folder cannot be written.
         UsageError: an argument is wrong, or there is no such database.
@@ -169,27 +170,29 @@ def restore(
 ) -> RestoreReport:
     """Load a backup into a database; running it twice leaves the same database.
 
-    Documents of the target that are not in the backup stay, unless dropped.
+    Documents of the target that are not in the backup stay, unless `options` say `drop`.
 
     Args:
         target: the server to write to, as `mongodb://host:port`, or a `Server`.
         target_db: the database to write to; by default that of the URI, else the one that
             mongodump dumped, else `komodo`.
-        target_collection: what the only collection is to be called, as that of a single file.
-        folder: the backups folder.
-        name: which backup, by name or path, also of what mongodump wrote, or `-` for an archive on
-            standard input; by default the most recent complete one.
-        namespaces: which collections, and their new names; by default all, under their own names.
-        options: how documents are written, such as `LoadOptions(drop=True)`.
-        workers: number of processes; by default the smaller of 4 and the number of cores.
-        reporter: is told about the progress.
+        target_collection: the new name of the backup's only collection, such as that of a single
+            file.
+        folder: the folder of backups.
+        name: the name or path of a backup, which mongodump may have written, or `-` for an archive
+            on standard input; by default the most recent complete one.
+        namespaces: the collections to restore and their new names; by default all, with their own
+            names.
+        options: the options of writing documents, such as `LoadOptions(drop=True)`.
+        workers: the number of processes; by default the smaller of 4 and the number of cores.
+        reporter: an object that receives progress and notes.
 
     Returns:
-        What was done. Look at its `complete`: documents and indexes that the server refused are
-        counted and named there, and do not raise.
+        A report. Check its `complete`: documents and indexes that the server refused are counted
+        and named in the report, and raise no error.
 
     Raises:
-        BackupDamagedError: a file of the backup is not what was written.
+        BackupDamagedError: a file of the backup was changed, cut or lost.
         BackupNotFoundError: there is no such backup.
         IncompleteError: a worker died.
         ServerError: the server cannot be reached or refuses.
@@ -235,22 +238,22 @@ def copy(
 ) -> CopyReport:
     """Copy a database to another server; running it twice leaves the same database.
 
-    Documents of the target that are not in the source stay, unless dropped.
+    Documents of the target that are not in the source stay, unless `options` say `drop`.
 
     Args:
         server: the server to read from, as `mongodb://host:port`, or a `Server`.
         target: the server to write to, in the same way.
         db: the database to read; by default that of the URI, else `komodo`.
         target_db: the database to write; by default that of the target's URI, else `komodo`.
-        collections: which collections, and which of their documents; by default all.
-        reading: of which moment, such as `ReadOptions(consistency="lock")`.
-        options: how documents are written, such as `LoadOptions(drop=True)`.
-        workers: number of processes; by default the smaller of 4 and the number of cores.
-        reporter: is told about the progress.
+        collections: the collections and documents to copy; by default all.
+        reading: the consistency and the speed, such as `ReadOptions(consistency="lock")`.
+        options: the options of writing documents, such as `LoadOptions(drop=True)`.
+        workers: the number of processes; by default the smaller of 4 and the number of cores.
+        reporter: an object that receives progress and notes.
 
     Returns:
-        What was done. Look at its `complete`: documents and indexes that the server refused are
-        counted and named there, and do not raise.
+        A report. Check its `complete`: documents and indexes that the server refused are counted
+        and named in the report, and raise no error.
 
     Raises:
         IncompleteError: a worker died.
@@ -273,7 +276,7 @@ def copy(
 
 
 def list_backups(folder: str | Path = config.DEFAULT_FOLDER) -> list[Backup]:
-    """All complete backups of a folder, oldest first.
+    """Return all complete backups of a folder, oldest first.
 
     Raises:
         StorageError: the folder cannot be read.
@@ -292,15 +295,15 @@ def verify(
     """Read a whole backup and compare it with its manifest.
 
     Args:
-        folder: the backups folder.
-        name: which backup, by name or path; by default the most recent complete one.
-        workers: number of processes; by default the smaller of 4 and the number of cores.
-        unique: see too that no two documents of a collection have the same `_id`, which takes 16
-            bytes for each document in the folder for temporary files.
-        reporter: hears how it goes.
+        folder: the folder of backups.
+        name: the name or path of a backup; by default the most recent complete one.
+        workers: the number of processes; by default the smaller of 4 and the number of cores.
+        unique: also check that no two documents of a collection have the same `_id`, which takes
+            16 bytes per document in the folder for temporary files.
+        reporter: an object that receives progress and notes.
 
     Returns:
-        What was found; look at its `intact`.
+        A report. Check its `intact`: damage is named in the report, and raises no error.
 
     Raises:
         BackupNotFoundError: there is no such backup.
@@ -343,10 +346,10 @@ def _server(server: str | Server) -> Server:
 
 
 def _connection(server: Server) -> Connection:
-    """Return how to reach a server.
+    """Return the connection to a server.
 
     Raises:
-        UsageError: its URI is not one.
+        UsageError: its URI is not a MongoDB URI.
     """
     return replace(
         config.described(server.uri, server.username, server.password),
@@ -356,7 +359,7 @@ def _connection(server: Server) -> Connection:
 
 
 def _selection(database: str | None, wanted: CollectionFilter | None) -> Selection:
-    """Return what is read of a database, or of all.
+    """Return the part of a database, or of all databases, that is read.
 
     Raises:
         UsageError: the query is not Extended JSON.

@@ -1,4 +1,4 @@
-"""`python -m fastdump` is the command `fastdump`."""
+"""Run the command line as `python -m fastdump`."""
 
 from fastdump.cli import entry_point
 

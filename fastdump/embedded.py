@@ -1,7 +1,7 @@
-"""A throw-away MongoDB server for the demo and the tests.
+"""Run a temporary MongoDB server for the demo and the tests.
 
-The `mongod` is `FASTDUMP_MONGOD`, else the one on `PATH`, else that of the extra `embedded`
-(MongoDB 6.0.5 for Linux x86-64; it needs OpenSSL 3 and libcurl 4).
+The `mongod` is the one that `FASTDUMP_MONGOD` names, else the one on `PATH`, else that of the extra
+`embedded` (MongoDB 6.0.5 for Linux x86-64, which needs OpenSSL 3 and libcurl 4).
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _START_SECONDS = 60
 _STOP_SECONDS = 20
 _REPLICA_SET = "fastdump"
 
-# The shell becomes mongod, so that its process is ours to wait for. Before that it leaves a
-# watcher behind, which holds a pipe from us: when that closes because we ended, however we ended,
-# the watcher kills mongod and removes its folder.
+# The shell becomes mongod, so that mongod is our child process, which we can wait for. Before that
+# the shell starts a watcher that reads from a pipe of ours. When this process ends in any way, the
+# pipe closes, and the watcher kills mongod and removes its folder.
 _LAUNCH = """
 folder=$1; shift
 exec 3<&0 </dev/null
@@ -42,18 +42,18 @@ exec "$@" 3<&-
 
 
 def find_mongod() -> Path:
-    """The `mongod` to run.
+    """Return the path of the `mongod` to run.
 
     Raises:
-        UsageError: there is none.
+        UsageError: no `mongod` was found.
     """
     if named := os.environ.get("FASTDUMP_MONGOD"):
         if not Path(named).is_file():
-            raise UsageError(f"FASTDUMP_MONGOD names {named}, which is no file")
+            raise UsageError(f"FASTDUMP_MONGOD names {named}, which is not a file: correct it")
         return Path(named)
     if on_path := shutil.which("mongod"):
         return Path(on_path)
-    # The package is not imported, only looked for: its import does more than we need.
+    # The package is only located, not imported, because its import does more than we need.
     spec = importlib.util.find_spec("fiftyone")
     for place in (spec.submodule_search_locations or ()) if spec else ():
         if (bundled := Path(place, "db", "bin", "mongod")).is_file():
@@ -66,11 +66,11 @@ def find_mongod() -> Path:
 
 
 class Mongod:
-    """A server in a temporary folder, on a free loopback port, ended with the `with` block.
+    """Server in a temporary folder, on a free port of localhost, which ends with the `with` block.
 
     Args:
-        replica_set: make it a replica set of one node.
-        cache_gb: size of WiredTiger's cache; 0.25 is the least it takes.
+        replica_set: make it a replica set of one member.
+        cache_gb: the size of WiredTiger's cache in GB, at least 0.25.
         parameters: server parameters to set.
         arguments: further arguments of `mongod`.
     """
@@ -96,22 +96,22 @@ class Mongod:
 
     @property
     def address(self) -> str:
-        """Host and port."""
+        """The host and port of the server."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def uri(self) -> str:
-        """The connection string, without a database."""
+        """The connection string of the server, without a database."""
         return f"mongodb://{self.address}/?directConnection=true"
 
     @property
     def pid(self) -> int:
-        """The process of the server."""
+        """The process id of the server."""
         assert self._process is not None  # noqa: S101
         return self._process.pid
 
     def __enter__(self) -> Self:
-        # Another process may take the port between our look and mongod's: then look again.
+        # Another process may take the port before mongod does: then try another one.
         for _attempt in range(5):
             self._launch()
             if self._answers():

@@ -1,6 +1,6 @@
-"""The one tree of errors, each with the exit code that the command line ends with.
+"""All errors of fastdump, in one tree, each with the exit code of the command line.
 
-Every message is one sentence for the person who reads it: what happened, to what, and what to do.
+Every message is one sentence for the user: what happened, to what, and what to do.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ __all__ = [
 
 
 class FastdumpError(Exception):
-    """Something that fastdump was asked to do was not done.
+    """Base of all errors: fastdump could not do all that it was asked to do.
 
     Attributes:
-        exit_code: what the command line exits with when this error ends it.
+        exit_code: the exit code of the command line when this error ends it.
     """
 
     exit_code = 1
@@ -53,37 +53,37 @@ class TransientStorageError(RemoteStorageError):
 
 
 class ObjectNotFoundError(StorageError):
-    """The storage holds no object of that key."""
+    """The storage has no object with that key."""
 
 
 class UsageError(FastdumpError):
-    """Options or configuration that are wrong or contradict each other."""
+    """Options or configuration are wrong or contradict each other."""
 
     exit_code = 2
 
 
 class ServerError(FastdumpError):
-    """The server cannot be reached, or it refuses what it was asked."""
+    """The server cannot be reached, or refuses a request."""
 
     exit_code = 3
 
 
 class ReplyError(ServerError, KeyError):
-    """A server's reply lacks a field that it must have; also a KeyError, as for any mapping."""
+    """A server's reply lacks a required field; also a KeyError, as for any mapping."""
 
     __str__ = Exception.__str__
 
 
 class ChunkLostError(ServerError):
-    """The server went away in the middle of what can only be read from its beginning."""
+    """The connection was lost while reading a chunk that can only be read from its beginning."""
 
 
 class CollectionChangedError(ServerError):
-    """A collection can no longer be read as it was at the moment that is wanted."""
+    """A collection can no longer be read as it was at the wanted moment."""
 
 
 class SnapshotUnavailableError(ServerError):
-    """The server cannot be read as it was at one moment, or not for as long as that takes."""
+    """The server offers no snapshot, or does not keep it for as long as reading takes."""
 
 
 class BackupNotFoundError(FastdumpError):
@@ -93,10 +93,10 @@ class BackupNotFoundError(FastdumpError):
 
 
 class BackupDamagedError(FastdumpError):
-    """A file of a backup is not what a backup holds, or no longer what was written."""
+    """A file of a backup is not valid, or was changed after it was written."""
 
     exit_code = 4
 
 
 class FormatError(BackupDamagedError):
-    """Bytes that are not what their format says; whoever knows the file adds its name."""
+    """Bytes do not follow their format; the caller who knows the file adds its name."""

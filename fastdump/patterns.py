@@ -1,8 +1,8 @@
-r"""Patterns of namespaces, and renaming by them, with mongorestore's rules.
+r"""Match and rename namespaces by patterns, with mongorestore's rules.
 
-`*` matches anything, dots too; `\*` and `\\` are an asterisk and a backslash. To rename, an
-asterisk in what is matched stands for that in the same place of the new name; or both name their
-parts as `$name$`. Where several match, the last one wins.
+`*` matches anything, including dots; `\*` and `\\` are an asterisk and a backslash. For renaming,
+each asterisk of the old name is inserted at the asterisk in the same position of the new name; or
+both patterns name their parts as `$name$`. If several patterns match, the last one wins.
 
 Source: MongoDB Database Tools of August 2026, mongorestore/ns/ns.go.
 """
@@ -22,30 +22,30 @@ _TOKEN = re.compile(r"\\([\\*])|(\*)|\$([^$]*)\$|(.)", re.DOTALL)
 
 
 def escaped(name: str) -> str:
-    """A pattern that matches just that name."""
+    """Return a pattern that matches exactly that name."""
     return name.replace("\\", "\\\\").replace("*", "\\*")
 
 
 def split_namespace(text: str) -> Namespace:
-    """The namespace of a full name: a database's name has no dot.
+    """Return the namespace of a full name, which is split at the first dot.
 
     Raises:
-        UsageError: it has no dot, or one of the names is empty.
+        UsageError: the text has no dot, or one of the names is empty.
     """
     database, _dot, collection = text.partition(".")
     if not database or not collection:
-        raise UsageError(f"{text!r} is no namespace: it must look like database.collection")
+        raise UsageError(f"{text!r} is not a namespace: it must look like database.collection")
     return Namespace(database, collection)
 
 
 class Patterns:
-    """Some patterns, any of which may match.
+    """Set of patterns, which matches a name if any of them does.
 
     Args:
         texts: the patterns.
 
     Raises:
-        UsageError: one holds a `$`, which no name of a database or collection does.
+        UsageError: a pattern contains a `$`, which is only used for renaming.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -60,18 +60,20 @@ class Patterns:
         return tuple(self._known)
 
     def match(self, name: str) -> bool:
-        """Whether one of them matches the whole name."""
+        """Return True if one of the patterns matches the whole name."""
         return any(known.fullmatch(name) for known in self._known.values())
 
     def unused(self, names: Iterable[str]) -> list[str]:
-        """Those that match none of these names."""
+        """Return the patterns that match none of these names."""
         names = list(names)
         return [text for text, known in self._known.items() if not any(map(known.fullmatch, names))]
 
 
 def _matcher(text: str) -> re.Pattern[str]:
     if "$" in text:
-        raise UsageError(f"the pattern {text!r} holds a '$', which stands only where names change")
+        raise UsageError(
+            f"the pattern {text!r} contains a '$', which is allowed only in --ns-from and --ns-to"
+        )
     return _compiled(text)[0]
 
 
@@ -83,20 +85,20 @@ class _Rule:
 
 
 class Renaming:
-    """New names for namespaces.
+    """Rules for new names of namespaces.
 
     Args:
-        sources: patterns of full names.
-        targets: for each, the new full name.
+        sources: the patterns of full names.
+        targets: the new full name for each of them.
 
     Raises:
-        UsageError: they are not equally many, or one does not fit the other.
+        UsageError: the numbers of both differ, or a new name does not fit its pattern.
     """
 
     def __init__(self, sources: Sequence[str], targets: Sequence[str]) -> None:
         if len(sources) != len(targets):
             raise UsageError(
-                f"each --ns-from needs its --ns-to: there are {len(sources)} and {len(targets)}"
+                f"each --ns-from needs one --ns-to: there are {len(sources)} and {len(targets)}"
             )
         self._rules = [_rule(*pair) for pair in zip(sources, targets, strict=True)]
 
@@ -109,10 +111,10 @@ class Renaming:
         return tuple(rule.text for rule in self._rules)
 
     def renamed(self, namespace: Namespace) -> Namespace | None:
-        """The new name; None where none of them matches.
+        """Return the new name; None if no rule matches.
 
         Raises:
-            UsageError: the new name is no namespace.
+            UsageError: the new name is not a namespace.
         """
         for rule in reversed(self._rules):
             if found := rule.matcher.fullmatch(str(namespace)):
@@ -120,7 +122,7 @@ class Renaming:
         return None
 
     def unused(self, names: Iterable[str]) -> list[str]:
-        """The patterns that match none of these names."""
+        """Return the patterns that match none of these names."""
         names = list(names)
         return [rule.text for rule in self._rules if not any(map(rule.matcher.fullmatch, names))]
 
@@ -128,14 +130,19 @@ class Renaming:
 def _rule(source: str, target: str) -> _Rule:
     named = "$" in source
     if not named and _stars(source) != _stars(target):
-        raise UsageError(f"{source!r} and {target!r} do not have the same number of asterisks")
+        raise UsageError(
+            f"--ns-from {source!r} and --ns-to {target!r} do not have the same number of asterisks"
+        )
     matcher, variables = _compiled(source, named=named)
     if len(set(variables)) != len(variables):
-        raise UsageError(f"{source!r} names a variable twice")
+        raise UsageError(f"--ns-from {source!r} names a variable twice: use two names")
     pieces = list(_pieces(target, named=named))
     for is_variable, piece in pieces:
         if is_variable and piece not in variables:
-            raise UsageError(f"{target!r} names the variable {piece!r}, which {source!r} does not")
+            raise UsageError(
+                f"--ns-to {target!r} uses the variable {piece!r}, which is not in --ns-from "
+                f"{source!r}"
+            )
 
     def replaced(found: re.Match[str]) -> str:
         return "".join(
@@ -147,16 +154,16 @@ def _rule(source: str, target: str) -> _Rule:
 
 
 def _compiled(text: str, *, named: bool = False) -> tuple[re.Pattern[str], list[str]]:
-    """The expression that a pattern stands for, and the variables of its groups in order."""
+    """Return the regular expression of a pattern, and the variables of its groups in order."""
     pieces = list(_pieces(text, named=named))
     expression = "".join("(.*?)" if variable else re.escape(piece) for variable, piece in pieces)
     return re.compile(expression, re.DOTALL), [piece for variable, piece in pieces if variable]
 
 
 def _pieces(text: str, *, named: bool) -> Iterator[tuple[bool, str]]:
-    """The parts of a pattern: whether each is a variable, and its name or the plain text.
+    """Yield the parts of a pattern: True and the name of a variable, or False and plain text.
 
-    Asterisks are variables called by their number, where no others are named.
+    In a pattern without named variables, asterisks are variables named by their number.
     """
     stars = 0
     for found in _TOKEN.finditer(text):

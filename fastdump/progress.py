@@ -1,6 +1,6 @@
-"""Telling the user how far it is: a bar on a terminal, log lines elsewhere, JSON lines, nothing.
+"""Show progress: as a bar on a terminal, as log lines elsewhere, as JSON lines, or not at all.
 
-All of it goes to standard error, so that standard output holds results only.
+Progress goes to standard error, so that standard output contains only results.
 """
 
 from __future__ import annotations
@@ -23,52 +23,52 @@ _LOG_SECONDS = 10
 
 
 class Reporter(Protocol):
-    """Hears what happens while a command runs."""
+    """Receiver of progress and notes while a command runs."""
 
     def start(self, task: str, documents: int, raw_bytes: int) -> None:
-        """A task begins; both totals are estimates of documents and of their bytes as BSON."""
+        """Begin a task, with estimates of its documents and of their size in bytes of BSON."""
 
     def update(self, documents: int, raw_bytes: int) -> None:
-        """So much of it is done since the start."""
+        """Report the documents and bytes that are done since the start."""
 
     def finished(self, collection: CollectionReport) -> None:
-        """A collection is complete."""
+        """Report a finished collection."""
 
     def note(self, message: str) -> None:
-        """Something that the user should know."""
+        """Report something that the user should know."""
 
     def stop(self) -> None:
-        """The task has ended, well or not."""
+        """End the task, after success or failure."""
 
 
 class Silent:
-    """Says nothing."""
+    """Reporter that prints nothing."""
 
     def start(self, task: str, documents: int, raw_bytes: int) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
     def update(self, documents: int, raw_bytes: int) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
     def finished(self, collection: CollectionReport) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
     def note(self, message: str) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
     def stop(self) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 class Bar:
-    """A progress bar with documents, MB/s and the time left, and a line per finished collection."""
+    """Reporter with a progress bar, and a line for each finished collection."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._bar: tqdm[Never] | None = None
 
     def start(self, task: str, documents: int, raw_bytes: int) -> None:
-        """Draw it empty."""
+        """Draw an empty bar."""
         from tqdm import tqdm
 
         self._bar = tqdm(
@@ -83,29 +83,29 @@ class Bar:
         self.update(0, 0)
 
     def update(self, documents: int, raw_bytes: int) -> None:
-        """Move it."""
+        """Move the bar."""
         if self._bar is not None:
             self._bar.set_postfix_str(f"{documents:,} documents", refresh=False)
             self._bar.update(raw_bytes - self._bar.n)
 
     def finished(self, collection: CollectionReport) -> None:
-        """Print a line above it."""
+        """Print a line above the bar."""
         self.note(_line(collection))
 
     def note(self, message: str) -> None:
-        """Print a line above it."""
+        """Print a line above the bar."""
         from tqdm import tqdm
 
         tqdm.write(message, file=self._stream)
 
     def stop(self) -> None:
-        """Take it off the screen."""
+        """Remove the bar from the screen."""
         if self._bar is not None:
             self._bar.close()
 
 
 class LogLines:
-    """Plain lines with the time, for logs: one per finished collection and one every 10 s."""
+    """Reporter that prints lines with the time: one per finished collection and one every 10 s."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -114,12 +114,12 @@ class LogLines:
         self._spoken = time.monotonic()
 
     def start(self, task: str, documents: int, raw_bytes: int) -> None:
-        """Say what begins."""
+        """Print the task and its size."""
         self._task, self._totals = task, (documents, raw_bytes)
         self.note(f"{task}: about {documents:,} documents, {raw_bytes / 1e6:,.1f} MB")
 
     def update(self, documents: int, raw_bytes: int) -> None:
-        """Say how far it is, now and then."""
+        """Print the progress, if the last line is more than 10 s old."""
         if time.monotonic() - self._spoken > _LOG_SECONDS:
             share = 100 * raw_bytes / max(self._totals[1], raw_bytes, 1)
             self.note(
@@ -127,7 +127,7 @@ class LogLines:
             )
 
     def finished(self, collection: CollectionReport) -> None:
-        """Print its line."""
+        """Print the collection's line."""
         self.note(_line(collection))
 
     def note(self, message: str) -> None:
@@ -136,25 +136,25 @@ class LogLines:
         print(f"{time.strftime('%H:%M:%S')} {message}", file=self._stream, flush=True)
 
     def stop(self) -> None:
-        """Nothing is left to tidy."""
+        """Do nothing."""
 
 
 class JsonLines:
-    """One JSON object per line, each with an `event`, for programs that watch."""
+    """Reporter that prints one JSON object per line, each with an `event`, for other programs."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def start(self, task: str, documents: int, raw_bytes: int) -> None:
-        """Event `start`."""
+        """Print the event `start`."""
         self._emit("start", task=task, documents=documents, raw_bytes=raw_bytes)
 
     def update(self, documents: int, raw_bytes: int) -> None:
-        """Event `progress`."""
+        """Print the event `progress`."""
         self._emit("progress", documents=documents, raw_bytes=raw_bytes)
 
     def finished(self, collection: CollectionReport) -> None:
-        """Event `collection`."""
+        """Print the event `collection`."""
         self._emit(
             "collection",
             name=collection.name,
@@ -165,11 +165,11 @@ class JsonLines:
         )
 
     def note(self, message: str) -> None:
-        """Event `note`."""
+        """Print the event `note`."""
         self._emit("note", message=message)
 
     def stop(self) -> None:
-        """Event `stop`."""
+        """Print the event `stop`."""
         self._emit("stop")
 
     def _emit(self, event: str, **fields: object) -> None:
@@ -177,7 +177,7 @@ class JsonLines:
 
 
 def reporter(mode: str, stream: TextIO = sys.stderr) -> Reporter:
-    """The reporter for one of `MODES`: `auto` is a bar on a terminal and log lines elsewhere."""
+    """Return the reporter for a mode; `auto` is a bar on a terminal and log lines elsewhere."""
     if mode == "none":
         return Silent()
     if mode == "json":

@@ -1,4 +1,4 @@
-"""What the commands report: what the Python API returns and the command line prints."""
+"""The reports of the commands, which the Python API returns and the command line prints."""
 
 from __future__ import annotations
 
@@ -40,25 +40,27 @@ class Work(Protocol):
 
     @property
     def raw_bytes(self) -> int:
-        """Size of the documents as BSON."""
+        """Size of the documents in bytes of BSON."""
 
     @property
     def seconds(self) -> float:
-        """How long the worker was busy with it."""
+        """Time that the worker spent on it, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionReport:
-    """One line of a summary."""
+    """Numbers of one collection: a line of the summary."""
 
     namespace: Namespace
     kind: CollectionKind
     documents: int
+    """Number of documents."""
     raw_bytes: int
+    """Size of the documents in bytes of BSON."""
     file_bytes: int
-    """Size of its file."""
+    """Size of the collection's file in bytes."""
     seconds: float
-    """How long workers were busy with it, summed over the workers."""
+    """Time that workers spent on it in seconds, summed over the workers."""
 
     @property
     def name(self) -> str:
@@ -73,9 +75,9 @@ class CollectionReport:
 
         Args:
             namespace: the collection.
-            kind: its kind.
-            done: what workers report of its parts.
-            file_bytes: size of its file.
+            kind: the kind of the collection.
+            done: the workers' reports of its parts.
+            file_bytes: the size of its file in bytes.
         """
         return cls(
             namespace,
@@ -95,7 +97,7 @@ class CollectionReport:
 
 
 class _Totals:
-    """Sums over the collections of a report."""
+    """Base of reports with sums over their collections."""
 
     __slots__ = ()
 
@@ -103,39 +105,41 @@ class _Totals:
 
     @property
     def documents(self) -> int:
-        """Number of documents."""
+        """The number of documents."""
         return sum(collection.documents for collection in self.collections)
 
     @property
     def raw_bytes(self) -> int:
-        """Size of the documents as BSON."""
+        """The size of the documents in bytes of BSON."""
         return sum(collection.raw_bytes for collection in self.collections)
 
     @property
     def file_bytes(self) -> int:
-        """Size of the files."""
+        """The size of the files in bytes."""
         return sum(collection.file_bytes for collection in self.collections)
 
 
 @dataclass(frozen=True, slots=True)
 class BackupReport(_Totals):
-    """What a backup did."""
+    """Report of a backup."""
 
     name: str
     path: Location
     databases: tuple[str, ...]
-    """Those that were backed up."""
+    """Names of the databases that were backed up."""
     server: ServerInfo
     consistency: Consistency
     workers: int
+    """Number of worker processes; 0 if the coordinator did the work."""
     seconds: float
+    """Elapsed time in seconds."""
     collections: tuple[CollectionReport, ...]
     pruned: tuple[str, ...]
-    """The names of old backups that were removed."""
+    """Names of old backups that were removed."""
     oplog: CollectionReport | None = None
-    """The operations that happened meanwhile, where they are kept."""
+    """Operations during the backup, if they are stored."""
     notes: tuple[str, ...] = ()
-    """What the user should know of it, such as what the layout cannot carry."""
+    """Sentences for the user, such as losses that the layout causes."""
     interruptions: int = 0
     """How often the server went away, and reading went on."""
     new_bytes: int | None = None
@@ -144,61 +148,68 @@ class BackupReport(_Totals):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadReport(_Totals):
-    """What loading documents into a database did."""
+    """Report of loading documents into a database."""
 
     databases: tuple[str, ...]
-    """Those that were written."""
+    """Names of the databases that were written."""
     workers: int
+    """Number of worker processes; 0 if the coordinator did the work."""
     seconds: float
+    """Elapsed time in seconds."""
     collections: tuple[CollectionReport, ...]
     inserted: int
+    """Number of documents that were inserted."""
     replaced: int
+    """Number of documents that replaced another one with the same `_id`."""
     unchanged: int
+    """Number of documents that the target already had exactly."""
     indexes: int
-    """Indexes of the source that the target now has."""
+    """Number of indexes of the source that the target now has."""
     rejected: int
+    """Number of documents that could not be written."""
     rejections: tuple[Rejection, ...]
-    """The first of the documents that could not be written."""
+    """First few of the documents that could not be written."""
     reasons: tuple[tuple[str, int], ...]
-    """Why they could not be, and how many for each reason."""
+    """Reasons for rejected documents, each with the number of documents."""
     failures: tuple[str, ...]
-    """What else could not be done: an index that cannot be built, a file that is damaged."""
+    """Other failures: an index that cannot be built, a file that is damaged."""
     operations: int = 0
-    """How many of the oplog were replayed."""
+    """Number of oplog operations that were replayed."""
     interruptions: int = 0
-    """How often a server went away, and loading went on."""
+    """Number of lost connections after which loading continued."""
     notes: tuple[str, ...] = ()
+    """Sentences for the user."""
 
     @property
     def complete(self) -> bool:
-        """Whether the target now holds everything that the source holds."""
+        """True if the target now has everything that the source has."""
         return not self.rejected and not self.failures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreReport(LoadReport):
-    """What a restore did."""
+    """Report of a restore."""
 
     name: str
     path: Location
     consistency: Consistency | None
-    """How what was restored relates in time; None where nobody knows."""
+    """Consistency of the restored documents; None if it is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyReport(LoadReport):
-    """What a copy did."""
+    """Report of a copy."""
 
     server: ServerInfo
-    """Where it was read."""
+    """Server that was read."""
     source: str
-    """The database that was read."""
+    """Database that was read."""
     consistency: Consistency
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Damage that was found in a file of a backup."""
+    """Damage in a file of a backup."""
 
     path: Location
     message: str
@@ -206,7 +217,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport(_Totals):
-    """What a verification read and found."""
+    """Report of a verification."""
 
     name: str
     path: Location
@@ -217,31 +228,32 @@ class VerifyReport(_Totals):
 
     @property
     def intact(self) -> bool:
-        """Whether everything is as it was written."""
+        """True if everything is as it was written."""
         return not self.problems
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A collection of a backup beside that of a database."""
+    """Comparison of a collection in a backup with the one in a database."""
 
     namespace: Namespace
-    """Its name in the database."""
+    """Name of the collection in the database."""
     in_backup: int | None
-    """How many documents the backup has; None where it does not say."""
+    """Number of documents in the backup; None if unknown."""
     in_database: int | None
-    """How many the database has; None where there is no such collection."""
+    """Number of documents in the database; None if there is no such collection."""
     different: int = 0
+    """Number of documents with the same `_id` and other content."""
     missing: int = 0
-    """Documents of the backup that the database has not."""
+    """Number of documents of the backup that are not in the database."""
     additional: int = 0
-    """Documents of the database that the backup has not."""
+    """Number of documents of the database that are not in the backup."""
     examples: tuple[str, ...] = ()
-    """The first few of those that are different or missing."""
+    """First few of the documents that are different or missing."""
 
     @property
     def equal(self) -> bool:
-        """Whether no difference was found."""
+        """True if no difference was found."""
         if self.different or self.missing or self.additional or self.in_database is None:
             return False
         return self.in_backup in (None, self.in_database)
@@ -249,27 +261,29 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class AgainstReport:
-    """What a comparison of a backup with a database found."""
+    """Report of a comparison of a backup with a database."""
 
     name: str
     path: Location
     seconds: float
     collections: tuple[Comparison, ...]
     deep: bool
-    """Whether documents were compared, and not only counted."""
+    """True if documents were compared, and not only counted."""
 
     @property
     def equal(self) -> bool:
-        """Whether no difference was found."""
+        """True if no difference was found."""
         return all(found.equal for found in self.collections)
 
 
 @dataclass(frozen=True, slots=True)
 class PruneReport:
-    """Which backups were removed, oldest first, and which remain."""
+    """Report of pruning."""
 
     removed: tuple[str, ...]
+    """Names of the removed backups, oldest first."""
     kept: tuple[str, ...]
+    """Names of the remaining backups, oldest first."""
     notes: tuple[str, ...] = ()
     """What the user should know of it."""
     freed_bytes: int | None = None

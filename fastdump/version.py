@@ -1,3 +1,3 @@
-"""The version of fastdump, the single place that says it."""
+"""The version of fastdump; all other places read it from here."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Servers that cannot be installed, acted out by a proxy in front of one that can."""
+"""Imitate servers that cannot be installed, by a proxy in front of one that can."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ _TAKE_RAW_DATA = (
     "aggregate", "count", "createIndexes", "delete", "distinct", "find", "insert", "listIndexes",
     "update",
 )  # fmt: skip
-"""Source: the drivers' ticket DRIVERS-3064; those that fastdump might need."""
+"""Commands that accept `rawData` and that fastdump might need. Source: the drivers' ticket
+DRIVERS-3064."""
 OF_A_SET = ("setName", "setVersion", "hosts", "primary", "me", "electionId", "isreplicaset")
 
 
 def do_the_rest(
     command: Document, field_name: str, forward: Forward, refused: Mapping[int, Document]
 ) -> Document:
-    """Have the server do what is left of a write without what is refused, by place."""
+    """Let the server execute a write without the refused parts, which are given by position."""
     parts = command[field_name]
     left = [place for place in range(len(parts)) if place not in refused]
     reply: Document = {"n": 0, "nModified": 0, "ok": 1.0}
@@ -44,7 +45,7 @@ def do_the_rest(
 
 
 def refuse_dollars_in_updates(proxy: WireProxy) -> None:
-    """Act out MongoDB 4.4, which takes names with a dollar below the top level in inserts only."""
+    """Imitate MongoDB 4.4, which accepts nested names with a dollar in inserts only."""
 
     def update(command: Document, forward: Forward) -> Document:
         error = {"code": 52, "errmsg": "The dollar ($) prefixed field is not valid for storage."}
@@ -74,7 +75,7 @@ def _names_below(value: object) -> Iterator[str]:
 
 
 def refuse_mixed_buckets(proxy: WireProxy) -> None:
-    """Act out newer MongoDB, as 6.0.27, which wants to be told before it takes mixed schema."""
+    """Imitate newer MongoDB, such as 6.0.27, which accepts mixed schema only after a `collMod`."""
     allowed = set[str]()
     error = {"code": 408, "errmsg": "Cannot write time-series bucket containing mixed schema data"}
 
@@ -86,7 +87,7 @@ def refuse_mixed_buckets(proxy: WireProxy) -> None:
     def modify(command: Document, forward: Forward) -> Document:
         assert command["timeseriesBucketsMayHaveMixedSchemaData"] is True
         allowed.add(command["collMod"])
-        forward(command)  # in vain, where the server is an older one
+        forward(command)  # an older server ignores this
         return {"ok": 1.0}
 
     def insert(command: Document, forward: Forward) -> Document:
@@ -112,24 +113,24 @@ def refuse_mixed_buckets(proxy: WireProxy) -> None:
 
 
 class HiddenBuckets:
-    """Acts out MongoDB 9.0, where the buckets of a time series have no name of their own.
+    """Imitation of MongoDB 9.0, in which the buckets of a time series have no name of their own.
 
-    `listCollections` shows none, each command that names them is refused, and `rawData: true` with
-    the name of the series means them. Sources: the server's system_buckets_metrics.cpp for the
-    refusal, its explain.cpp for what it says of a command that takes no `rawData`.
+    `listCollections` does not show them, commands that name them are refused, and `rawData: true`
+    with the name of the series means them. Sources: the server's system_buckets_metrics.cpp for the
+    refusal, its explain.cpp for the error of a command that does not accept `rawData`.
 
     Args:
-        proxy: stands before the server.
-        listed: whether buckets are listed all the same, as those that an older server has made.
+        proxy: the proxy in front of the server.
+        listed: list buckets all the same, like those that an older server has created.
     """
 
     def __init__(self, proxy: WireProxy, *, listed: bool = False) -> None:
         self._listed = listed
         self._cursors = set[int]()
         self.raw = Counter[str]()
-        """How often each command asked for buckets with `rawData`."""
+        """Number of times that each command asked for buckets with `rawData`."""
         self.refused = Counter[str]()
-        """How often each command named them."""
+        """Number of times that each command was refused because it named buckets."""
         proxy.around("listCollections", self._list)
         for name in _TAKE_RAW_DATA:
             proxy.around(name, partial(self._answer, name))
@@ -205,7 +206,7 @@ class HiddenBuckets:
 
 
 def _with_own_names(reply: Document) -> Document:
-    """What an oplog says of buckets, as of a server where they have no name of their own."""
+    """Return oplog entries of a server in which buckets have no name of their own."""
     cursor = dict(reply.get("cursor", {}))
     for batch in cursor.keys() & {"firstBatch", "nextBatch"}:
         entries = [_with_own_name(dict(entry)) for entry in cursor[batch]]
@@ -227,14 +228,14 @@ def _with_own_name(entry: Document) -> Document:
 
 
 class Mongos:
-    """Acts out a mongos whose collection `c` is sharded, each document on a shard of its own key.
+    """Imitation of a mongos with a sharded collection `c`; each value of the key has its own shard.
 
     Args:
-        proxy: stands before the only shard.
+        proxy: the proxy in front of the only shard.
         server: the same shard.
-        database: whose collection it is.
+        database: the database of the collection.
         key: the shard key.
-        tells: whether `config` may be read.
+        tells: allow reading `config`.
     """
 
     def __init__(
@@ -245,7 +246,7 @@ class Mongos:
         self._key = key
         self._tells = tells
         self.doubled: list[object] = []
-        """The `_id`s of documents that an insert would have made twice, on two shards."""
+        """`_id`s of documents that an insert would have stored twice, on two shards."""
         proxy.around("hello", self._hello)
         proxy.around("find", self._find)
         proxy.around("insert", self._insert)
@@ -266,7 +267,7 @@ class Mongos:
         return {"cursor": cursor, "ok": 1.0}
 
     def _insert(self, command: Document, forward: Forward) -> Document:
-        # In a transaction the other one is deleted first.
+        # In a transaction the old document is deleted first.
         for one in command["documents"] if "txnNumber" not in command else ():
             new = bson.decode(one.raw)
             old = self._held(new["_id"])

@@ -1,8 +1,8 @@
-"""A bank whose books balance in every moment, and in hardly any mixture of moments.
+"""A bank whose books are correct at every single moment, but hardly ever in a mix of moments.
 
-A thousand accounts in four collections that are read in different ways. Each transaction moves
-money between two accounts, now and then closes one or opens another, counts the move in both, and
-at last in a counter. `python -m tests.bank URI DATABASE SEED` is one of its customers.
+It has a thousand accounts in four collections, which fastdump reads in different ways. Each
+transaction moves money between two accounts, sometimes closes one or opens another, counts the move
+in both accounts, and then in a counter. `python -m tests.bank URI DATABASE SEED` runs one customer.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ ACCOUNTS = 1000
 BALANCE = 100
 CUSTOMERS = 3
 PAPER = "x" * 4000
-"""So that a collection of accounts is large enough to be cut."""
+"""Filler that makes a collection of accounts large enough to be cut into chunks."""
 
 Bank = Database[dict[str, Any]]
 
 
 def found(bank: Bank) -> None:
     """Open the bank."""
-    # Read by ranges of _id, as clustered collections are; by record ids; by record ids in an order
-    # that has nothing to do with theirs; and in one go.
+    # The collections are read by ranges of _id (clustered), by record ids (records), by record ids
+    # in another order than that of _ids (random), and whole (whole).
     if "clustered collections" in features_of(bank.client):
         bank.create_collection("clustered", clusteredIndex={"key": {"_id": 1}, "unique": True})
     each = ACCOUNTS // 4
@@ -53,7 +53,7 @@ def _identity(name: str, number: int) -> object:
 
 
 def errors(bank: Bank) -> list[str]:
-    """What is wrong with the books; nothing where all of it is of one moment."""
+    """Return the errors in the books; none if all documents are of one moment."""
     balance = moves = 0
     for name in ("clustered", "records", "random", "whole"):
         for account in bank[name].find({}, {"balance": 1, "moves": 1}):
@@ -71,7 +71,7 @@ def errors(bank: Bank) -> list[str]:
 
 @contextmanager
 def customers(uri: str, database: str) -> Iterator[None]:
-    """Have several at once move money until the end."""
+    """Run several customers at once until the end of the context."""
     running = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.bank", uri, database, str(random.getrandbits(32))]
@@ -85,7 +85,7 @@ def customers(uri: str, database: str) -> Iterator[None]:
         for one in running:
             one.terminate()
             one.wait()
-        # What one of them was in the middle of would keep its locks for a minute.
+        # An unfinished transaction of a customer would keep its locks for a minute.
         with suppress(PyMongoError), MongoClient[dict[str, Any]](uri) as client:
             client.admin.command({"killAllSessions": []})
 
@@ -99,10 +99,10 @@ def _move(bank: Bank, chance: random.Random, session: ClientSession) -> None:
         return
     amount = chance.randint(1, 20)
     match chance.randrange(10):
-        case 0:  # closed, and what is left goes to the other
+        case 0:  # close the account, and move the rest of its money
             bank[source].delete_one({"_id": one["_id"]}, session=session)
             _change(bank, target, other, one["balance"], one["moves"] + 2, session)
-        case 1:  # opened with money of the other
+        case 1:  # open an account with money from another
             identity = _identity(target, chance.getrandbits(40))
             opened = {"_id": identity, "balance": amount, "moves": 1, "paper": PAPER}
             bank[target].insert_one(opened, session=session)
@@ -133,7 +133,7 @@ def _change(
 
 
 def main(uri: str, database: str, seed: str) -> None:
-    """Move money until terminated; a transaction left open would keep its locks for a minute."""
+    """Move money until terminated by a signal, which ends the transaction and frees its locks."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     chance = random.Random(int(seed))
     with MongoClient[dict[str, Any]](uri) as client, client.start_session() as session:

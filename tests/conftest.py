@@ -1,4 +1,4 @@
-"""Real servers, and the command line as a user calls it."""
+"""Fixtures: real servers, and the command line as a user runs it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from fastdump.model import Connection
 from fastdump.mongo.client import Client, connect
 from tests.object_store import S3Server, find_gateway, s3_server
 
-# How long an example takes says nothing on a machine that does other things as well.
+# No time limits for examples, because the machine may do other work as well.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
@@ -37,7 +37,7 @@ COMMAND_SECONDS = 60
 
 @cache
 def mongod_version() -> tuple[int, ...]:
-    """Return the version of the mongod that the tests run on."""
+    """Return the version of the mongod that the tests use."""
     asked = [str(find_mongod()), "--version"]
     said = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout
     found = re.search(r"v(\d+)\.(\d+)\.(\d+)", said)
@@ -46,13 +46,13 @@ def mongod_version() -> tuple[int, ...]:
 
 
 def knows(feature: str) -> bool:
-    """Return whether the mongod that the tests run on has a feature of `SINCE`."""
+    """Return True if the mongod that the tests use has a feature of `SINCE`."""
     assert feature in SINCE
     return feature in features(mongod_version())
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test that says by its marker that it needs what this mongod has not."""
+    """Skip a test whose marker names a feature that this mongod does not have."""
     for marker in item.iter_markers("needs"):
         for feature in marker.args:
             if not knows(feature):
@@ -67,18 +67,18 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def at_once() -> dict[str, str]:
-    """Return the parameters with which a member of a replica set ends without much ado."""
+    """Return parameters that make a member of a replica set end at once."""
     return {"shutdownTimeoutMillisForSignaledShutdown": "100"} if mongod_version() >= (5,) else {}
 
 
 class Mortal(Mongod):
-    """A server that can die and come back with what it held."""
+    """Server that can be killed and started again with its data."""
 
     def die(self) -> None:
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        # Its watcher removes the folder when this pipe closes.
+        # Keep the process object: the watcher removes the folder when its pipe closes.
         self._dead = (*getattr(self, "_dead", ()), self._process)
 
     def client(self) -> Client:
@@ -91,7 +91,7 @@ class Mortal(Mongod):
 
 @contextmanager
 def replica_set_of(count: int, name: str, *, arbiters: int = 0) -> Iterator[list[Mortal]]:
-    """Servers of which the first is the primary, as long as it can be; the last are arbiters."""
+    """Run a replica set; the first member is the primary while it runs, the last are arbiters."""
     with ExitStack() as stack:
         arguments = ["--replSet", name]
         found = [
@@ -124,7 +124,7 @@ def wait_for_states(client: Client, wanted: dict[str, int]) -> None:
 
 
 def wait_until(happened: Callable[[], object], what: str) -> None:
-    """Wait for an event, however long a busy machine takes for it."""
+    """Wait for an event; the limit is long enough for a busy machine."""
     deadline = time.monotonic() + COMMAND_SECONDS
     while not happened():
         assert time.monotonic() < deadline, f"in vain: {what}"
@@ -132,14 +132,14 @@ def wait_until(happened: Callable[[], object], what: str) -> None:
 
 
 def is_writing(folder: Path) -> bool:
-    """Return whether a backup that is made in a folder has begun to write documents.
+    """Return True if an unfinished backup in a folder has begun to write documents.
 
-    A file alone does not say that its worker has reached the server already.
+    A file alone does not show that its worker has already reached the server.
     """
     parts = [path for path in folder.glob(".*.partial/**/*") if path.name != "journal"]
-    with suppress(FileNotFoundError):  # it has just got its name, or was removed
+    with suppress(FileNotFoundError):  # the folder was just renamed or removed
         written = sum(one.stat().st_size for one in parts if one.is_file())
-        # An archive begins with what it says of all collections.
+        # An archive begins with the descriptions of all collections.
         return written > 2_000 or any(
             path.stat().st_size > 100_000 for path in folder.glob(".*.partial") if path.is_file()
         )
@@ -148,7 +148,7 @@ def is_writing(folder: Path) -> bool:
 
 @dataclass
 class Server:
-    """A running server, with databases for one test each."""
+    """Running server, with a new database for each test."""
 
     uri: str
 
@@ -165,7 +165,7 @@ class Server:
 
 @dataclass
 class Outcome:
-    """How a command ended."""
+    """Result of a command: exit code and output."""
 
     code: int
     out: str
@@ -186,7 +186,7 @@ def replica_set() -> Iterator[Server]:
     with Mongod(replica_set=True) as mongod:
         found = Server(mongod.uri)
         with found.client() as client:
-            # As MongoDB does by itself since 5.0: an oplog is read up to what a majority has.
+            # The default since MongoDB 5.0: an oplog is read up to the entries that a majority has.
             client.admin.command(
                 {"setDefaultRWConcern": 1, "defaultWriteConcern": {"w": "majority"}}
             )
@@ -206,7 +206,7 @@ def any_server(request: pytest.FixtureRequest) -> Server:
 
 
 def settled(found: dict[str, CollectionState]) -> dict[str, CollectionState]:
-    """The same with options and indexes in one order of fields: versions list them in others."""
+    """Return states with sorted fields in options and indexes: versions list them differently."""
 
     def in_order(data: bytes) -> bytes:
         return document(*sorted(data[one.start : one.end] for one in elements(data)))
@@ -221,7 +221,7 @@ def settled(found: dict[str, CollectionState]) -> dict[str, CollectionState]:
 
 @pytest.fixture
 def fastdump(tmp_path: Path) -> Run:
-    """Runs the command line; variables are added to an otherwise clean environment."""
+    """Return a function that runs the command line in a clean environment with some variables."""
 
     def run(*arguments: object, **variables: str) -> Outcome:
         done = subprocess.run(
@@ -250,5 +250,5 @@ def environment(**variables: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("KOMODO_", "FASTDUMP_", "AWS_"))
     }
-    # No configuration of whoever runs the tests.
+    # Keep the configuration of the user who runs the tests out.
     return {**kept, "HOME": "/nonexistent", **variables}

@@ -1,8 +1,8 @@
-"""A proxy between fastdump and a real server, with which tests act out servers that cannot be had.
+"""A proxy between fastdump and a real server, with which tests imitate other or faulty servers.
 
-It speaks MongoDB's wire protocol: each request is decoded, and a test may answer it itself, change
-it on its way to the server, change the reply, wait, or cut the connection. Requests that no test
-asked about pass through byte for byte.
+It speaks MongoDB's wire protocol. Each request is decoded, and a test can answer it, change it on
+its way to the server, change the reply, wait, or cut the connection. Other requests pass through
+byte for byte.
 
     with WireProxy(server.uri) as proxy:
         proxy.around("find", lambda command, forward: forward(without(command, "min", "max")))
@@ -28,9 +28,9 @@ from pymongo.uri_parser import parse_uri
 
 Document = dict[str, Any]
 Forward = Callable[[Document], Document]
-"""Sends a command to the server and returns its reply."""
+"""A function that sends a command to the server and returns its reply."""
 Around = Callable[[Document, Forward], Document]
-"""Answers a command, with or without the help of the server."""
+"""A function that answers a command; it may use the server."""
 
 _HEADER = struct.Struct("<iiii")
 _REPLY, _QUERY, _MESSAGE = 1, 2004, 2013
@@ -40,26 +40,26 @@ _PATIENCE_SECONDS = 60
 
 
 class CutError(Exception):
-    """Raised by a test to cut the connection instead of answering."""
+    """Exception that a test raises to cut the connection instead of answering."""
 
 
 def refusal(code: int, message: str, *labels: str, name: str = "") -> Document:
-    """Return the reply of a server that refuses a command."""
+    """Return a server's reply that refuses a command."""
     reply: Document = {"ok": 0.0, "errmsg": message, "code": code, "codeName": name or str(code)}
     return {**reply, "errorLabels": list(labels)} if labels else reply
 
 
 def without(document: Document, *names: str) -> Document:
-    """Return the document without those fields."""
+    """Return a document without some of its fields."""
     return {name: value for name, value in document.items() if name not in names}
 
 
 class WireProxy:
-    """A proxy in front of the first host of a connection string.
+    """Proxy in front of the first host of a connection string.
 
     Args:
         uri: the connection string.
-        listener: a socket that listens; by default one on a free loopback port.
+        listener: a listening socket; by default one on a free port of localhost.
     """
 
     def __init__(self, uri: str, listener: socket.socket | None = None) -> None:
@@ -70,13 +70,13 @@ class WireProxy:
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
         self.spoiled = (b"", b"")
-        """Bytes of replies that are exchanged for others of the same length."""
+        """Bytes in replies, and other bytes of the same length that replace them."""
         self.seen: Counter[str] = Counter()
-        """How often each command came through."""
+        """Number of times that each command arrived."""
 
     @property
     def address(self) -> str:
-        """Host and port of the proxy."""
+        """The host and port of the proxy."""
         host, port = self._listener.getsockname()
         return f"{host}:{port}"
 
@@ -86,10 +86,10 @@ class WireProxy:
         return f"mongodb://{self.address}/?directConnection=true"
 
     def around(self, name: str, answer: Around) -> None:
-        """Have each command of that name answered by `answer`; an earlier one is wrapped by it.
+        """Answer each command of that name by `answer`, which wraps an earlier answer.
 
-        Nested documents of a command and its reply are raw, so that their bytes stay as they are.
-        `hello` stands for its older names too.
+        Nested documents of a command and its reply are raw, so that their bytes do not change.
+        `hello` also stands for its older names.
         """
         inner = self._arounds.get(name)
         if inner is None:
@@ -100,7 +100,7 @@ class WireProxy:
         )
 
     def refuse(self, name: str, code: int, message: str, *labels: str, times: int = -1) -> None:
-        """Have commands of that name refused, the first `times` of them or all."""
+        """Refuse commands of that name: the first `times` of them, or all."""
         left = [times]
 
         def answer(command: Document, forward: Forward) -> Document:
@@ -125,7 +125,7 @@ class WireProxy:
         self.cut()
 
     def cut(self) -> None:
-        """Cut every connection that is open now."""
+        """Cut all connections that are open now."""
         with self._lock:
             for one in self._sockets:
                 with suppress(OSError):
@@ -196,14 +196,14 @@ def _is_unanswered(message: bytes) -> bool:
 
 
 def _is_exhaust(message: bytes) -> bool:
-    """Whether the client allows several replies; through the proxy each request has one."""
+    """Return True if the client allows several replies; the proxy sends one for each request."""
     return bool(struct.unpack_from("<I", message, _HEADER.size)[0] >> 16)
 
 
 def _decoded(message: bytes, code: int) -> tuple[Document, frozenset[str]]:
-    """The command, and which of its fields came as sequences of documents."""
+    """Return the command, and the names of its fields that arrived as sequences of documents."""
     if code == _QUERY:
-        # Only the first greeting of a connection still comes so.
+        # Only the first message of a connection still has this form.
         start = message.index(b"\0", _HEADER.size + 4) + 9
         return {**RawBSONDocument(message[start:]), "$db": "admin"}, frozenset()
     flags = struct.unpack_from("<I", message, _HEADER.size)[0]

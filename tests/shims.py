@@ -1,4 +1,4 @@
-"""Calls that fail as on other disks: a `sitecustomize.py` replaces them in every process."""
+"""Make system calls fail as on other disks: a `sitecustomize.py` replaces them in every process."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ REFUSED = """
             return call(*arguments, **more)
         return refused
 """
-"""What the sources of shims can use: `refusing(call, error number, for which arguments)`."""
+"""Code that the sources of shims can use: `refusing(call, error number, condition)`."""
 
 
 def shim(folder: Path, source: str) -> dict[str, str]:
-    """The environment of a command in whose processes that source runs first."""
+    """Return the environment of a command whose processes first run that source."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sitecustomize.py").write_text(dedent(REFUSED) + dedent(source))
     return {"PYTHONPATH": str(folder)}

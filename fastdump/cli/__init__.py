@@ -1,7 +1,7 @@
-"""The command line: options in, tables and exit codes out.
+"""The command line: it turns options into calls of the engine, and reports into tables.
 
-Each command has a file with `add_options` and `run`. Only this package parses arguments, and
-nothing heavy is imported before a command runs, so that `--help` answers at once.
+Each command has a file with `add_options` and `run`. Only this package parses arguments. Large
+modules are imported only when a command runs, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ EXIT_TERMINATED = 143
 
 
 class _Command(Protocol):
-    """What the file of a command offers; its docstring is the help."""
+    """Interface of a command's module, whose docstring is the help."""
 
     __doc__: str | None
     EXAMPLES: str
-    """Whole command lines, shown below the options."""
+    """Complete command lines, shown below the options."""
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        """Its options."""
+        """Add the command's options to its parser."""
 
     def run(self, settings: Settings, options: argparse.Namespace) -> int:
-        """Do it; returns the exit code."""
+        """Run the command, and return the exit code."""
 
 
 _COMMANDS: dict[str, tuple[_Command, list[str]]] = {
@@ -68,15 +68,14 @@ _OF_A_SOURCE = {"--uri", "--address", "--username", "--password-file", "--db"}
 """Options that a user of mongorestore gives to a restore."""
 
 _TAKE_PATH = ("restore", "verify")
-"""The commands that a path may be given to."""
+"""Commands that accept a path as an argument."""
 
 
 def entry_point() -> NoReturn:
-    """The console script: run a command and end the process with its exit code.
+    """Run a command, and end the process with its exit code; this is the console script.
 
-    It ends at once, without what runs at an interpreter's exit: the driver would wait there for
-    its threads to wake up, half of the time that a small backup takes. By then, everything that
-    was opened is closed.
+    The process ends without the interpreter's exit handlers. There the driver would wait for its
+    threads, which takes half of the time of a small backup. Everything is closed by then.
     """
     insist_on_utf8()
     escape_output()
@@ -95,10 +94,10 @@ def entry_point() -> NoReturn:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code.
+    """Run a command, and return the exit code.
 
-    0 all done; 1 something was not written or not read; 2 wrong options; 3 the server or
-    the object store cannot be reached or refuses; 4 no such backup, or it is damaged; 130
+    0 everything is done; 1 something was not written or not read; 2 wrong options; 3 the server or
+    the object store cannot be reached or refuses; 4 no such backup, or a damaged one; 130
     interrupted; 143 terminated.
     """
     options = _parsed(arguments)
@@ -135,7 +134,7 @@ def _about_unknown(command: str, words: Sequence[str]) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+    """Return the parser of the whole command line."""
     top = argparse.ArgumentParser(
         prog="fastdump",
         description="Back up and restore MongoDB databases with many processes at once.",
@@ -169,18 +168,18 @@ example:
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """End as Ctrl-C does: what was begun is tidied up on the way out."""
+    """End the command by an exception, so that unfinished work is cleaned up, as by Ctrl-C."""
     raise SystemExit(EXIT_TERMINATED)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """Tidy up on the way out; a second Ctrl-C does not wait for that."""
+    """End the command by an exception; a second Ctrl-C ends it without cleaning up."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(EXIT_INTERRUPTED))
     raise KeyboardInterrupt
 
 
 def _hide_password(options: argparse.Namespace) -> None:
-    """Take a password that was typed as part of a URI or an address out of the process list."""
+    """Hide a password in a URI or an address on the command line from the list of processes."""
     typed = ("uri", "address", "target_uri", "target_address")
     if any("@" in (getattr(options, name, None) or "") for name in typed):
         from setproctitle import setproctitle

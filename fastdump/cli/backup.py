@@ -60,7 +60,7 @@ fastdump backup --uri mongodb://localhost -f s3://bucket/prefix"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `backup`."""
+    """Add the options of `backup`."""
     add_server(parser, SOURCE)
     add_folder(parser)
     add_max_backups(parser)
@@ -82,10 +82,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Do it; returns the exit code."""
+    """Run the command, and return the exit code."""
     from fastdump.engine.backup.run import backup
     from fastdump.engine.sessions.plain import ReadContext, Session
-    from fastdump.mongo.client import connect, members
+    from fastdump.mongo.client import connect
+    from fastdump.mongo.members import members
     from fastdump.places import default_layout, destination
 
     connection, workers = asked_connection(settings, SOURCE), settings.workers
@@ -108,7 +109,10 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         _ask(connection, database, settings)
     to_stream = settings.text("out") == "-"
     if to_stream and sys.stdout.isatty():
-        raise UsageError("an archive is nothing for a terminal: redirect standard output")
+        raise UsageError(
+            "an archive cannot be printed on a terminal: redirect standard output to a file or a "
+            "program"
+        )
     reporter = chosen_reporter(settings, quiet=options.quiet)
     say_of_uri(reporter, connection)
     report = backup(
@@ -123,7 +127,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         reporter=reporter,
     )
     if not options.quiet:
-        # Standard output is the archive, then.
+        # If standard output is the archive, print the report to standard error.
         with redirect_stdout(sys.stderr) if to_stream else nullcontext():
             _show(report, reporter, to_stream=to_stream)
     return 0
@@ -147,7 +151,7 @@ def _show(report: BackupReport, reporter: Reporter, *, to_stream: bool) -> None:
     print()
     if report.oplog is not None:
         kept = f"{report.oplog.documents:,} operations, {size(report.oplog.file_bytes)}"
-        print(f"oplog: {kept}; restore --oplog-replay makes one moment of it")
+        print(f"oplog: {kept}; restore --oplog-replay brings all documents to one moment")
     consistent(report.consistency)
     if report.new_bytes is not None:
         known = size(report.file_bytes - report.new_bytes)
@@ -157,7 +161,8 @@ def _show(report: BackupReport, reporter: Reporter, *, to_stream: bool) -> None:
     else:
         print(f"backup {report.name} is complete: {report.path}")
     if report.pruned:
-        print(f"removed {len(report.pruned)} old: {', '.join(report.pruned)}")
+        backups = "backup" if len(report.pruned) == 1 else "backups"
+        print(f"removed {len(report.pruned)} old {backups}: {', '.join(report.pruned)}")
 
 
 def _ask(connection: Connection, database: str | None, settings: Settings) -> None:

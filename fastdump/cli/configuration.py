@@ -25,7 +25,7 @@ EXAMPLES = "fastdump config --uri mongodb://localhost:27017 -f /backups"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `config`: those of the other commands that are settings."""
+    """Add the options of `config`: those options of the other commands that are settings."""
     add_server(parser, SOURCE)
     add_server(parser, TARGET)
     add_folder(parser)
@@ -38,6 +38,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:  # noqa: ARG001
-    """Do it; returns the exit code."""
+    """Run the command, and return the exit code."""
     table(("setting", "value", "from"), settings.shown(), right=())
     return 0

@@ -35,7 +35,7 @@ fastdump copy --uri mongodb://old:27017 --target-uri mongodb://new:27017 \\
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `copy`."""
+    """Add the options of `copy`."""
     add_server(parser, SOURCE)
     add_server(parser, TARGET)
     add_selection(parser)
@@ -50,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Do it; returns the exit code."""
+    """Run the command, and return the exit code."""
     from fastdump.engine.copy.planning import plan_copy
     from fastdump.engine.copy.run import copy
 

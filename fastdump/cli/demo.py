@@ -27,7 +27,7 @@ _SOURCE, _TARGET = "komodo", "komodo_restored"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `demo`."""
+    """Add the options of `demo`."""
     parser.add_argument(
         "--size",
         metavar="MB",
@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Do it; returns the exit code."""
+    """Run the command, and return the exit code."""
     from fastdump.demo.compare import differences, state
     from fastdump.demo.komodo import generate
     from fastdump.embedded import Mongod
@@ -56,7 +56,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         print("\n== comparing: the server's hash of every collection, its options, its indexes")
         source = state(connection, _SOURCE)
         if found := differences(source, state(connection, _TARGET)):
-            raise IncompleteError("the restored database differs: " + "; ".join(found))
+            raise IncompleteError(
+                "the restored database differs from the original: " + "; ".join(found)
+            )
         indexes = sum(len(collection.indexes) for collection in source.values())
         print(f"{len(source)} collections with {indexes} indexes are equal in both databases")
     return 0

@@ -1,8 +1,8 @@
-"""Names in any script, whatever the locale.
+"""Make names in any script work, in every locale.
 
-Names of files, databases and collections are UTF-8, in the folder of backups as on the server. An
-old locale, or none, would have Python use another encoding for them. So all is UTF-8 but what is
-printed: that is in the encoding of the terminal, and what it cannot show is escaped.
+Names of files, databases and collections are UTF-8, in the folder of backups and on the server.
+With an old locale, or with none, Python would use another encoding for them. So everything is UTF-8
+except the output: it has the encoding of the terminal, with escapes for other characters.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _OUTPUT = "backslashreplace"
 
 
 def escape_output() -> None:
-    """Have what the output cannot show printed as an escape, instead of ending the command."""
+    """Print characters that the output cannot show as escapes, instead of ending the command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_OUTPUT)
 
 
 def insist_on_utf8() -> None:
-    """Begin again in Python's UTF-8 mode, where the locale has another encoding.
+    """Start the process again in Python's UTF-8 mode, if the locale has another encoding.
 
-    It can only be chosen when Python starts. Arguments and variables are handed over as UTF-8.
+    The mode can only be chosen when Python starts. Arguments and variables are passed as UTF-8.
     """
     if sys.getfilesystemencoding() == "utf-8":
         return

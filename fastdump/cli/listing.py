@@ -16,12 +16,12 @@ EXAMPLES = "fastdump list -f /backups"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `list`."""
+    """Add the options of `list`."""
     add_folder(parser)
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:  # noqa: ARG001
-    """Do it; returns the exit code."""
+    """Run the command, and return the exit code."""
     from fastdump.layouts.ages import about_future
     from fastdump.places import layout
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and from options to settings."""
+"""Options that several commands share, and functions that turn options into settings."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def add_security(parser: argparse.ArgumentParser, origin: Origin) -> None:
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:
-    """`-f`, the backups folder."""
+    """Add `-f`, the folder of backups."""
     parser.add_argument(
         "-f",
         "--folder",
@@ -112,7 +112,7 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
 
 
 def add_max_backups(parser: argparse.ArgumentParser) -> None:
-    """`--max-backups`, how many to keep."""
+    """Add `--max-backups`, the number of backups to keep."""
     parser.add_argument(
         "--max-backups",
         metavar="N",
@@ -122,7 +122,7 @@ def add_max_backups(parser: argparse.ArgumentParser) -> None:
 
 
 def add_layout(parser: argparse.ArgumentParser) -> None:
-    """Add `--layout`, `--out` and `--gzip`: in which form a backup is written, and where."""
+    """Add `--layout`, `--out` and `--gzip`: the form and the place of a backup."""
     parser.add_argument(
         "--layout",
         metavar="|".join(LAYOUTS),
@@ -208,7 +208,7 @@ def add_users_and_roles(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
-    """What restore and copy do with their target."""
+    """Add the options of `restore` and `copy` about writing to the target."""
     parser.add_argument(
         "--drop", action="store_true", help="first drop these collections from the target"
     )
@@ -218,20 +218,20 @@ def add_target(parser: argparse.ArgumentParser) -> None:
 
 
 def load_options_of(settings: Settings, options: argparse.Namespace) -> LoadOptions:
-    """How documents are written.
+    """Return the options of writing documents.
 
     Raises:
         UsageError: options contradict each other.
     """
     if options.preserve_uuid and not options.drop:
-        raise UsageError("--preserve-uuid needs --drop: a collection that is there keeps its UUID")
+        raise UsageError("--preserve-uuid needs --drop: an existing collection keeps its UUID")
     replay = getattr(options, "oplog_replay", False)
     limit = settings.parsed("oplog-limit", cluster_time) if replay else None
     oplog_file = settings.text("oplog-file") if replay else None
     if not replay and getattr(options, "oplog_limit", None):
-        raise UsageError("--oplog-limit says where --oplog-replay ends: add that")
+        raise UsageError("--oplog-limit needs --oplog-replay: add --oplog-replay")
     if not replay and getattr(options, "oplog_file", None):
-        raise UsageError("--oplog-file is what --oplog-replay replays: add that")
+        raise UsageError("--oplog-file needs --oplog-replay: add --oplog-replay")
     return LoadOptions(
         drop=options.drop,
         indexes=not options.no_indexes,
@@ -252,7 +252,7 @@ def load_options_of(settings: Settings, options: argparse.Namespace) -> LoadOpti
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
-    """`-j`, how many processes."""
+    """Add `-j`, the number of processes."""
     parser.add_argument(
         "-j",
         "--workers",
@@ -267,7 +267,7 @@ def add_yes(parser: argparse.ArgumentParser) -> None:
 
 
 def add_everywhere(parser: argparse.ArgumentParser) -> None:
-    """The options of every command."""
+    """Add the options that every command has."""
     parser.add_argument(
         "--progress",
         metavar="|".join(MODES),
@@ -279,7 +279,7 @@ def add_everywhere(parser: argparse.ArgumentParser) -> None:
 
 
 def add_files(parser: argparse.ArgumentParser, *, default: str | None) -> None:
-    """`-c` and `-p`: which configuration, before the command's name or after it."""
+    """Add `-c` and `-p`, which choose the configuration, before or after the command's name."""
     parser.add_argument(
         "-c",
         "--config",
@@ -299,7 +299,7 @@ def add_files(parser: argparse.ArgumentParser, *, default: str | None) -> None:
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """The settings that these options, the environment and the files make.
+    """Return the settings from options, environment and files.
 
     Raises:
         UsageError: a file is missing or malformed, or there is no such profile.
@@ -314,7 +314,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
 
 def say_of_uri(reporter: Reporter, *connections: Connection) -> None:
-    """Tell the user once what the driver leaves out of connection strings."""
+    """Tell the user once about options of connection strings that the driver ignores."""
     from fastdump.mongo.client import uri_notes
 
     for connection in connections:
@@ -323,13 +323,17 @@ def say_of_uri(reporter: Reporter, *connections: Connection) -> None:
 
 
 def asked_connection(settings: Settings, origin: Origin) -> Connection:
-    """The server of that role, with the password asked for on a terminal where it is missing."""
+    """Return the server of that role; ask for a missing password on a terminal.
+
+    Raises:
+        UsageError: the password is missing, and there is no terminal.
+    """
     connection = settings.connection(origin)
     if connection.username is None or connection.password is not None:
         return connection
     if not sys.stdin.isatty():
         raise UsageError(
-            f"user {connection.username!r} has no password: name a file that holds it with "
+            f"there is no password for user {connection.username!r}: name a file with it by "
             f"--{origin.flag}password-file, or set {origin.variable}PASSWORD"
         )
     password = getpass.getpass(f"Password of {connection.username} on {connection.shown}: ")
@@ -337,22 +341,24 @@ def asked_connection(settings: Settings, origin: Origin) -> Connection:
 
 
 def chosen_reporter(settings: Settings, *, quiet: bool) -> Reporter:
-    """How progress is shown."""
+    """Return the reporter that the settings choose."""
     mode = settings.parsed("progress", one_of(MODES))
     return Silent() if quiet else reporter(mode)
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask on a terminal; elsewhere `-y` must have said yes.
+    """Ask for confirmation on a terminal, unless `-y` was given.
 
     Raises:
-        UsageError: there is nobody to ask.
+        UsageError: there is no terminal.
         KeyboardInterrupt: the answer is no.
     """
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError(f"{question} There is no terminal to ask on: add -y if you mean it")
+        raise UsageError(
+            f"{question} There is no terminal to ask on: add -y to begin without this question"
+        )
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Tables and sizes for people. Standard output; sizes are decimal, as disks are sold."""
+"""Print tables, sizes and notes for people. Sizes are decimal: 1 MB is a million bytes."""
 
 from __future__ import annotations
 
@@ -31,39 +31,39 @@ _LONGEST_NAME = 40
 
 
 def size(value: float) -> str:
-    """Bytes, for people."""
+    """Return a number of bytes for people, such as 1.2 MB."""
     import humanize
 
     return humanize.naturalsize(value)
 
 
 def age(moment: datetime) -> str:
-    """Return how long ago a moment was, for people."""
+    """Return the age of a moment for people, such as "2 days ago"."""
     import humanize
 
     return humanize.naturaltime(datetime.now(UTC) - moment)
 
 
 def rate(raw_bytes: int, seconds: float) -> str:
-    """MB/s."""
+    """Return a speed in MB/s; empty if it took no time."""
     return f"{raw_bytes / 1e6 / seconds:,.1f}" if seconds else ""
 
 
 def shown_name(name: str) -> str:
-    """A name on one short line, whatever it holds."""
+    """Return a name on one short line, with escapes for special characters."""
     shown = name if name.isprintable() else repr(name)
     return shown if len(shown) <= _LONGEST_NAME else f"{shown[:_LONGEST_NAME]}…"
 
 
 def naming(namespaces: Iterable[Namespace]) -> Callable[[Namespace], str]:
-    """How to call each of them: without the database, where there is only one."""
+    """Return a function that names each namespace, without the database if there is only one."""
     if len({namespace.database for namespace in namespaces} - {""}) > 1:
         return str
     return lambda namespace: namespace.collection
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int]) -> None:
-    """Print a table; the columns numbered in `right` are aligned there."""
+    """Print a table; the columns numbered in `right` are aligned to the right."""
     from tabulate import tabulate
 
     columns = ["right" if column in right else "left" for column in range(len(headers))]
@@ -73,9 +73,9 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence
 
 
 def summary(collections: Iterable[CollectionReport], seconds: float) -> None:
-    """Print what was done, a line per collection and the total.
+    """Print a line per collection and the total.
 
-    A collection's seconds are those that workers were busy with it; the total's are wall time.
+    A collection's seconds are the sum over the workers; the total's seconds are elapsed time.
     """
     collections = list(collections)
     name_of = naming(found.namespace for found in collections)
@@ -122,7 +122,7 @@ def _row(
 
 
 def comparisons(report: AgainstReport) -> None:
-    """Print what a comparison with a database found."""
+    """Print the result of a comparison with a database."""
     name_of = naming(found.namespace for found in report.collections)
     rows = []
     for found in report.collections:
@@ -140,7 +140,7 @@ def comparisons(report: AgainstReport) -> None:
 
 
 def notes(messages: Iterable[str], reporter: Reporter | None = None) -> None:
-    """Print what the user should know, to standard error; where that is JSON, as such."""
+    """Print notes to standard error, as JSON if the reporter writes JSON."""
     for message in messages:
         if isinstance(reporter, JsonLines):
             reporter.note(message)
@@ -149,25 +149,28 @@ def notes(messages: Iterable[str], reporter: Reporter | None = None) -> None:
 
 
 def interrupted(times: int, reporter: Reporter | None = None) -> None:
-    """Say that a server went away, if it did."""
+    """Print a note if the connection to a server was lost."""
     if times:
-        told = f"the server went away {times} times; what it held up was done again"
+        told = (
+            f"the connection to the server was lost {times} times; interrupted operations were "
+            "retried"
+        )
         notes([told], reporter)
 
 
 def consistent(found: Consistency) -> None:
-    """Say of which moment all documents are, or that they are of several."""
+    """Print the moment of all documents, or that they are of different moments."""
     if found.moment is None:
-        print("consistency none: its documents are of different moments")
+        print("consistency none: the documents are of different moments")
         return
     exactly = f" ({found.cluster_time})" if found.cluster_time else ""
-    but = f", but for {', '.join(found.exceptions)}" if found.exceptions else ""
+    but = f", except {', '.join(found.exceptions)}" if found.exceptions else ""
     when = f"{found.moment.astimezone():%Y-%m-%d %H:%M:%S}"
-    print(f"consistency {found.mode}: all of it is of {when}{exactly}{but}")
+    print(f"consistency {found.mode}: all documents are of {when}{exactly}{but}")
 
 
 def shown_database(connection: Connection, *databases: str | None) -> str:
-    """Databases and where they are, without any password; None is all."""
+    """Return the names of databases with their server, without passwords; None stands for all."""
     user = f" as {connection.username}" if connection.username else ""
     names = " and ".join(repr(name) for name in databases)
     is_named = databases and all(databases)
@@ -176,18 +179,18 @@ def shown_database(connection: Connection, *databases: str | None) -> str:
 
 
 def about_held(held: int, *, drop: bool) -> Iterator[str]:
-    """What will happen to what a target already holds, if it holds anything."""
+    """Yield a note on the documents that the target already has in these collections."""
     if held and drop:
-        yield f"the target holds about {held:,} documents in these collections; they are dropped"
+        yield f"the target has about {held:,} documents in these collections; they are dropped"
     elif held:
         yield (
-            f"the target holds about {held:,} documents in these collections; it is not cleared: "
-            "what is not in the source stays there (--drop clears first)"
+            f"the target has about {held:,} documents in these collections; those that are not in "
+            "the source stay there (--drop removes them first)"
         )
 
 
 def loaded(report: LoadReport, verb: str, consistency: Consistency | None, *, quiet: bool) -> int:
-    """Print what a restore or a copy did, and what it could not do; returns the exit code."""
+    """Print the result of a restore or a copy with its failures, and return the exit code."""
     if not quiet:
         interrupted(report.interruptions)
         summary(report.collections, report.seconds)
@@ -210,8 +213,8 @@ def loaded(report: LoadReport, verb: str, consistency: Consistency | None, *, qu
     for reason, count in report.reasons:
         print(f"fastdump: {count:,} documents were refused: {reason}", file=sys.stderr)
     print(
-        f"fastdump: the {verb} is not complete: {report.rejected:,} documents and "
-        f"{len(report.failures)} other things could not be written",
+        f"fastdump: the {verb} is not complete: {report.rejected:,} documents could not be "
+        f"written, and there were {len(report.failures)} other failures",
         file=sys.stderr,
     )
     return 1

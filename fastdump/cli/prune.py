@@ -15,7 +15,7 @@ EXAMPLES = "fastdump prune -f /backups --max-backups 7"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `prune`."""
+    """Add the options of `prune`."""
     add_folder(parser)
     add_max_backups(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the plan, remove nothing")
@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Do it; returns the exit code."""
+    """Run the command, and return the exit code."""
     from fastdump.engine.prune import prune
     from fastdump.places import layout
 

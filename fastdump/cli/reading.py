@@ -1,4 +1,4 @@
-"""Options for what of a server is read, and how; from options to settings."""
+"""Options for the part of a server that is read and for the consistency, and their values."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 def selection_of(
     settings: Settings, options: argparse.Namespace, database: str | None
 ) -> Selection:
-    """What of a server is read.
+    """Return the part of a server that is read.
 
     Raises:
-        UsageError: there are two filters, or one is no Extended JSON.
+        UsageError: there are two filters, or the filter is not valid Extended JSON.
     """
     from fastdump.mongo.query import filter_of
 
     text, path = settings.text("query"), settings.text("query-file")
     if text and path:
-        raise UsageError("--query and --query-file both hold a filter: drop one")
+        raise UsageError("--query and --query-file cannot be combined: leave one out")
     if path:
         text = read_text(path, "--query-file")
     return Selection(
@@ -101,7 +101,7 @@ def add_consistency(parser: argparse.ArgumentParser) -> None:
 
 
 def read_options_of(settings: Settings) -> ReadOptions:
-    """How a server is read."""
+    """Return the consistency and the limits of reading."""
     return ReadOptions(
         consistency=settings.parsed("consistency", one_of(CONSISTENCIES)),
         raise_snapshot_window=settings.parsed("raise-snapshot-window", switch),

@@ -45,7 +45,7 @@ fastdump restore --target-uri mongodb://localhost:27017 dump/"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `restore`."""
+    """Add the options of `restore`."""
     add_server(parser, TARGET)
     add_folder(parser)
     add_which(parser)
@@ -107,7 +107,7 @@ def _add_namespaces(parser: argparse.ArgumentParser) -> None:
 
 
 def add_which(parser: argparse.ArgumentParser) -> None:
-    """`-r` or a path: which backup."""
+    """Add `-r` and the path, which choose a backup."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "-r",
@@ -125,7 +125,7 @@ def add_which(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Do it; returns the exit code."""
+    """Run the command, and return the exit code."""
     from fastdump.engine.restore.run import restore
 
     connection = asked_connection(settings, TARGET)
@@ -171,7 +171,7 @@ def _plan(settings: Settings, options: argparse.Namespace, connection: Connectio
 
 
 def chosen_backup(options: argparse.Namespace) -> str | None:
-    """The name or path of a backup; a path is made absolute, so that no folder is put before it."""
+    """Return the name or path of a backup; a path is absolute, so that no folder is added to it."""
     if options.path is not None and options.path != "-":
         from pathlib import Path
 

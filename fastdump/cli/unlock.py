@@ -25,7 +25,7 @@ EXAMPLES = "fastdump unlock --uri mongodb://localhost:27017"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `unlock`."""
+    """Add the options of `unlock`."""
     add_server(parser, SOURCE)
     add_yes(parser)
     add_rare(parser, "retry-for")
@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Do it; returns the exit code."""
+    """Run the command, and return the exit code."""
     from fastdump.mongo import fsync_lock
     from fastdump.mongo.client import connect, translated
 
@@ -45,15 +45,20 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
             print(f"{connection.shown} is not locked")
             return 0
         if any(holder.alive for holder in found):
-            confirm(f"A backup that runs keeps {connection.shown} locked. Unlock?", yes=options.yes)
+            confirm(
+                f"A running backup keeps {connection.shown} locked. Unlock it?", yes=options.yes
+            )
         elif not found:
-            confirm(f"Somebody else locked {connection.shown}. Unlock?", yes=options.yes)
+            confirm(f"Somebody else locked {connection.shown}. Unlock it?", yes=options.yes)
         for holder in found:
             fsync_lock.release(client, holder)
         if not found:
             fsync_lock.unlock(client)
         if fsync_lock.is_locked(client):
-            print(f"one lock of {connection.shown} is taken back, but there is another")
+            print(
+                f"one lock of {connection.shown} is released, but the server has another: run the "
+                "command again to release that too"
+            )
             return 1
     print(f"{connection.shown} is unlocked")
     return 0

@@ -33,7 +33,7 @@ fastdump verify -f /backups --against --deep --uri mongodb://localhost:27017"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `verify`."""
+    """Add the options of `verify`."""
     add_folder(parser)
     add_which(parser)
     add_workers(parser)
@@ -56,17 +56,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Do it; returns the exit code."""
+    """Run the command, and return the exit code."""
     from fastdump.engine.verify.run import verify
     from fastdump.places import source
 
     which = chosen_backup(options)
     if options.against and options.unique:
-        raise UsageError("--unique reads the backup alone: leave --against out")
+        raise UsageError("--unique cannot be combined with --against: leave one out")
     if options.against:
         return _compare(settings, options, which)
     if options.deep:
-        raise UsageError("--deep says how to compare: it needs --against")
+        raise UsageError("--deep needs --against: add --against")
     report = verify(
         source(settings.folder, which),
         which,

@@ -1,7 +1,7 @@
-"""Where settings come from: flags, then the environment, then files, then defaults.
+"""Read settings from flags, then the environment, then files, then defaults.
 
-The only reader of the environment. The names are Komodo's where Komodo has one, so that a machine
-that is set up for it needs nothing else, and `FASTDUMP_<OPTION>` for the rest.
+Only this package reads the environment. Settings that Komodo has too have Komodo's names, so that a
+machine that is set up for Komodo needs nothing else; all others are named `FASTDUMP_<OPTION>`.
 """
 
 from __future__ import annotations

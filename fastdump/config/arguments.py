@@ -1,4 +1,4 @@
-"""Checks of what the Python API is given: the limits are those of the command line's options."""
+"""Check the arguments of the Python API; the limits are those of the command line's options."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = [
 ]
 
 MAX_WORKERS = 256
-"""More than any server gains from."""
+"""Largest number of processes; no server gains from more."""
 
 
 def checked_number(name: str, value: int, minimum: int, maximum: int | None = None) -> int:
-    """Return the number, if it is in that range.
+    """Return the number, if it is within the limits.
 
     Raises:
-        UsageError: it is not.
+        UsageError: the number is too small or too large.
     """
     if value < minimum or (maximum is not None and value > maximum):
         upper = "" if maximum is None else f" and at most {maximum}"
@@ -34,10 +34,10 @@ def checked_number(name: str, value: int, minimum: int, maximum: int | None = No
 
 
 def checked_word(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    """Return the word, if it is one of those.
+    """Return the word, if it is an allowed one.
 
     Raises:
-        UsageError: it is not.
+        UsageError: the word is not allowed.
     """
     if value not in allowed:
         raise UsageError(f"{name} is {value!r}, but must be one of {', '.join(allowed)}")
@@ -45,10 +45,10 @@ def checked_word(name: str, value: str, allowed: tuple[str, ...]) -> str:
 
 
 def checked_workers(workers: int | None) -> int:
-    """Return a number of processes; by default the smaller of 4 and the number of cores.
+    """Return the number of processes; for None the smaller of 4 and the number of cores.
 
     Raises:
-        UsageError: it is too small or too large.
+        UsageError: the number is too small or too large.
     """
     return (
         default_workers() if workers is None else checked_number("workers", workers, 1, MAX_WORKERS)
@@ -56,10 +56,10 @@ def checked_workers(workers: int | None) -> int:
 
 
 def checked_mode(mode: int) -> int:
-    """Return permissions of files that their owner can read and write.
+    """Return the permissions, if they let the owner read and write.
 
     Raises:
-        UsageError: the owner could not, or they are no permissions.
+        UsageError: they are not permissions, or the owner could not read or write the files.
     """
     if mode & ~0o777 or mode & 0o600 != 0o600:
         raise UsageError(f"mode is {mode:#o}, but must be permissions of files such as 0o600")
@@ -67,7 +67,7 @@ def checked_mode(mode: int) -> int:
 
 
 def checked_reading(reading: ReadOptions | None) -> ReadOptions:
-    """Return how to read a server.
+    """Return the options of reading, or their defaults for None.
 
     Raises:
         UsageError: a value is not allowed.
@@ -82,7 +82,7 @@ def checked_reading(reading: ReadOptions | None) -> ReadOptions:
 
 
 def checked_writing(writing: WriteOptions | None) -> WriteOptions:
-    """Return the form in which to write a backup.
+    """Return the options of writing a backup, or their defaults for None.
 
     Raises:
         UsageError: a value is not allowed.
@@ -95,16 +95,16 @@ def checked_writing(writing: WriteOptions | None) -> WriteOptions:
 
 
 def checked_loading(options: LoadOptions | None) -> LoadOptions:
-    """Return how to write documents.
+    """Return the options of loading documents, or their defaults for None.
 
     Raises:
         UsageError: options contradict each other.
     """
     found = options or LoadOptions()
     if found.preserve_uuid and not found.drop:
-        raise UsageError("preserve_uuid needs drop: a collection that is there keeps its UUID")
+        raise UsageError("preserve_uuid needs drop: an existing collection keeps its UUID")
     if found.oplog_limit is not None and not found.oplog_replay:
-        raise UsageError("oplog_limit says where oplog_replay ends, so it needs that")
+        raise UsageError("oplog_limit needs oplog_replay: set oplog_replay=True")
     if found.oplog_file is not None and not found.oplog_replay:
-        raise UsageError("oplog_file is what oplog_replay replays, so it needs that")
+        raise UsageError("oplog_file needs oplog_replay: set oplog_replay=True")
     return found

@@ -1,7 +1,7 @@
-"""What a connection string or an address says, and what of it may be shown.
+"""Parse connection strings and addresses, and hide the secrets in them.
 
-A password may hold anything, and a raw `/` or `@` in it moves the borders of all that follows. So a
-string is taken apart only if there is no doubt about it, and nothing of another one is ever shown.
+A password can contain any character, and a raw `/` or `@` in it would shift all following parts. So
+a string is parsed only if it is unambiguous; of any other string nothing is ever shown.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _TEXTS = frozenset(
      "sslcertificateauthorityfile", "tlscafile", "tlscertificatekeyfile",
      "tlscertificatekeyfilepassword", "tlscrlfile"}
 )  # fmt: skip
-"""Options whose value may hold an `@`; in any other it is the end of a password."""
+"""Options whose value may contain an `@`; in any other place it might be the end of a password."""
 
 _SECRET_OPTION = re.compile(r"(?i)\b(\w*password|authMechanismProperties)=[^&;]*")
-"""The second may hold a session token of AWS."""
+"""Options with secrets; `authMechanismProperties` may contain a session token of AWS."""
 
 
 class _Parts(NamedTuple):
@@ -46,11 +46,11 @@ class _Parts(NamedTuple):
 
 
 def _parsed(uri: str) -> _Parts:
-    """Take a connection string apart; all parts stay percent-encoded.
+    """Split a connection string into its parts, which stay percent-encoded.
 
     Raises:
-        UsageError: it is no MongoDB URI, or there is a doubt about its parts; the message holds
-            nothing of it.
+        UsageError: the string is not a MongoDB URI, or is ambiguous; the message quotes nothing of
+            it.
     """
     if not uri.startswith(("mongodb://", "mongodb+srv://")):
         raise UsageError("the URI of the server must look like mongodb://host:port/database")
@@ -58,9 +58,9 @@ def _parsed(uri: str) -> _Parts:
     user = _USER.fullmatch(found["user"] or "") if found else None
     if found is None or user is None or not _is_clear(found):
         raise UsageError(
-            "the URI of the server cannot be read: it must look like mongodb://host:port/database, "
+            "the URI of the server is not valid: it must look like mongodb://host:port/database, "
             "and in a user name or a password each of : / ? @ % must be percent-encoded (%3A, %2F, "
-            "%3F, %40, %25); or leave the password out, and give it by --password-file"
+            "%3F, %40, %25); or leave the password out, and use --password-file"
         )
     has_user = found["user"] is not None
     return _Parts(
@@ -83,7 +83,7 @@ def _is_clear(found: re.Match[str]) -> bool:
 
 
 def as_uri(address: str) -> str:
-    """Return the URI of an address: hosts with or without ports, a path of a socket, or a URI."""
+    """Return the URI of an address: hosts with or without ports, the path of a socket, or a URI."""
     if "://" in address:
         return address
     user, at, rest = address.rpartition("@")
@@ -92,7 +92,7 @@ def as_uri(address: str) -> str:
 
 
 def _as_host(text: str) -> str:
-    """Return a host as it stands in a URI."""
+    """Return a host in the form that a URI needs."""
     if text.startswith("/"):
         return quote(text, safe="")
     try:
@@ -107,38 +107,38 @@ def described(
     password: str | None = None,
     app_name: str | None = None,
 ) -> Connection:
-    """The connection for a URI, with the address as it may be shown.
+    """Return the connection for a URI, with the address for messages.
 
     Raises:
-        UsageError: it is no MongoDB URI.
+        UsageError: the URI is not a MongoDB URI.
     """
     return Connection(uri, unquote(_parsed(uri).hosts), username, password, app_name)
 
 
 def database_of(uri: str) -> str | None:
-    """The database that a URI names, if it names one.
+    """Return the database that a URI names, or None.
 
     Raises:
-        UsageError: it is no MongoDB URI.
+        UsageError: the URI is not a MongoDB URI.
     """
     return unquote(_parsed(uri).database) or None
 
 
 def user_without_password(uri: str) -> str | None:
-    """The user that a URI names, if it has no password for it.
+    """Return the user that a URI names without a password, or None.
 
     Raises:
-        UsageError: it is no MongoDB URI.
+        UsageError: the URI is not a MongoDB URI.
     """
     parts = _parsed(uri)
     return unquote(parts.user) if parts.user and parts.password is None else None
 
 
 def hidden(uri: str) -> str:
-    """The URI with its password and the secrets among its options hidden.
+    """Return the URI with its password and the secrets in its options hidden.
 
     Raises:
-        UsageError: it is no MongoDB URI.
+        UsageError: the URI is not a MongoDB URI.
     """
     parts = _parsed(uri)
     login = "" if parts.user is None else f"{parts.user}{':***' if parts.password else ''}@"

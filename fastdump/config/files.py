@@ -1,8 +1,8 @@
-"""Komodo's configuration files, as far as they say something about databases and backups.
+"""Read the settings of databases and backups from Komodo's configuration files.
 
-Found and merged as Komodo does: in `~/.config/komodo`, then `.`, or where `--config` or
-`KOMODO_CLI_CONFIG_PATHS` say; what is found later wins, and a profile wins over all of it. A file
-holds Komodo's other settings too, so unknown keys are ignored.
+Files are found and merged as Komodo does it: in `~/.config/komodo`, then in `.`, or in the places
+that `--config` or `KOMODO_CLI_CONFIG_PATHS` name. Later files win, and a profile wins over all
+files. The files contain Komodo's other settings too, so unknown keys are ignored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fastdump.errors import UsageError
 __all__ = ["Files"]
 
 _KEYWORDS = "*core.config*.*,*komodo.cli*.*"
-"""Which files of a folder are read; a later pattern wins."""
+"""Patterns of the files that are read in a folder; files of a later pattern win."""
 
 Table = Mapping[str, object]
 
@@ -29,7 +29,7 @@ _BARE = ("uri", "password")
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What the files say: tables, the one that wins first, each with what it is called."""
+    """Settings from configuration files: tables with their names, the one that wins first."""
 
     layers: tuple[tuple[str, Table], ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -43,18 +43,18 @@ class Files:
         *,
         bare: str = "database",
     ) -> Files:
-        """Read the files that are there.
+        """Read the files that exist.
 
         Args:
-            paths: files or folders that were named; empty for those of the environment or, in
-                their absence, the usual ones.
-            profile: the name or alias of the profile in force; None for the default one.
+            paths: named files or folders; empty for those of the environment or, without these,
+                the usual ones.
+            profile: the name or alias of the wanted profile; None for the default one.
             environment: the process's environment variables.
-            bare: the table that `uri` and `password` belong to where they are not in one, as in
-                a file for mongodump; only in files that were named.
+            bare: the table for a `uri` and a `password` that are not in a table, as in a file for
+                mongodump; only in files that were named.
 
         Raises:
-            UsageError: a file that was named is not there, one is malformed, or there is no such
+            UsageError: a named file does not exist, a file is malformed, or there is no such
                 profile.
         """
         found = list(_find(paths, environment))
@@ -71,12 +71,12 @@ class Files:
         return cls((plain._profile(profile), *layers), environment) if profile else plain
 
     def text(self, keys: Sequence[tuple[str, ...]]) -> tuple[str | None, str]:
-        """The value at the first of those keys, and where it stands.
+        """Return the value of the first of these keys that is set, and its place for messages.
 
-        A key that is set to nothing counts: it hides what stands in a file of lower standing.
+        A key with an empty value counts as set: it hides the value of a file with lower rank.
 
         Raises:
-            UsageError: it is neither text nor a whole number.
+            UsageError: the value is neither text nor a whole number.
         """
         for name, layer in self.layers:
             for key in keys:
@@ -90,7 +90,7 @@ class Files:
         return None, ""
 
     def _with_variables(self, text: str) -> str:
-        """As Komodo does with `${NAME}`; it runs no commands."""
+        """Replace `${NAME}` by environment variables, as Komodo does; commands are not run."""
         return re.sub(r"\$\{(\w+)\}", lambda found: self.environment.get(found[1], ""), text)
 
     def _profile(self, wanted: str) -> tuple[str, Table]:
@@ -107,7 +107,7 @@ class Files:
 
 
 def _with_bare(table: Table, name: str) -> Table:
-    """What mongodump's and mongorestore's files say, as a table of ours."""
+    """Return a table in which the bare keys of mongodump's files are in the table `name`."""
     known = {key: table[key] for key in _BARE if key in table}
     return {**table, name: {**known, **_table(table, name)}} if known else table
 
@@ -118,7 +118,7 @@ def _table(table: Table, name: str) -> Table:
 
 
 def _called(profile: object) -> list[str]:
-    """The name of a profile and its aliases."""
+    """Return the name of a profile and its aliases."""
     if not isinstance(profile, Mapping):
         return []
     called: list[str] = []
@@ -136,7 +136,7 @@ def _at(table: Table, key: Sequence[str]) -> object:
 
 
 def _find(paths: Sequence[str], environment: Mapping[str, str]) -> Iterator[Path]:
-    """The files to read, the one that wins last."""
+    """Yield the files to read; the one that wins comes last."""
     variable = environment.get("KOMODO_CLI_CONFIG_PATHS") or environment.get(
         "KOMODO_CLI_CONFIG_PATH"
     )
@@ -148,16 +148,16 @@ def _find(paths: Sequence[str], environment: Mapping[str, str]) -> Iterator[Path
         elif path.is_file():
             yield path
         elif paths:
-            raise UsageError(f"the configuration {path} is not there")
+            raise UsageError(f"the configuration {path} does not exist: check --config")
 
 
 def _in_folder(folder: Path, keywords: Sequence[str]) -> Iterator[Path]:
     try:
-        # What begins with ._ is a Mac's, beside a file of that name.
+        # A Mac leaves files whose names begin with ._ beside others.
         found = (path for path in folder.iterdir() if not path.name.startswith("._"))
         files = sorted(path for path in found if path.suffix in _PARSERS)
     except OSError:
-        return  # Komodo skips a folder that it may not read too
+        return  # Komodo also skips a folder that it may not read
     for keyword in keywords or names(_KEYWORDS):
         yield from (path for path in files if fnmatchcase(path.name, keyword) and path.is_file())
 
@@ -173,7 +173,7 @@ def _parse(path: Path) -> Table:
     if found is None:
         return {}
     if not isinstance(found, Mapping):
-        raise UsageError(f"{path} must hold a table of settings")
+        raise UsageError(f"{path} must contain a table of settings")
     return found
 
 
@@ -195,11 +195,11 @@ def _yaml(text: str) -> object:
     try:
         return yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
-        # Its own text quotes the line, which may hold a password.
+        # The error's own text quotes the line, which may contain a password.
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ValueError(f"{error.problem} (at line {line})") from None
     except yaml.YAMLError:
-        raise ValueError("it is no YAML") from None
+        raise ValueError("it is not valid YAML") from None
 
 
 _PARSERS: dict[str, Callable[[str], object]] = {

@@ -1,4 +1,4 @@
-"""The names of every setting: as an option, in the environment, and in Komodo's files.
+"""The names of every setting: its option, its environment variables, its keys in Komodo's files.
 
 Sources: Komodo's `DatabaseConfig`, `CliConfig` and their environment, as of version 2.
 """
@@ -35,54 +35,55 @@ _MAX_DEFAULT_WORKERS = 4
 
 
 def default_workers() -> int:
-    """The smaller of 4 and the number of cores that this process may use."""
+    """Return the smaller of 4 and the number of cores that this process may use."""
     return min(_MAX_DEFAULT_WORKERS, len(os.sched_getaffinity(0)))
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """Everywhere that one setting may stand."""
+    """All names of one setting."""
 
     flag: str
-    """The long option, without dashes in front."""
+    """Long option, without dashes in front."""
     variables: tuple[str, ...]
-    """Environment variables, the first that is set wins."""
+    """Environment variables, of which the first that is set wins."""
     keys: tuple[tuple[str, ...], ...]
-    """Its places in a file, each a path through tables."""
+    """Keys in a file, each a path through tables."""
     in_file: bool = False
-    """Whether each variable has a form with `_FILE` that names a file with the value, and wins."""
+    """True if each variable has a form with `_FILE`, which names a file with the value and wins."""
     flag_in_file: bool = False
-    """Whether the option names such a file too."""
+    """True if the option names such a file too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the description of one server comes from.
+    """The names of all settings of one server, the source or the target.
 
-    Source and target take different names on purpose: a machine set up to back up cannot restore
-    by accident.
+    Source and target have different names on purpose: a machine that is set up for backups cannot
+    restore by accident.
     """
 
     flag: str
-    """What its options begin with."""
+    """Beginning of its options."""
     variables: tuple[str, ...]
-    """What its environment variables begin with; the second is Komodo's older name."""
+    """Beginnings of its environment variables; the second is Komodo's older name."""
     tables: tuple[str, ...]
-    """Its table in a file; the second is Komodo's older name."""
+    """Table in a file; the second is Komodo's older name."""
     role: str
+    """"source" or "target", for messages."""
 
     @property
     def variable(self) -> str:
-        """What its environment variables begin with, for messages."""
+        """The beginning of its environment variables, for messages."""
         return self.variables[0]
 
     def option(self, flag: str) -> Name:
-        """The names of one of `CONNECTION_OPTIONS`."""
+        """Return the names of one of `CONNECTION_OPTIONS`."""
         name = f"{self.flag}{flag}"
         return Name(name, (_variable(name),), (("fastdump", name),))
 
     def name(self, item: str) -> Name:
-        """The names of one item: uri, address, username, password, db_name or app_name."""
+        """Return the names of one item: uri, address, username, password, db_name or app_name."""
         flags = {"db_name": "db", "password": "password-file", "app_name": "app-name"}
         return Name(
             flag=f"{self.flag}{flags.get(item, item)}",
@@ -102,21 +103,22 @@ TARGET = Origin(
 )
 
 ITEMS = ("uri", "address", "username", "password", "db_name", "app_name")
-"""What describes a server."""
+"""The settings that describe a server."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOption:
-    """An option of a connection string that has an option of the command line too."""
+    """An option of a connection string that is also an option of the command line."""
 
     uri: str
-    """What a connection string calls it."""
+    """Name in a connection string."""
     alias: str | None
-    """What mongodump calls it, where that differs."""
+    """mongodump's name of the option, if it is another one."""
     about: str
+    """Help of the option."""
     is_switch: bool = False
     is_file: bool = False
-    """Whether the command line names a file that holds the value."""
+    """True if the command line names a file with the value."""
 
 
 CONNECTION_OPTIONS = {
@@ -161,7 +163,7 @@ CONNECTION_OPTIONS = {
         "tlsInsecure", "tlsInsecure", "accept any server certificate and host name", is_switch=True
     ),
 }
-"""By the long option; that of a target begins with `target-`."""
+"""Connection options by their long option; that of a target begins with `target-`."""
 
 
 def _variable(flag: str) -> str:

@@ -1,4 +1,4 @@
-"""From the text of a setting to its value; what a ValueError says is what is allowed."""
+"""Parse the texts of settings. The message of a ValueError describes the allowed values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["cluster_time", "mode", "names", "one_of", "positive", "switch", "who
 
 
 def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
-    """A parser of whole numbers in that range."""
+    """Return a parser of whole numbers within limits."""
 
     def parse(text: str) -> int:
         number = int(text) if re.fullmatch(r"\s*\d{1,9}\s*", text, re.ASCII) else -1
@@ -24,7 +24,7 @@ def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], in
 
 
 def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
-    """A parser of fixed words."""
+    """Return a parser of fixed words."""
 
     def parse(text: str) -> str:
         if text in choices:
@@ -35,24 +35,24 @@ def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
 
 
 def mode(text: str) -> int:
-    """Permissions of files, octal; their owner can read and write them in any case."""
+    """Parse octal permissions of files, which must let the owner read and write."""
     if re.fullmatch(r"0?[0-7]{3}", text.strip()) and int(text, 8) & 0o600 == 0o600:
         return int(text, 8)
     raise ValueError("permissions of files such as 600 or 640")
 
 
 def cluster_time(text: str) -> ClusterTime | None:
-    """A moment of an oplog, as mongorestore takes it; nothing is none."""
+    """Parse a cluster time, in mongorestore's form; an empty text is None."""
     if not text:
         return None
     found = re.fullmatch(r"(\d{1,10})(?::(\d{0,10}))?", text.strip(), re.ASCII)
     if not found:
-        raise ValueError("seconds since 1970 and a place in that second, as 1764009600:1")
+        raise ValueError("seconds since 1970 and a counter, such as 1764009600:1")
     return ClusterTime(int(found[1]), int(found[2] or 0))
 
 
 def positive(text: str) -> float | None:
-    """A number above zero; nothing is no limit."""
+    """Parse a number above zero; an empty text is None, for no limit."""
     if not text:
         return None
     if re.fullmatch(r"\d{1,6}(\.\d{1,3})?", text.strip(), re.ASCII) and float(text) > 0:
@@ -61,7 +61,7 @@ def positive(text: str) -> float | None:
 
 
 def switch(text: str) -> bool:
-    """Yes or no."""
+    """Parse a yes or no."""
     word = text.strip().lower()
     if word in ("true", "1", "yes", "on"):
         return True
@@ -71,5 +71,5 @@ def switch(text: str) -> bool:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Names between commas."""
+    """Parse names separated by commas."""
     return tuple(name for name in (part.strip() for part in text.split(",")) if name)

@@ -1,4 +1,4 @@
-"""The settings of one run, each from the first place that says something."""
+"""The settings of one run, each from the first place in which it is set."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _IMPLIED = {"layout": "komodo, or repository in object stores and where there is
 """The defaults that depend on something else, for people."""
 
 SEPARATOR = "\0"
-"""Between the values of an option that was given several times: no name holds one."""
+"""Separator between the values of an option given several times; no name contains it."""
 
 
 class _Value(NamedTuple):
     text: str
     origin: str
-    """The flag, the variable or the place in a file that it was read from, for messages."""
+    """Flag, variable or place in a file that the value was read from, for messages."""
 
 
 class Shown(NamedTuple):
-    """A setting as it may be printed."""
+    """A setting for printing, without secrets."""
 
     name: str
     value: str
@@ -49,13 +49,13 @@ class Shown(NamedTuple):
 
 
 class Settings:
-    """The settings of one run: flags beat the environment, that beats files, those the defaults.
+    """Settings of one run: flags win over the environment, then files, then defaults.
 
     Args:
-        flags: the options of the command line by name, without dashes in front; None or absent
-            where not given.
+        flags: the options of the command line by name, without dashes in front; None or absent if
+            not given.
         environment: the process's environment variables.
-        files: what configuration files say.
+        files: the settings from configuration files.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class Settings:
         self._files = files or Files()
 
     def text(self, name: str) -> str | None:
-        """An option's value, or None where neither something sets it nor a default exists."""
+        """Return the value of an option; None if it is not set and has no default."""
         return self._option(name).text or None
 
     def parsed(self, name: str, parse: Callable[[str], T]) -> T:
-        """An option's value, read by `parse`.
+        """Return the value of an option, parsed by `parse`.
 
         Raises:
-            UsageError: `parse` raised a ValueError, whose message says what is allowed.
+            UsageError: `parse` raised a ValueError, whose message describes the allowed values.
         """
         return _parsed(self._option(name), parse)
 
@@ -88,17 +88,17 @@ class Settings:
 
     @property
     def max_backups(self) -> int:
-        """How many backups to keep; 0 is all."""
+        """The number of backups to keep; 0 for all."""
         return self.parsed("max-backups", parsers.whole_number(0))
 
     @property
     def workers(self) -> int:
-        """How many processes to use."""
+        """The number of processes."""
         return self.parsed("workers", parsers.whole_number(1, MAX_WORKERS))
 
     @property
     def level(self) -> int:
-        """The level of compression."""
+        """The compression level."""
         return self.parsed("level", parsers.whole_number(0, 3))
 
     @property
@@ -107,9 +107,10 @@ class Settings:
         return self.parsed("layout", parsers.one_of(LAYOUTS)) if self.text("layout") else None
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """The values of an option that can be given several times.
+        """Return the values of an option that can be given several times.
 
-        As an option each is one value, whatever it holds; elsewhere there are commas between them.
+        On the command line each option is one value, even with commas in it; in the environment and
+        in files, values are separated by commas.
         """
         value = self._option(name)
         if value.origin.startswith("--"):
@@ -118,7 +119,7 @@ class Settings:
 
     @property
     def gzip(self) -> bool:
-        """Whether a backup is compressed."""
+        """True if a new backup is compressed."""
         return self.parsed("gzip", parsers.switch)
 
     @property
@@ -128,7 +129,7 @@ class Settings:
 
     @property
     def max_rate(self) -> float | None:
-        """How many megabytes of documents may be read in a second; None is no limit."""
+        """The highest speed of reading in MB of documents a second; None for no limit."""
         return self.parsed("max-rate", parsers.positive)
 
     @property
@@ -137,13 +138,13 @@ class Settings:
         return self.parsed("latest-only", parsers.names)
 
     def connection(self, origin: Origin) -> Connection:
-        """The server of that role.
+        """Return the server of that role.
 
-        A URI beats an address, as in Komodo, and brings its own user; but an address given as a
-        flag beats a URI of the environment or a file.
+        A URI wins over an address, as in Komodo, and has its own user. But an address given as a
+        flag wins over a URI from the environment or a file.
 
         Raises:
-            UsageError: none is named, or the options contradict each other.
+            UsageError: no server is named, or the options contradict each other.
         """
         uri, address, username, password, app_name = (
             self._find(origin.name(item))
@@ -152,11 +153,13 @@ class Settings:
         if uri and _only_flag(address):
             if _only_flag(uri):
                 assert address is not None  # noqa: S101 - a flag was given
-                raise UsageError(f"{uri.origin} and {address.origin} both name a server: drop one")
+                raise UsageError(
+                    f"{uri.origin} and {address.origin} both name a server: leave one out"
+                )
             uri = None
         if uri:
-            # Komodo ignores user and password beside a URI, which mostly has both. mongodump's
-            # files have the user in the URI, and the password beside it.
+            # Komodo ignores a user and a password beside a URI, which usually contains both. Files
+            # for mongodump have the user in the URI, and the password beside it.
             bare = _named(uri, user_without_password)
             username = _Value(bare, uri.origin) if bare else _only_flag(username)
             password = password if bare else _only_flag(password)
@@ -186,19 +189,19 @@ class Settings:
             yield option.uri, _parsed(value, parsers.switch) if option.is_switch else value.text
 
     def database(self, origin: Origin) -> str:
-        """The database of that role: as named, else that of the URI, else `komodo`."""
+        """Return the database of that role: as named, else that of the URI, else `komodo`."""
         return self.named_database(origin) or DEFAULT_DATABASE
 
     def named_database(self, origin: Origin) -> str | None:
-        """The database of that role as named, else that of the URI, else none."""
+        """Return the database of that role: as named, else that of the URI, else None."""
         named = self._find(origin.name("db_name"))
         return named.text if named else database_of(self.connection(origin).uri)
 
     def shown(self) -> Iterator[Shown]:
-        """Every setting that is in force, with where it comes from, passwords hidden.
+        """Yield every setting in force with its origin, with passwords hidden.
 
         Raises:
-            UsageError: a file holds something that is no setting, or a URI is no MongoDB URI.
+            UsageError: a value in a file is not valid, or a URI is not a MongoDB URI.
         """
         for origin in (SOURCE, TARGET):
             for item in ITEMS:
@@ -211,7 +214,7 @@ class Settings:
                     yield Shown(f"{origin.role} {item.replace('_', ' ')}", text, value.origin)
         for flag in OPTIONS:
             if flag == "size":
-                continue  # the demo's alone
+                continue  # only the demo has it
             option = self._option(flag)
             shown = option.text.replace(SEPARATOR, ", ")
             yield Shown(flag.replace("-", " "), shown or _IMPLIED.get(flag, "none"), option.origin)
@@ -229,7 +232,7 @@ class Settings:
         if (flag := self._flags.get(name.flag)) is not None:
             where = f"--{name.flag}"
             return _from_file(flag, where) if name.flag_in_file else _Value(flag, where)
-        # A variable that is set to nothing is what compose files make of one that is not set.
+        # An empty variable counts as not set: compose files pass unset variables on as empty ones.
         for variable in name.variables if name.in_file else ():
             if path := self._environment.get(f"{variable}_FILE"):
                 return _from_file(path, f"{variable}_FILE")
@@ -241,7 +244,7 @@ class Settings:
 
 
 def _named(value: _Value, read: Callable[[str], T]) -> T:
-    """Read a value; an error says where it comes from."""
+    """Parse a value; add its origin to an error."""
     try:
         return read(value.text)
     except UsageError as error:
@@ -276,13 +279,13 @@ def _from_file(path: str, origin: str) -> _Value:
 
 
 def read_text(path: str, origin: str) -> str:
-    """What a file holds, without white space around it.
+    """Return the content of a file, without white space around it.
 
     Raises:
-        UsageError: it cannot be read; names the origin of its path.
+        UsageError: the file cannot be read; the message names the origin of its path.
     """
     try:
         return Path(path).read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "it is no text"
+        said = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UsageError(f"{origin}: {path} cannot be read: {said}") from None

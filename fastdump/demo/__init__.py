@@ -1,1 +1,1 @@
-"""The demo: Komodo-shaped data on a throw-away server, backed up, restored and compared."""
+"""The parts of the demo: Komodo-shaped data, and the comparison of two databases."""

@@ -1,4 +1,4 @@
-"""Whether two databases are equal: the server's own hash, options and indexes."""
+"""Compare two databases by the server's own hash of documents, by options and by indexes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["CollectionState", "differences", "state"]
 
 @dataclass(frozen=True)
 class CollectionState:
-    """All that makes a collection what it is."""
+    """Definition and hash of a collection, for comparison."""
 
     kind: str
     options: Bson
     indexes: tuple[Bson, ...]
     digest: str | None
-    """The server's `dbHash` of its documents; None for a view."""
+    """Hash of the documents from the server's `dbHash`; None for a view."""
 
 
 def state(connection: Connection, database: str) -> dict[str, CollectionState]:
-    """Every collection and view of a database, by name."""
+    """Return the state of every collection and view of a database, by name."""
     with connect(connection) as client:
         source = open_database(client, database)
         digests = source.command("dbHash")["collections"]
@@ -47,7 +47,7 @@ def state(connection: Connection, database: str) -> dict[str, CollectionState]:
 def differences(
     expected: dict[str, CollectionState], actual: dict[str, CollectionState]
 ) -> list[str]:
-    """The collections that are missing, too many, or not equal."""
+    """Return a message for each collection that is missing, additional or different."""
     found = []
     for name in sorted(expected.keys() | actual.keys()):
         if expected.get(name) != actual.get(name):

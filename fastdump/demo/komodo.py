@@ -1,7 +1,7 @@
-"""Komodo-shaped data: seeded, so that it is the same every time, and made by many processes.
+"""Generate Komodo-shaped data with many processes; the same seed gives the same data.
 
-The collections, their fields and their indexes follow Komodo's entities. By bytes, a little over
-half are `Stats` (one document per server and minute, 0.9 KB) and most of the rest `Update` (one
+The collections, their fields and their indexes follow Komodo's entities. By size, a little over
+half is `Stats` (one document per server and minute, 0.9 KB), and most of the rest is `Update` (one
 per action, 7.7 KB, mostly the output of commands).
 """
 
@@ -70,11 +70,11 @@ INDEXES: dict[str, list[dict[str, Any]]] = {
     "Tag": [{"key": {"name": 1}, "unique": True}],
     **{name: [{"key": {"name": 1}, "unique": True}, {"key": {"tags": 1}}] for name in _RESOURCES},
 }
-"""Each collection's indexes, without their names."""
+"""The indexes of each collection, without their names."""
 
 
 def _id(rng: random.Random, number: int) -> ObjectId:
-    """Like the server's own: rising with time."""
+    """Return an ObjectId that rises with time, like the server's own."""
     return ObjectId(
         (_BEGIN + number).to_bytes(4, "big")
         + rng.randbytes(5)
@@ -114,7 +114,7 @@ def _stats(rng: random.Random, number: int) -> Document:
 
 
 def _output(rng: random.Random, lines: int) -> str:
-    """As of `docker compose`: each layer is named by its hash again and again."""
+    """Return text like the output of `docker compose`, which repeats the hashes of layers."""
     hashes = rng.randbytes(3 * lines + 6).hex()
     layers = [hashes[place : place + 12] for place in range(0, len(hashes) - 11, 12)]
     begins, ends = rng.choices(_BEGINS, k=lines), rng.choices(_ENDS, k=lines)
@@ -204,7 +204,7 @@ def _setting(rng: random.Random, number: int) -> Document:
 class _Kind(NamedTuple):
     make: Callable[[random.Random, int], Document]
     documents: int
-    """How many at a size of one gigabyte, so that a size scales all collections alike."""
+    """Number of documents in a database of one gigabyte; other sizes scale all collections."""
 
 
 _KINDS = {
@@ -217,19 +217,19 @@ _KINDS = {
 
 
 def sizes(raw_bytes: int) -> dict[str, int]:
-    """How many documents of each collection make a database of about that size."""
+    """Return the number of documents of each collection for a database of about that size."""
     return {
         name: max(2, kind.documents * raw_bytes // 1_000_000_000) for name, kind in _KINDS.items()
     }
 
 
 def document_bytes(name: str) -> int:
-    """About how large a document of that collection is."""
+    """Return the approximate size of a document of a collection, in bytes of BSON."""
     return len(bson.encode(_KINDS[name].make(random.Random(0), 0)))
 
 
 def documents(name: str, first: int, count: int, seed: int) -> Batch:
-    """Documents `first` to `first + count` of a collection."""
+    """Return the documents from `first` to `first + count` (exclusive) of a collection."""
     make, rng = _KINDS[name].make, random.Random(f"{seed}/{name}/{first}")
     data = b"".join(bson.encode(make(rng, number)) for number in range(first, first + count))
     return Batch(data, count)
@@ -238,17 +238,17 @@ def documents(name: str, first: int, count: int, seed: int) -> Batch:
 def generate(
     connection: Connection, database: str, raw_bytes: int, *, seed: int = 1, workers: int = 2
 ) -> int:
-    """Fill a database; returns the number of documents.
+    """Fill a database, and return the number of documents.
 
     Args:
         connection: the server.
-        database: its name; it should not exist yet.
-        raw_bytes: about how much.
-        seed: another seed makes other data.
-        workers: number of processes.
+        database: the name of the database, which should not exist yet.
+        raw_bytes: the approximate size of the documents, in bytes of BSON.
+        seed: the seed of the random data.
+        workers: the number of processes.
 
     Raises:
-        ServerError: the server does not take it.
+        ServerError: the server refuses the data.
     """
     counts = sizes(raw_bytes)
     blocks = []
@@ -278,7 +278,7 @@ _target: tuple[Client, Connection, str] | None = None
 
 
 def _connect(connection: Connection, database: str) -> None:
-    """Runs first in every process, which then keeps its connection."""
+    """Connect; runs once in every process, which then keeps its connection."""
     global _target
     _target = connect(connection), connection, database
 

@@ -46,10 +46,10 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class _ChunkLine:
-    """A chunk as the journal has it: without anything nested.
+    """A chunk in the form of the journal, without nested values.
 
-    The names are part of the file's format, so that a run of one version can go on where a run of
-    another version ended.
+    The names are part of the file's format, so that a run of one version can continue a run of
+    another version.
     """
 
     namespace: Namespace
@@ -81,7 +81,7 @@ class _ChunkLine:
 
     @property
     def chunk(self) -> Chunk:
-        """The chunk that this describes."""
+        """The chunk of this line."""
         source = ChunkSource(
             self.source, self.document_bytes, self.query, self.by_filter, self.is_of_view,
             self.committed, self.at, self.uuid,

@@ -1,4 +1,4 @@
-"""What travels between rooms and processes: small, frozen and picklable, never documents."""
+"""Values that travel between rooms and processes: small, frozen, picklable, never documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of collections: where a collection is cut, and what a worker reads in one go."""
+"""Chunks: the parts of collections that workers read in one go, and where collections are cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How documents are loaded, and what becomes of them."""
+"""How documents are loaded, and the outcome of loading them."""
 
 from __future__ import annotations
 
@@ -17,59 +17,59 @@ MAX_NAMED = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
-    """What the user wants of a restore or a copy."""
+    """How documents are loaded by a restore or a copy."""
 
     drop: bool = False
-    """Drop each collection first."""
+    """Drop each collection before it is loaded."""
     indexes: bool = True
-    """Build a collection's indexes when its documents are in."""
+    """Build the indexes of a collection when its documents are loaded."""
     keep_index_version: bool = False
-    """With the version that they had, instead of that which the server gives new ones."""
+    """Build indexes with the version that they had, instead of the one that the server gives."""
     collection_options: bool = True
-    """Make collections with the options that they had."""
+    """Create collections with the options that they had."""
     preserve_uuid: bool = False
-    """Make collections with the UUID that they had."""
+    """Create collections with the UUID that they had."""
     bypass_validation: bool = False
-    """Write documents that a collection's validator refuses."""
+    """Write documents even if the validator of their collection refuses them."""
     in_order: bool = False
-    """Load a collection's documents in the order in which they were kept."""
+    """Load the documents of a collection in the order that they have in the source."""
     stop_on_error: bool = False
-    """End with the first document that cannot be written."""
+    """End at the first document that cannot be written."""
     check_documents: bool = False
-    """Decode every document, to see that it is one, before it is sent."""
+    """Decode every document before it is sent, and reject those that are not valid BSON."""
     salvage: bool = False
-    """Restore what is intact of a backup that is damaged."""
+    """Restore the intact parts of a damaged backup."""
     users_and_roles: bool = False
-    """Merge the users and roles that the backup holds into those of the target."""
+    """Merge the users and roles of the backup into those of the target."""
     oplog_replay: bool = False
-    """Replay what happened while the backup was made, so that all of it is of one moment."""
+    """Replay the oplog of the backup, so that all documents are of one moment."""
     oplog_limit: ClusterTime | None = None
-    """But only what happened before that."""
+    """The end of the replay: only entries before this one are applied."""
     oplog_file: Path | None = None
-    """The oplog to replay, where the backup holds none: `mongodump` of a server's `oplog.rs`."""
+    """The oplog to replay if the backup holds none: a `mongodump` of a server's `oplog.rs`."""
     write_concern: str | None = None
-    """A number of servers, `majority`, or a name of the server's configuration; None is that of
-    the connection string, else majority."""
+    """A number of servers, `majority`, or a name from the server's configuration. None means the
+    write concern of the connection string, or majority if it has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A document that could not be written, and why."""
+    """A document that could not be written, with the reason."""
 
     namespace: Namespace
     document: str
-    """Its `_id`, or the line of the file where it should have been."""
+    """Its `_id`, or the line of the file that should have held it."""
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What became of the documents of a segment or a chunk."""
+    """The outcome of loading the documents of a segment or a chunk."""
 
     documents: int
     raw_bytes: int
     seconds: float
-    """How long a worker was busy with it."""
+    """How long a worker was busy with them."""
     inserted: int
     replaced: int
     """Documents that the target held under the same `_id` with other content."""
@@ -77,19 +77,19 @@ class Loaded:
     """Documents that the target held already, byte for byte."""
     rejected: int
     rejections: tuple[Rejection, ...]
-    """The first few of them."""
+    """The first rejected documents, at most `MAX_NAMED`."""
     reasons: Counter[str] = field(default_factory=Counter)
-    """Why, and how many for each reason."""
+    """The numbers of rejected documents, by reason."""
     interruptions: int = 0
     """How often a server went away meanwhile."""
     without_id: int = 0
-    """How many of the documents have no `_id`, so that the server gave them one."""
+    """How many documents have no `_id`, so that the server gave them one."""
     damage: str | None = None
-    """Why the file could not be read to its end."""
+    """The damage of the file, if it could not be read completely."""
 
     @classmethod
     def total(cls, parts: Iterable[Loaded]) -> Loaded:
-        """Return the sums of several, but for what is said of damage."""
+        """Return the sums of several. Damage is left out."""
         parts = list(parts)
         rejections = [rejection for one in parts for rejection in one.rejections]
         return cls(

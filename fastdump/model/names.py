@@ -1,4 +1,4 @@
-"""What is meant where nothing is said, and the words that are allowed."""
+"""Defaults, and the words that options accept."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ __all__ = [
 ]
 
 DEFAULT_DATABASE = "komodo"
-"""What is meant where no database is named."""
+"""The database that is meant if none is named."""
 
 DEFAULT_LATEST_ONLY = ("Stats",)
 """Collections of which only the latest copy is kept: Komodo's measurements, which are large."""
 
 LEVELS = range(4)
-"""Levels of compression: isal's."""
+"""The levels of compression that isal has."""
 
 DEFAULT_LEVEL = 1
 
 LAYOUTS = ("komodo", "komodo-json", "mongodump", "archive", "repository")
-"""How a backup may be written."""
+"""The layouts of backups."""
 
 CONSISTENCIES = ("auto", "none", "snapshot", "oplog", "lock")
-"""How the documents of a backup may relate in time; `auto` is `snapshot` or `none`."""
+"""How the documents of a backup may relate in time; `auto` becomes `snapshot` or `none`."""
 
 DEFAULT_MAX_LOCK_SECONDS = 600.0
-"""For how long to keep others from writing, at most."""
+"""How long to keep others from writing, at most."""
 
 DEFAULT_RETRY_SECONDS = 60.0
-"""For how long to try again when a server goes away."""
+"""How long to try again when a server goes away."""
 
 KEEPS_DATABASE = frozenset({"mongodump", "archive", "repository"})
-"""Layouts that can hold several databases, and are restored into those that they were taken of."""
+"""Layouts that can hold several databases; each is restored into a database of its own name."""

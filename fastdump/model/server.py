@@ -29,10 +29,10 @@ __all__ = [
 ]
 
 BUCKETS = "system.buckets."
-"""What the names of collections begin with that hold the data of time series."""
+"""The prefix of the names of collections that hold the data of time series."""
 
 Bson = bytes
-"""One BSON document: what options and indexes travel as."""
+"""One BSON document, the form in which options and indexes travel."""
 
 NO_OPTIONS: Bson = b"\5\0\0\0\0"
 """The empty document: the options of an ordinary collection."""
@@ -52,12 +52,12 @@ class Namespace(NamedTuple):
 
 
 class ClusterTime(NamedTuple):
-    """A moment of a replica set or sharded cluster: that of one operation in its oplog."""
+    """A moment of a replica set or a sharded cluster: that of one operation in its oplog."""
 
     seconds: int
     """Since 1970, UTC."""
     increment: int
-    """The operation's place among those of that second, from 1."""
+    """The place of the operation among those of that second, from 1."""
 
     def __str__(self) -> str:
         return f"{self.seconds}:{self.increment}"
@@ -69,12 +69,12 @@ class ClusterTime(NamedTuple):
 
 
 OPLOG = Namespace("", "oplog")
-"""What a backup calls the operations that happened while it was made, as mongodump does."""
+"""The name that a backup gives to the oplog of the time while it was made, as mongodump does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How to reach a server. Neither its repr nor `shown` ever gives a password away."""
+    """The way to reach a server. Neither its repr nor `shown` ever contains a password."""
 
     uri: str = field(repr=False)
     shown: str
@@ -82,15 +82,15 @@ class Connection:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     app_name: str | None = None
-    """What the server's log should call this client; by default fastdump and its version."""
+    """The name of this client in the server's log; by default fastdump and its version."""
     options: tuple[tuple[str, str | bool], ...] = field(default=(), repr=False)
-    """Further ones of a connection string, which win over those that are in it."""
+    """Further options of a connection string, which win over those in the URI."""
     read_preference: str | None = None
     """A mode, or a JSON object with mode, tagSets and maxStalenessSeconds; None is the URI's."""
     member: str | None = None
-    """The only host to talk to, of those that the URI leads to."""
+    """The only host to talk to, one of those that the URI leads to."""
     retry_seconds: float = DEFAULT_RETRY_SECONDS
-    """For how long to try again when the server goes away."""
+    """How long to try again when the server goes away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class ServerInfo:
 
 
 class CollectionKind(StrEnum):
-    """What the server calls the type of a collection."""
+    """The type of a collection, by the server's own names."""
 
     COLLECTION = "collection"
     VIEW = "view"
@@ -112,35 +112,35 @@ class CollectionKind(StrEnum):
 
 
 class Definition(Protocol):
-    """What is needed to make a collection, wherever it was described."""
+    """The definition of a collection: everything that is needed to create it."""
 
     @property
     def namespace(self) -> Namespace:
-        """Its name."""
+        """Its full name."""
 
     @property
     def data(self) -> Namespace:
-        """What holds its documents on the server: for a time series, its buckets."""
+        """The collection of the server that holds its documents: for a time series its buckets."""
 
     @property
     def kind(self) -> CollectionKind:
-        """What it is."""
+        """Its type."""
 
     @property
     def options(self) -> Bson:
-        """What `create` takes."""
+        """Its options, as the command `create` takes them."""
 
     @property
     def indexes(self) -> tuple[Bson, ...]:
-        """What `createIndexes` takes."""
+        """Its indexes, as the command `createIndexes` takes them, without the one on `_id`."""
 
     @property
     def uuid(self) -> str | None:
-        """The server's own name for it, 32 hexadecimal digits, where it is known."""
+        """The UUID that the server gave it, 32 hexadecimal digits, if it is known."""
 
     @property
     def file_bytes(self) -> int:
-        """Size of its file; 0 where there is none."""
+        """Size of its file; 0 if it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,19 +152,19 @@ class Collection:
     kind: CollectionKind
     options: Bson
     indexes: tuple[Bson, ...]
-    """Every index but the one on `_id`, which the server makes by itself."""
+    """All indexes except the one on `_id`, which the server builds by itself."""
     documents: int
-    """An estimate: the server's own count may be off after a crash."""
+    """An estimate: the server's own count may be wrong after a crash."""
     raw_bytes: int
     """An estimate of the size of all documents as BSON."""
     capped: bool = False
-    """A capped collection's meaning is its order, so it is never cut."""
+    """Whether it is capped. The order of a capped collection is its meaning, so it is never cut."""
     uuid: str | None = None
-    """The server's own name for it, 32 hexadecimal digits, where it has one."""
+    """The UUID that the server gave it, 32 hexadecimal digits, if it has one."""
     query: bytes | None = None
     """BSON of the filter that its documents must pass; None for all."""
     read_from: Namespace | None = None
-    """Where its documents are read, if not where they are held: a view, or the users of all."""
+    """The namespace that its documents are read from, if it is another: a view, or all users."""
 
     @property
     def namespace(self) -> Namespace:
@@ -178,17 +178,17 @@ class Collection:
 
     @property
     def has_data(self) -> bool:
-        """Whether there are documents to keep: a view has none of its own."""
+        """Whether it has documents of its own, which a view has not."""
         return self.kind is not CollectionKind.VIEW
 
     @property
     def data(self) -> Namespace:
-        """What holds its documents on the server."""
+        """The collection of the server that holds its documents: for a time series its buckets."""
         return data_namespace(self.namespace, self.kind)
 
 
 def data_namespace(namespace: Namespace, kind: CollectionKind) -> Namespace:
-    """What holds the documents of a collection: a time series lives in its buckets."""
+    """Return the collection that holds the documents: for a time series its buckets."""
     if kind is CollectionKind.TIMESERIES:
         return namespace._replace(collection=f"{BUCKETS}{namespace.collection}")
     return namespace
@@ -196,14 +196,14 @@ def data_namespace(namespace: Namespace, kind: CollectionKind) -> Namespace:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What a server holds, or one of its databases, by name."""
+    """The collections of a server, or of one of its databases, by name."""
 
     database: str | None
-    """The one that was asked for; None for all."""
+    """The database that was asked for; None for all."""
     server: ServerInfo
     collections: tuple[Collection, ...]
     notes: tuple[str, ...] = ()
-    """What the user should know of it."""
+    """Sentences that the user should know."""
 
     @property
     def raw_bytes(self) -> int:
@@ -213,31 +213,31 @@ class Catalog:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What of a server is meant."""
+    """The part of a server that is meant."""
 
     database: str | None
-    """None is all but the server's own."""
+    """None means all databases except the server's own."""
     collections: tuple[str, ...] = ()
-    """Patterns of the names of those that are wanted; none means all."""
+    """Patterns of the names of collections that are wanted; none means all."""
     exclude: tuple[str, ...] = ()
-    """Patterns of those that are not."""
+    """Patterns of the names of collections that are not wanted."""
     query: bytes | None = None
     """BSON of a filter for the documents of the only collection."""
     views_as_collections: bool = False
-    """Only views are meant, and what they show."""
+    """Read only views, as collections with the documents that they show."""
     users_and_roles: bool = False
-    """The users and roles of that database too, or of all."""
+    """Read the users and roles of the database too, or those of all databases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadOptions:
-    """What the user wants of the way in which a server is read."""
+    """How a server is read."""
 
     consistency: str = CONSISTENCIES[0]
     """One of `CONSISTENCIES`."""
     raise_snapshot_window: bool = False
-    """Have the server keep its history for as long as it takes to read it."""
+    """Make the server keep its history as long as reading takes."""
     max_lock_seconds: float | None = DEFAULT_MAX_LOCK_SECONDS
-    """For how long to keep others from writing, at most; None is as long as it takes."""
+    """How long to keep others from writing, at most, in seconds; None is as long as it takes."""
     max_rate: float | None = None
-    """How many megabytes of documents may be read in a second; None is no limit."""
+    """How many megabytes of documents are read in a second, at most; None is no limit."""

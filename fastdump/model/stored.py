@@ -1,4 +1,4 @@
-"""What a backup holds: parts while it is made, then files, members and segments."""
+"""The contents of backups: parts while a backup is made, then files, members and segments."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ __all__ = [
 
 
 class Encoding(StrEnum):
-    """How the documents of a file are written."""
+    """The form of the documents in a file."""
 
     BSON = "bson"
     JSON = "json"
-    """One line of Extended JSON for each, as Komodo's own backup writes them."""
+    """One line of Extended JSON for each document, as Komodo's own backup writes them."""
     ARCHIVE = "archive"
     """BSON in blocks, each with its namespace, so that all collections share one stream."""
     PIECES = "pieces"
@@ -51,24 +51,24 @@ class Encoding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What JSON lines could not carry of the documents of a part."""
+    """The documents of a part that JSON lines cannot carry exactly."""
 
     inexact: int
-    """Documents that do not come back exactly as they were, or not at all."""
+    """Number of documents that do not come back exactly as they were, or not at all."""
     first: str | None
     """The `_id` of the first of them."""
     other_ids: int
-    """Documents whose `_id` is no ObjectId, which Komodo's own restore skips."""
+    """Number of documents whose `_id` is not an ObjectId; Komodo's own restore skips them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ViewIds:
-    """What of a view's documents a collection cannot hold as it is."""
+    """The documents of a view that a collection cannot hold as they are."""
 
     doubled: int
-    """Documents with the `_id` of another."""
+    """Number of documents with the `_id` of another."""
     without: int
-    """Documents without an `_id`."""
+    """Number of documents without an `_id`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class ArchivedBlock:
     """A block that was written into an archive."""
 
     place: int
-    """Larger for what comes later."""
+    """A number that is larger for blocks that come later."""
     crc: int
     """The CRC-64 of its documents."""
     raw_bytes: int
@@ -113,15 +113,15 @@ class Part:
     """The length of its JSON lines."""
     losses: Losses | None = None
     ids: ViewIds | None = None
-    """Where it is all that a view shows."""
+    """The `_id`s of the documents, if they are all those that a view shows."""
     blocks: tuple[ArchivedBlock, ...] = ()
-    """Those that it became in an archive."""
+    """Its blocks in an archive."""
     digest: str = ""
-    """The hexadecimal BLAKE3 of what was written, where it is not made of members."""
+    """The hexadecimal BLAKE3 of its bytes in the file, if it is not made of members."""
     interruptions: int = 0
     """How often the server went away meanwhile."""
     first: bytes = b""
-    """The BLAKE3, 16 bytes, of the first document's `_id`; nothing where there is none."""
+    """The BLAKE3, 16 bytes, of the first document's `_id`; empty if there is none."""
     last: bytes = b""
     """The same of the last document."""
     pieces: tuple[Piece, ...] = ()
@@ -130,11 +130,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One gzip member of a backup file: some whole documents."""
+    """One gzip member of a file of a backup, which holds some whole documents."""
 
     offset: int
     file_bytes: int
-    """Length of the member in the file, header and trailer included."""
+    """Length of the member in the file, with header and trailer."""
     raw_bytes: int
     documents: int
 
@@ -221,13 +221,13 @@ class Consistency:
     """How the documents of a backup relate in time."""
 
     mode: str
-    """One of `fastdump.model.CONSISTENCIES`, but for `auto`."""
+    """One of `fastdump.model.CONSISTENCIES`, except `auto`."""
     moment: datetime | None = None
-    """The second, of UTC, in which every document was so; None where they are of different ones."""
+    """The second, in UTC, that all documents are of; None if they are of different moments."""
     cluster_time: ClusterTime | None = None
-    """That moment in full, where the server counts its operations."""
+    """The exact moment, if the server counts its operations."""
     exceptions: tuple[str, ...] = ()
-    """Collections that the server cannot show as they were: their documents are of later."""
+    """Collections whose documents are of a later moment, which the server cannot show earlier."""
 
     def __str__(self) -> str:
         if self.moment is None:
@@ -238,25 +238,25 @@ class Consistency:
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """One backup in a folder of backups, as it can be listed and restored."""
+    """A backup, as it can be listed and restored."""
 
     name: str
     path: Location
     taken: datetime
-    """Local time, naive: what the folder is named after."""
+    """The naive local time that its folder is named after."""
     made: datetime
-    """When it was made, with its time zone: what decides which of two is older."""
+    """When it was made, with a time zone: by this, backups are older or newer than others."""
     collections: tuple[StoredCollection, ...]
-    """What lies in the folder itself, without the collections of which only the latest is kept."""
+    """The collections in its folder, without those of which only the latest copy is kept."""
     has_manifest: bool
     layout: str = LAYOUTS[0]
     databases: tuple[str, ...] = ()
-    """Those that it was taken of, as far as it says."""
+    """The databases that it is of, as far as it says."""
     server_version: str | None = None
     started: datetime | None = None
     """When it began."""
     oplog: StoredCollection | None = None
-    """What happened while it was made."""
+    """The operations that happened while it was made, if they were kept."""
     consistency: Consistency | None = None
     added_bytes: int | None = None
     """How much of it no older backup of the repository has; None where backups share nothing."""
@@ -268,7 +268,7 @@ class Backup:
 
     @property
     def documents(self) -> int | None:
-        """Number of documents, or None where a manifest is missing."""
+        """Number of documents; None if the manifest is missing."""
         if not self.has_manifest:
             return None
         return sum(collection.contents.documents or 0 for collection in self.collections)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
-from pymongo import MongoClient, ReadPreference
+from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import (
     AutoReconnect,
@@ -24,7 +22,6 @@ from pymongo.errors import (
     PyMongoError,
     ServerSelectionTimeoutError,
 )
-from pymongo.read_preferences import make_read_preference, read_pref_mode_from_name
 from pymongo.uri_parser import parse_uri
 
 from fastdump.errors import (
@@ -41,6 +38,7 @@ from fastdump.version import __version__
 
 __all__ = [
     "AUTHENTICATION_FAILED",
+    "MONGOS",
     "NAMESPACE_EXISTS",
     "NAMESPACE_NOT_FOUND",
     "RAW",
@@ -52,7 +50,6 @@ __all__ = [
     "connect",
     "has_own_records",
     "is_mongos",
-    "members",
     "open_database",
     "said",
     "same_server",
@@ -101,9 +98,9 @@ _REACH_SECONDS = 10
 """Seconds to look for a server; the driver's own 30 s make a wrong address look like a hang."""
 
 _LEAVE_SECONDS = 1
-_MONGOS = "isdbgrid"
-_TURNS = 32
-_ACQUAINTANCE_SECONDS = 2
+MONGOS = "isdbgrid"
+"""What a mongos calls itself in its reply to `hello`."""
+
 _OF_A_SET = frozenset(
     {"replicaset", "directconnection", "loadbalanced", "readpreference", "readpreferencetags",
      "maxstalenessseconds"}
@@ -197,72 +194,6 @@ def _for_one_member(connection: Connection, options: dict[str, Any]) -> dict[str
     return {**of_uri, **user, **options, "directConnection": True}
 
 
-def members(connection: Connection) -> tuple[Connection, ...]:
-    """Return the servers that the read preference allows; several only in a replica set.
-
-    The driver chooses anew for each command among all members that are near enough, so it is asked
-    often enough to name every one of them.
-
-    Raises:
-        ServerError: no server answers or fits the preference, or the server should be in a replica
-            set and is not.
-        UsageError: the preference is malformed or not possible, or the server is an arbiter.
-    """
-    with connect(connection) as client, translated(connection):
-        preference = _preference(connection.read_preference, client)
-        hello = client.admin.command("hello", read_preference=preference)
-        check_usable(client, connection.shown, hello)
-        if preference.mode == ReadPreference.PRIMARY.mode:
-            return (connection,)
-        if hello.get("msg") == _MONGOS:
-            raise UsageError(
-                "--read-preference cannot be used with mongos, which chooses the members itself: "
-                "leave it out"
-            )
-        if "me" not in hello:
-            return (connection,)
-        _wait_for_all(client)
-        found = {hello["me"]}
-        for _turn in range(_TURNS):
-            found.add(client.admin.command("hello", read_preference=preference)["me"])
-    return tuple(replace(connection, member=host) for host in sorted(found))
-
-
-def _wait_for_all(client: Client) -> None:
-    """Wait a moment until the driver knows the state of each member of a replica set.
-
-    It answers as soon as it knows one member; on a busy machine the others take longer.
-    """
-    deadline = time.monotonic() + _ACQUAINTANCE_SECONDS
-    while time.monotonic() < deadline:
-        known = client.topology_description.server_descriptions().values()
-        if all(one.server_type_name != "Unknown" or one.error is not None for one in known):
-            return
-        time.sleep(0.01)
-
-
-def _preference(text: str | None, client: Client) -> Any:
-    if text is None:
-        return client.read_preference
-    described: dict[str, Any] = {"mode": text}
-    if text.lstrip().startswith("{"):
-        import yaml  # mongodump's help leaves the quotes out, as YAML does
-
-        try:
-            described = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UsageError(f"invalid read preference {text}: it is not a JSON object") from None
-    try:
-        mode = read_pref_mode_from_name(described["mode"])
-        return make_read_preference(
-            mode,
-            described.get("tagSets"),
-            described.get("maxStalenessSeconds", -1),
-        )
-    except (KeyError, AttributeError, TypeError, ValueError, ConfigurationError) as error:
-        raise UsageError(f"invalid read preference {text}: {error}") from None
-
-
 def open_database(client: Client, name: str) -> Database[Document]:
     """Return the database of that name, which need not exist.
 
@@ -290,7 +221,7 @@ def server_info(client: Client, connection: Connection) -> ServerInfo:
     topology = "standalone"
     if "setName" in hello:
         topology = "replica set"
-    elif hello.get("msg") == _MONGOS:
+    elif hello.get("msg") == MONGOS:
         topology = "sharded cluster"
     return ServerInfo(connection.shown, version, topology)
 
@@ -313,7 +244,7 @@ def is_mongos(client: Client) -> bool:
     Raises:
         PyMongoError: the server does not answer.
     """
-    return client.admin.command("hello").get("msg") == _MONGOS
+    return client.admin.command("hello").get("msg") == MONGOS
 
 
 def same_server(

@@ -1,4 +1,4 @@
-"""Fetching the target's documents by the `_id`s of a batch, as bytes.
+"""Fetch the target's documents by the `_id`s of a batch, as bytes.
 
 The query `{_id: {$in: […]}}` is composed from the bytes of the batch. Reading a document by its
 `_id` costs a server a fifth of what replacing it does.

@@ -1,10 +1,10 @@
-"""Writing documents: whole runs of raw BSON, unordered, and idempotent by `_id`.
+"""Loading documents: whole runs of raw BSON, unordered, and idempotent by `_id`.
 
-An insert of a run costs the client nothing per document. What collides is compared with what the
-target holds, and replaced where it differs. A loader that sees mostly collisions stops inserting
-and compares from the start; the outcome is the same.
+An insert of a run costs the client nothing per document. A document whose `_id` collides is
+compared with the one that the target holds, and replaced if it differs. A loader that sees mostly
+collisions stops inserting and compares first; the outcome is the same.
 
-Reading costs the server a fifth of what replacing does, also by itself, so a restore over a target
+Reading a document costs the server a fifth of what replacing it does, so a restore over a target
 that is nearly right is nearly all reading.
 """
 
@@ -55,19 +55,19 @@ _STRICT: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConve
 
 
 class Loader:
-    """Loads documents into one collection and counts what became of them; for one thread.
+    """A loader of documents into one collection, for one thread, which counts the outcome.
 
     Args:
         client: the server.
-        connection: how it is reached.
+        connection: how the server is reached.
         namespace: the collection.
-        how: what the user wants.
+        how: how documents are loaded.
         keeps_empty: whether the server can be told to leave timestamps of zero alone.
         shard_key: the paths of a sharded collection's shard key, without that of `_id`.
         reads_first: look for documents before inserting them, since an insert that is refused
             does harm.
-        is_fresh: whether the collection was empty before, so that what collides is in the source
-            twice.
+        is_fresh: whether the collection was empty before, so that an `_id` that collides is in the
+            source twice.
         is_of_collection: whether the documents are known to have an `_id` each.
     """
 
@@ -101,7 +101,7 @@ class Loader:
 
     @property
     def loaded(self) -> Loaded:
-        """The outcome so far. It says nothing of the time that it took."""
+        """The outcome so far, with 0 for the time that it took."""
         return replace(self.tally.loaded, interruptions=self._writer.interruptions)
 
     def load(self, batch: Batch) -> None:
@@ -109,7 +109,7 @@ class Loader:
 
         Raises:
             FormatError: the run is not made of documents.
-            IncompleteError: a document cannot be written, and that is to be the end.
+            IncompleteError: a document cannot be written, and the user wants to stop then.
             PyMongoError: as the driver does.
             ServerError: the server does not account for every document.
         """
@@ -123,7 +123,7 @@ class Loader:
             self._load(run[start:end], len(found), [(a - start, b - start) for a, b in found])
 
     def _checked(self, batch: Batch) -> Batch:
-        """Without what cannot be decoded, which is counted as rejected."""
+        """Return the documents that can be decoded; the others are counted as rejected."""
         try:
             bson.decode_all(batch.data, _STRICT)
         except BSONError:
@@ -158,13 +158,13 @@ class Loader:
         if self._reads_first:
             self._load_what_is_missing(run, count, known or spans(run))
         elif self._comparing:
-            # Mostly new documents are better inserted.
+            # If most documents are new, inserting is better.
             self._comparing = self._reconcile(run, known or spans(run)) > count // 2
         else:
             self._comparing = self._insert(run, count, known) > count // 2
 
     def _without_bare(self, run: bytes, found: list[Span]) -> Batch:
-        """Insert what has no `_id`, which the server gives it; returns the others."""
+        """Insert documents without `_id`, which the server gives them; return the others."""
         lacking = bare(run, found)
         if not lacking:
             return Batch(run, len(found))
@@ -180,7 +180,7 @@ class Loader:
             self._insert(run, count, found)
 
     def _without_empty(self, run: bytes, found: list[Span], places: list[int]) -> Batch:
-        """Load what has a timestamp of zero, which an insert would replace; returns the others."""
+        """Load documents with a timestamp of zero, which inserts change; return the others."""
         begins = [start for start, _end in found]
         likely = dict.fromkeys(found[bisect_right(begins, place) - 1] for place in places)
         special = [span for span in likely if timestamps.has_empty(run, span)]
@@ -190,7 +190,7 @@ class Loader:
         return _others(run, found, special)
 
     def _insert(self, run: bytes, count: int, known: list[Span] | None) -> int:
-        """Insert documents and reconcile those that collide; returns how many did."""
+        """Insert documents and reconcile those that collide; return how many collided."""
         reply = self._writer.send("insert", run)
         errors = reply.get("writeErrors", [])
         self._account(reply["n"] + len(errors), count)
@@ -219,10 +219,10 @@ class Loader:
         return len(collided)
 
     def _allowed_now(self, found: Sequence[Span], errors: Sequence[Document]) -> set[Span]:
-        """Return which documents were refused but are not any more.
+        """Return the documents that were refused, and that the server accepts from now on.
 
-        Those are buckets of measurements whose types differ, which newer servers take only when the
-        time series is said to have such.
+        These are buckets of measurements of different types. Newer servers accept them only after
+        the time series was told, by `collMod`, that it may have such buckets.
         """
         mixed = {found[error["index"]] for error in errors if error["code"] == MIXED_SCHEMA}
         if not mixed or self._allows_mixed:
@@ -238,13 +238,13 @@ class Loader:
         *,
         twice: Some[Span] = (),
     ) -> int:
-        """Make the target hold those documents, writing only what it does not hold yet.
+        """Make the target hold those documents, writing only those that it does not hold yet.
 
         Args:
             run: documents.
-            found: which of them.
-            held: what the target holds under their `_id`s, where that was read already.
-            twice: those of which another document of the source has the `_id`, and was written.
+            found: the places of the documents to write.
+            held: the documents that the target holds under their `_id`s, if they were read already.
+            twice: the documents whose `_id` another document of the source has, which was written.
 
         Returns:
             How many documents the target held under the same `_id`s.
@@ -272,7 +272,7 @@ class Loader:
     def _without_doubled(
         self, run: bytes, found: Sequence[Span], held: set[bytes], twice: Some[Span]
     ) -> Sequence[Span]:
-        """Reject documents if another one of the source has the same `_id`; return the others."""
+        """Reject documents whose `_id` another one of the source has; return the others."""
         if not (held and self._is_fresh) and not twice and self._is_of_collection:
             return found
         again = doubled(run, found, held, twice, is_fresh=self._is_fresh)
@@ -290,7 +290,7 @@ class Loader:
         return [span for span in found if span not in refused]
 
     def _moved(self, run: bytes, found: Sequence[Span], held: set[bytes]) -> dict[Span, bytes]:
-        """Return what the target holds under the same `_id` and another shard key."""
+        """Return documents of the target with the same `_id` and another shard key."""
         if not self._shard_key:
             return {}
         there = {identity(one, (0, len(one))): one for one in held}

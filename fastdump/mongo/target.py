@@ -14,10 +14,10 @@ from fastdump.mongo.retry import passes
 __all__ = ["check_case", "check_databases", "too_long"]
 
 _LOCAL = "local"
-"""The database that holds a server's own data, such as its oplog."""
+"""Database with a server's own data, such as its oplog."""
 
 _LONGEST_DATABASE = 63
-"""In bytes."""
+"""Longest name of a database, in bytes."""
 
 _LONGEST_NAMESPACE = 255
 """Longest namespace in bytes since MongoDB 4.4. The limit of 235 for sharded collections is left to
@@ -28,7 +28,7 @@ def check_databases(names: Iterable[str]) -> None:
     """Check that databases of those names can be written.
 
     Raises:
-        UsageError: `local` is among them, or a name that is too long.
+        UsageError: one of the names is `local`, or is too long.
     """
     names = set(names)
     if _LOCAL in names:

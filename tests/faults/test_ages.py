@@ -86,7 +86,7 @@ def test_a_clock_that_was_ahead(
         assert set(names(folder)) == {*made, *kept}
         assert f"from later than now ({was[0]}" in done.err
     done = fastdump(*arguments, "--max-backups", "3")
-    assert done.out.splitlines()[-1] == f"removed 1 old: {made[0]}"
+    assert done.out.splitlines()[-1] == f"removed 1 old backup: {made[0]}"
     assert "later than now" not in done.err
 
 

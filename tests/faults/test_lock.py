@@ -215,7 +215,7 @@ def test_of_a_run_that_goes_on_it_asks(
     backup = start(alone, database, tmp_path, "--max-rate", "0.5")
     refused = fastdump("unlock", "--uri", alone.uri)
     assert (refused.code, is_locked(alone)) == (2, True)
-    assert "A backup that runs" in refused.err
+    assert "A running backup keeps" in refused.err
     other = fastdump("backup", "--uri", alone.uri, "--db", database, "-f", tmp_path / "other")
     assert (other.code, is_locked(alone)) == (0, True)
     assert fastdump("unlock", "--uri", alone.uri, "-y").code == 0

@@ -89,7 +89,7 @@ def test_only_the_folder_of_backups_is_needed(
         assert done.code == 0, done.err
         # An archive is read by one process in any case.
         is_alone = not shared_memory and (layout != "archive" or arguments[0] == "backup")
-        said = done.err.count("one process does all the work: /dev/shm cannot be written")
+        said = done.err.count("one process does all the work, because /dev/shm cannot be written")
         assert said == is_alone, done.err
         return done
 

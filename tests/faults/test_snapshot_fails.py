@@ -83,7 +83,7 @@ def test_too_short_from_the_beginning(
                  "--max-rate", "0.5", "--consistency", "snapshot")  # fmt: skip
     done = fastdump(*arguments)
     assert done.code == 3
-    for said in ("about 6 s", "for 2 s only", "--raise-snapshot-window", "--consistency oplog"):
+    for said in ("about 6 s", "for only 2 s", "--raise-snapshot-window", "--consistency oplog"):
         assert said in done.err
     assert not (tmp_path / "f").exists()
     assert window(short_history) == 2
@@ -96,7 +96,7 @@ def test_too_short_by_what_is_read(
     batches = slowly(monkeypatch, 0.3)
     many_chunks(monkeypatch)
     reading = ReadOptions(consistency="snapshot")
-    with pytest.raises(SnapshotUnavailableError, match="for 5 s only"):
+    with pytest.raises(SnapshotUnavailableError, match="for only 5 s"):
         package.backup(short_history.uri, db=database, folder=tmp_path, reading=reading)
     assert 0 < len(batches) < 10, "it was not known in time"
     assert list(tmp_path.iterdir()) == []
@@ -274,7 +274,7 @@ def test_a_capped_collection_is_told_apart(
     done = fastdump("backup", "--uri", short_history.uri, "--db", database, "-f", tmp_path)
     assert done.code == 0
     assert f"{database}.log is capped" in done.err
-    assert f"but for {database}.log" in done.out
+    assert f"except {database}.log" in done.out
     manifest = json.loads(next(tmp_path.glob("*/manifest.json")).read_text())
     assert manifest["exceptions"] == [f"{database}.log"]
     listed = fastdump("list", "-f", tmp_path)

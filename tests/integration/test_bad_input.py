@@ -79,7 +79,7 @@ def test_a_missing_database_names_those_that_there_are(
         (["backup", "--workers", "0", "--address", "h"], "--workers is '0'"),
         (["backup", "--level", "9", "--address", "h"], "at most 3"),
         (["backup", "--progress", "loud", "--address", "h"], "one of auto"),
-        (["backup", "--uri", "mongodb://h", "--address", "h"], "drop one"),
+        (["backup", "--uri", "mongodb://h", "--address", "h"], "leave one out"),
         (["backup"], "--uri"),
         (["restore"], "--target-uri"),
         (["backup", "--uri", "localhost"], "mongodb://host"),

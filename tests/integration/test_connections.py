@@ -19,7 +19,8 @@ from fastdump.embedded import Mongod
 from fastdump.engine import planner
 from fastdump.errors import UsageError
 from fastdump.model import Connection
-from fastdump.mongo.client import connect, members
+from fastdump.mongo.client import connect
+from fastdump.mongo.members import members
 from tests.conftest import Mortal, Run, Server, replica_set_of
 
 PASSWORD = "pa:ss/wo@rd"

@@ -133,7 +133,7 @@ def test_the_command(fastdump: Run, server: Server, replica_set: Server) -> None
     refused = fastdump("cp", **variables)
     assert refused.code == 2
     assert "add -y" in refused.err
-    assert "the target holds about 1 documents in these collections; it is not" in refused.err
+    assert "the target has about 1 documents in these collections; those that are" in refused.err
     planned = fastdump("cp", "--dry-run", **variables)
     assert (planned.code, "1 collections" in planned.out) == (0, True)
     done = fastdump("cp", "-y", "-i", **variables)

@@ -342,7 +342,7 @@ def test_it_is_said(
     uri = ("--uri", replica_set.uri, "--db", database, "-f", tmp_path)
     done = fastdump("backup", *uri, "--consistency", "oplog")
     assert done.code == 0, done.err
-    assert "consistency oplog: all of it is of" in done.out
+    assert "consistency oplog: all documents are of" in done.out
     assert "oplog, " in fastdump("list", "-f", tmp_path).out
     target = ("--target-uri", server.uri, "--target-db", server.new_database(), "-f", tmp_path)
     plainly = fastdump("restore", *target, "-y")

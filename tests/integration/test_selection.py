@@ -82,7 +82,7 @@ def test_what_does_not_exist_is_said(fastdump: Run, server: Server, database: st
             ["--query", "{", "--collection", "Stats"],
             "invalid filter in --query: it is not valid Extended JSON",
         ),
-        (["--query", "{}", "--query-file", "x"], "drop one"),
+        (["--query", "{}", "--query-file", "x"], "leave one out"),
         (["--query-file", "/absent"], "cannot be read"),
         (["--read-preference", "nowhere"], "invalid read preference nowhere: "),
         (["--read-preference", "{mode: secondary, tagSets: 5}"], "invalid read preference"),

@@ -226,7 +226,7 @@ def test_a_database_whose_name_differs_in_case_only(
 
 def test_two_databases_of_one_restore(server: Server, tmp_path: Path) -> None:
     path = as_folder(tmp_path / "dump", [Namespace("a", "c"), Namespace("b", "c")])
-    with pytest.raises(UsageError, match="beside 'twice'"):
+    with pytest.raises(UsageError, match="and 'twice' cannot both exist"):
         fastdump.restore(
             server.uri,
             name=path,

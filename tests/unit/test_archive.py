@@ -119,8 +119,8 @@ def test_any_bytes_after_a_head(data: bytes, size: int) -> None:
         (archive.end(ONE, 0) + archive.block(ONE, b""), "has already ended"),
         (archive.block(ONE, b"\0\0\0\0"), "length of 0 bytes"),
         (archive.block(ONE, b"\x06\0\0\0\0\1"), "does not end with a zero"),
-        (bson.encode({"db": 1, "collection": "one"}), "no field db"),
-        (archive.block(ONE, documents(0, 1)), "ends before db.one did"),
+        (bson.encode({"db": 1, "collection": "one"}), "the field db of a header is missing"),
+        (archive.block(ONE, documents(0, 1)), "ends before the end of db.one"),
     ],
 )
 def test_what_is_wrong_is_said(rest: bytes, said: str) -> None:

@@ -157,7 +157,7 @@ def test_a_number_that_is_none_names_its_variable() -> None:
 
 
 def test_contradictions_and_what_is_no_address() -> None:
-    with pytest.raises(UsageError, match="drop one"):
+    with pytest.raises(UsageError, match="leave one out"):
         Settings({"uri": "mongodb://a", "address": "b"}, {}).connection(SOURCE)
     with pytest.raises(UsageError, match="mongodb://host"):
         described("http://somewhere")

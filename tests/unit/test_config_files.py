@@ -170,7 +170,7 @@ def test_variables_in_a_file(tmp_path: Path) -> None:
         ("komodo.cli.toml", f'password = "{SECRET}', "komodo.cli.toml cannot be read"),
         ("komodo.cli.yaml", f"password: {SECRET}: x\n- {SECRET}", "at line"),
         ("komodo.cli.json", f'{{"password": "{SECRET}",}}', "line 1"),
-        ("komodo.cli.json", "[1]", "must hold a table"),
+        ("komodo.cli.json", "[1]", "must contain a table"),
         ("komodo.cli.toml", "backups_folder = [1]", "backups_folder in .* must be text"),
         ("komodo.cli.toml", "max_backups = true", "max_backups in .* must be text"),
         ("komodo.cli.toml", "max_backups = -1", "max_backups in .* is '-1'"),
@@ -187,7 +187,7 @@ def test_a_broken_file_is_named_and_not_quoted(
 
 
 def test_a_file_that_was_named_and_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not there"):
+    with pytest.raises(UsageError, match="does not exist"):
         Files.read([str(tmp_path / "x.toml")], None, {})
     (tmp_path / "x.ini").write_text("")
     with pytest.raises(UsageError, match="must end with one of"):

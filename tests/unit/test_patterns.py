@@ -81,7 +81,7 @@ def test_what_does_not_fit_together(sources: list[str], targets: list[str]) -> N
 
 
 def test_a_new_name_that_is_no_namespace() -> None:
-    with pytest.raises(UsageError, match="is no namespace"):
+    with pytest.raises(UsageError, match="is not a namespace"):
         Renaming(["a.*"], ["*"]).renamed(Namespace("a", "b"))
 
 

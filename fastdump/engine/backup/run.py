@@ -25,7 +25,8 @@ from fastdump.model import (
     ReadOptions,
     Selection,
 )
-from fastdump.mongo.client import connect, members, open_database
+from fastdump.mongo.client import connect, open_database
+from fastdump.mongo.members import members
 from fastdump.progress import Reporter
 from fastdump.report import BackupReport, PruneReport
 

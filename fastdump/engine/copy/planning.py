@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from fastdump.engine.load.target import look_at
+from fastdump.engine.load.inspection import inspect_target
 from fastdump.engine.load.time_series import of_server
 from fastdump.errors import UsageError
 from fastdump.model import DEFAULT_DATABASE, Catalog, Connection, LoadOptions, Selection
 from fastdump.mongo.catalog import read_catalog
-from fastdump.mongo.client import connect, members, same_server
+from fastdump.mongo.client import connect, same_server
+from fastdump.mongo.members import members
 from fastdump.mongo.target import check_databases
 
 __all__ = ["CopyPlan", "moved", "plan_copy"]
@@ -70,7 +71,7 @@ def plan_copy(
                 "name another target"
             )
     documents = of_server(readers, source_name)
-    held, notes = look_at(connection, catalog.collections, how, documents)
+    held, notes = inspect_target(connection, catalog.collections, how, documents)
     return CopyPlan(
         readers=readers,
         selection=selection,

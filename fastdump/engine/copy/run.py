@@ -11,7 +11,7 @@ from fastdump.engine import planner
 from fastdump.engine.copy.planning import CopyPlan, moved
 from fastdump.engine.copy.worker import CopyWorker
 from fastdump.engine.document_counts import compare_counts
-from fastdump.engine.load.target import Loading
+from fastdump.engine.load.loading import Loading
 from fastdump.engine.load.temporary_oplog import TemporaryOplog
 from fastdump.engine.load.worker import Operations, Target
 from fastdump.engine.sessions.modes import read_consistently

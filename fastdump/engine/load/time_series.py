@@ -1,9 +1,9 @@
-"""Time series that hold measurements on the target before anything is loaded into them.
+"""The check of time series that hold measurements on the target already.
 
-A measurement has no `_id` that counts: a server packs measurements into buckets of its own choice,
-and those have one. Buckets of the same origin are the same under the same `_id`, so that they can
-be restored again. But where the target has none of the buckets that are to be loaded, its
-measurements came there in another way, and nobody can tell which of them would be there twice.
+The `_id` of a measurement means nothing: a server packs measurements into buckets, and those have
+`_id`s. Buckets of the same origin have the same `_id`s, so that they can be restored again. But if
+the target has none of the buckets to load, its measurements came there in another way, and it is
+unknown which of them would be there twice after the restore.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ from fastdump.mongo.retry import retrying
 __all__ = ["Documents", "check_series", "of_backup", "of_server"]
 
 Documents = Callable[[Definition], Iterator[Batch] | None]
-"""Reads what is to be loaded into a collection; None where that can be read only once."""
+"""Reads the documents to load into a collection; None if they can be read only once."""
 
 
 def check_series(
     client: Client, connection: Connection, definition: Definition, documents: Documents
 ) -> None:
-    """See that a time series of the target, which is not empty, is of the same origin.
+    """See that a time series of the target, which is not empty, has buckets of the same origin.
 
     Args:
         client: the target.
-        connection: how it is reached.
+        connection: how the target is reached.
         definition: the time series.
-        documents: reads what is to be loaded into it.
+        documents: reads the documents to load into it.
 
     Raises:
         PyMongoError: the target does not answer.
-        UsageError: it is not, or nobody can tell.
+        UsageError: the time series has none of the buckets to load, or they cannot be compared.
     """
     found = documents(definition)
     if found is None:
@@ -86,12 +86,12 @@ def _told(definition: Definition) -> str:
 def of_backup(
     archive: Stream | None, reader: Reader, collections: Mapping[Namespace, StoredCollection]
 ) -> Documents:
-    """Return what reads the documents of a backup, as far as it is intact.
+    """Return a function that reads the documents of a backup, as far as it is intact.
 
     Args:
-        archive: the backup, where it is one.
-        reader: what reads any other.
-        collections: by their names in the backup, called as on the target.
+        archive: the archive; None for a backup of files or pieces.
+        reader: reads the documents of files or pieces.
+        collections: the collections, called as on the target, by their names in the backup.
     """
 
     def read(definition: Definition) -> Iterator[Batch] | None:
@@ -124,7 +124,7 @@ def _of_stream(again: Stream, data: Namespace) -> Iterator[Batch]:
 
 
 def of_server(readers: Sequence[Connection], database: str) -> Documents:
-    """Return what reads the documents of a database of a server."""
+    """Return a function that reads the documents of a database of a server."""
 
     def read(definition: Definition) -> Iterator[Batch]:
         assert isinstance(definition, Collection)  # noqa: S101 - it is from a catalog

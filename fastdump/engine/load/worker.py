@@ -1,6 +1,6 @@
-"""What a worker does that loads documents: pieces of collections, and their indexes.
+"""The worker's part of loading: pieces of collections, and their indexes.
 
-What restore and copy share. Where documents come from is the worker's affair.
+Restore and copy share this. Their own workers say where the documents of a piece come from.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from fastdump.engine.server_worker import ServerWorker
 from fastdump.model import ClusterTime, Connection, Definition, Loaded, LoadOptions, Namespace
 from fastdump.mongo import indexes, schema
 from fastdump.mongo.authorization import Authorization
-from fastdump.mongo.client import translated
+from fastdump.mongo.client import Client, Document, translated
+from fastdump.mongo.confirming import write_concern
 from fastdump.mongo.load import Loader
 from fastdump.mongo.retry import retrying
 from fastdump.mongo.shard_key import shard_key
@@ -29,7 +30,7 @@ __all__ = ["IndexJob", "LoadWorker", "Operations", "Piece", "Target"]
 
 
 class Piece(Hashable, Protocol):
-    """What one worker loads in one go: some documents of one collection."""
+    """Some documents of one collection, which one worker loads in one go."""
 
     @property
     def namespace(self) -> Namespace:
@@ -45,33 +46,42 @@ P = TypeVar("P", bound=Piece)
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """An oplog to replay when all documents are in."""
+    """An oplog to replay when all documents are loaded."""
 
     batches: Callable[[], Iterator[Batch]]
-    """Its entries, asked for only then."""
+    """Reads its entries; called when all documents are loaded."""
     name_of: Callable[[Namespace], Namespace | None]
-    """What a collection is called on the target; None for one that is not wanted."""
+    """Returns the name of a collection on the target; None for one that is not wanted."""
     limit: ClusterTime | None = None
     """The entry before which to end."""
     is_of_another: bool = False
-    """Whether the oplog is not that of the backup, so that the target may hold what it is of."""
+    """Whether the oplog is not the backup's own. Collections that it names may then be on the
+    target without being in the backup."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where documents go, and how."""
+    """The server that documents are loaded into, and the way of loading them."""
 
     connection: Connection
     how: LoadOptions
     authorization: Authorization | None = None
-    """Users and roles among what is loaded."""
+    """The users and roles among the documents, if there are any."""
     operations: Operations | None = None
-    """What is replayed when it is loaded."""
+    """The oplog to replay, if there is one."""
+
+    def concern(self, client: Client) -> Document:
+        """Return the write concern.
+
+        Raises:
+            UsageError: it is 0, which asks the server for no answer.
+        """
+        return write_concern(client, self.connection, self.how.write_concern)
 
 
 @dataclass(frozen=True, slots=True)
 class IndexJob:
-    """All indexes of a collection are to be built."""
+    """The job of building all indexes of a collection."""
 
     definition: Definition
 
@@ -85,11 +95,11 @@ class IndexJob:
 
 
 class LoadWorker(ServerWorker, Generic[P]):
-    """Loads pieces and builds indexes.
+    """A worker that loads pieces and builds indexes.
 
     Args:
         target: where documents go.
-        senders: how many batches of one piece may be on their way at once.
+        senders: how many batches of one piece may be sent at the same time.
     """
 
     def __init__(self, target: Target, senders: int) -> None:
@@ -97,7 +107,7 @@ class LoadWorker(ServerWorker, Generic[P]):
         self._how = target.how
         self._senders = 1 if target.how.in_order else senders
         self.fresh: frozenset[Namespace] = frozenset()
-        """What was empty before: what collides there is in the source twice."""
+        """Collections that were empty before: what collides there is in the source twice."""
 
     @abstractmethod
     def load(self, piece: P) -> Loaded:
@@ -111,7 +121,7 @@ class LoadWorker(ServerWorker, Generic[P]):
         """Build all indexes of a collection.
 
         Returns:
-            What could not be built.
+            Sentences about the indexes that could not be built.
 
         Raises:
             ServerError: the server cannot be reached or refuses.
@@ -123,7 +133,7 @@ class LoadWorker(ServerWorker, Generic[P]):
 
     @property
     def senders(self) -> int:
-        """How many threads may send at once."""
+        """How many threads may send at the same time."""
         return self._senders
 
     def loaders(
@@ -159,9 +169,9 @@ class LoadWorker(ServerWorker, Generic[P]):
             return retrying(self.connection)(shard_key, self.client, namespace)
 
     def _is_harmed_by_refusals(self, namespace: Namespace) -> bool:
-        """Return whether an insert into this collection does harm even if the server refuses it.
+        """Return whether inserts that the server refuses change this collection nevertheless.
 
-        MongoDB 4.4 removes the oldest document of a full capped collection for it (seen on 4.4.2;
+        MongoDB 4.4 removes the oldest document of a full capped collection then (seen on 4.4.2;
         5.0.4 does not).
         """
         if self._version >= (5,):
@@ -180,9 +190,13 @@ class LoadWorker(ServerWorker, Generic[P]):
         return tuple(info["versionArray"])
 
     def send_all(self, loaders: Sequence[Loader], batches: Iterator[Batch]) -> None:
-        """Send batches, by as many threads as there are loaders where there are several.
+        """Send batches, by one thread for each loader if there are several.
 
-        Few batches wait, so memory is bounded.
+        Memory is bounded: at most two batches for each loader wait.
+
+        Raises:
+            IncompleteError: a document was refused, and that is to be the end.
+            ServerError: the server cannot be reached or refuses.
         """
         if len(loaders) == 1:
             for batch in batches:
@@ -209,7 +223,12 @@ class LoadWorker(ServerWorker, Generic[P]):
                 sent.result()
 
     def send(self, loader: Loader, batch: Batch) -> None:
-        """Send one batch."""
+        """Send one batch.
+
+        Raises:
+            IncompleteError: a document was refused, and that is to be the end.
+            ServerError: the server cannot be reached or refuses.
+        """
         with translated(self.connection):
             loader.load(batch)
         self.done(batch.documents, len(batch.data))

@@ -11,7 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from fastdump.codec.archive import Block, End
 from fastdump.codec.bson import Batch
 from fastdump.engine.executors import Progress
-from fastdump.engine.load.target import Loading, keeps_order
+from fastdump.engine.load.inspection import keeps_order
+from fastdump.engine.load.loading import Loading
 from fastdump.engine.load.worker import IndexJob, LoadWorker, Target
 from fastdump.errors import BackupDamagedError
 from fastdump.model import OPLOG, Namespace, Segment, StoredCollection
@@ -59,9 +60,9 @@ class StreamLoading(Loading[Segment]):
         self._collections = {
             name: found
             for name, found in self._collections.items()
-            if found.namespace not in self._blocked
+            if found.namespace not in self._made.blocked
         }
-        self._unbuilt = [one for one in self._unbuilt if one.namespace not in self._blocked]
+        self._unbuilt = [one for one in self._unbuilt if one.namespace not in self._made.blocked]
         worker.progress = self._progress = Progress(lambda *_done: None)
         began = time.monotonic()
         senders = max(worker.senders, 1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from fastdump.codec.definitions import check
-from fastdump.engine.load.target import keeps_order, look_at
+from fastdump.engine.load.inspection import inspect_target, keeps_order
 from fastdump.engine.load.time_series import of_backup
 from fastdump.engine.restore.filters import Filters, choose, target_of
 from fastdump.errors import BackupDamagedError, UsageError
@@ -117,7 +117,7 @@ def plan_restore(
         cut = list(_cut(collections, reader, workers, how, lost))
     archive = source.stream
     documents = of_backup(archive, reader, chosen.collections)
-    held, differing = look_at(connection, collections, how, documents)
+    held, differing = inspect_target(connection, collections, how, documents)
     if how.oplog_replay:
         with connect(connection) as client, translated(connection):
             check_rights(client, connection)

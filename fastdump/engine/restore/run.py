@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from fastdump.codec.bson import Batch
-from fastdump.engine.load.target import Loading
+from fastdump.engine.load.loading import Loading
 from fastdump.engine.load.temporary_oplog import TemporaryOplog
 from fastdump.engine.load.worker import Operations, Target
 from fastdump.engine.restore.archive_stream import StreamLoading
