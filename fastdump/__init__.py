@@ -36,6 +36,7 @@ from fastdump.model import (
     Connection,
     Consistency,
     LoadOptions,
+    Location,
     Namespace,
     NamespaceFilter,
     ReadOptions,
@@ -43,6 +44,7 @@ from fastdump.model import (
     Selection,
     Server,
     WriteOptions,
+    is_url,
 )
 from fastdump.progress import Reporter, Silent
 from fastdump.report import (
@@ -57,7 +59,7 @@ from fastdump.report import (
 from fastdump.version import __version__
 
 if TYPE_CHECKING:
-    from fastdump.layouts.dated_folders import DatedFolders
+    from fastdump.layouts.interface import Layout
 
 __all__ = [
     "Backup",
@@ -115,9 +117,10 @@ def backup(
         server: the server, as `mongodb://host:port`, or a `Server`.
         db: the database; by default that of the URI, else all databases in the layouts `mongodump`
             and `archive`, and `komodo` in the others.
-        folder: the folder of backups, which is created if it does not exist.
-        collections: the collections and documents to back up; by default all.
-        reading: the consistency and the speed, such as `ReadOptions(consistency="lock")`.
+        folder: the backups folder, made if it is missing; or a repository in an object store, as
+            `s3://bucket/prefix`.
+        collections: which collections, and which of their documents; by default all.
+        reading: of which moment, and how fast, such as `ReadOptions(consistency="lock")`.
         writing: the form of the backup, such as `WriteOptions(layout="mongodump")`.
         max_backups: the number of backups to keep; 0 keeps all.
         resume: continue the unfinished backup of an earlier run with the same arguments, and leave
@@ -132,16 +135,18 @@ def backup(
         UsageError: an argument is wrong, or there is no such database.
     """
     from fastdump.engine.backup.run import backup as run
-    from fastdump.layouts.recognition import destination
+    from fastdump.places import default_layout, destination
 
-    source, form = _server(server), config.checked_writing(writing)
+    place = _location(folder)
+    source = _server(server)
+    form = config.checked_writing(writing or WriteOptions(layout=default_layout(place)))
     named = db or config.database_of(source.uri)
     return run(
         _connection(source),
         _selection(
             named if named or form.layout in KEEPS_DATABASE else DEFAULT_DATABASE, collections
         ),
-        destination(Path(folder), form),
+        destination(place, form),
         how=config.checked_reading(reading),
         workers=config.checked_workers(workers),
         level=form.level,
@@ -197,14 +202,14 @@ def restore(
     from fastdump.engine.restore.filters import Filters
     from fastdump.engine.restore.planning import plan_restore
     from fastdump.engine.restore.run import restore as run
-    from fastdump.layouts.recognition import source
     from fastdump.patterns import Patterns, Renaming
+    from fastdump.places import source
 
     which = None if name is None else str(name)
     where, wanted = _server(target), namespaces or NamespaceFilter()
     plan = plan_restore(
         _connection(where),
-        source(Path(folder), which),
+        source(_location(folder), which),
         which,
         workers=config.checked_workers(workers),
         how=config.checked_loading(options),
@@ -306,11 +311,11 @@ def verify(
         StorageError: the folder cannot be read.
     """
     from fastdump.engine.verify.run import verify as run
-    from fastdump.layouts.recognition import source
+    from fastdump.places import source
 
     which = None if name is None else str(name)
     return run(
-        source(Path(folder), which),
+        source(_location(folder), which),
         which,
         workers=config.checked_workers(workers),
         unique=unique,
@@ -372,7 +377,11 @@ def _selection(database: str | None, wanted: CollectionFilter | None) -> Selecti
     )
 
 
-def _layout(folder: str | Path) -> DatedFolders:
-    from fastdump.layouts.dated_folders import DatedFolders
+def _layout(folder: str | Path) -> Layout:
+    from fastdump.places import layout
 
-    return DatedFolders(Path(folder))
+    return layout(_location(folder))
+
+
+def _location(folder: str | Path) -> Location:
+    return folder if is_url(folder) else Path(folder)

@@ -14,6 +14,7 @@ __all__ = [
     "FormatError",
     "IncompleteError",
     "ObjectNotFoundError",
+    "RemoteStorageError",
     "ReplyError",
     "ServerError",
     "SnapshotUnavailableError",
@@ -41,7 +42,13 @@ class StorageError(FastdumpError):
     """The folder of backups cannot be read or written: full, missing, not permitted."""
 
 
-class TransientStorageError(StorageError):
+class RemoteStorageError(StorageError):
+    """An object store cannot be reached, or it refuses what it was asked."""
+
+    exit_code = 3
+
+
+class TransientStorageError(RemoteStorageError):
     """The storage cannot be reached or refuses, and the same call may succeed later."""
 
 

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection as Some
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-from fastdump.model import CollectionKind, Consistency, Namespace, Part, Rejection, ServerInfo
+from fastdump.model import (
+    CollectionKind,
+    Consistency,
+    Location,
+    Namespace,
+    Part,
+    Rejection,
+    ServerInfo,
+)
 
 __all__ = [
     "AgainstReport",
@@ -117,7 +124,7 @@ class BackupReport(_Totals):
     """Report of a backup."""
 
     name: str
-    path: Path
+    path: Location
     databases: tuple[str, ...]
     """Names of the databases that were backed up."""
     server: ServerInfo
@@ -134,7 +141,9 @@ class BackupReport(_Totals):
     notes: tuple[str, ...] = ()
     """Sentences for the user, such as losses that the layout causes."""
     interruptions: int = 0
-    """Number of lost connections after which reading continued."""
+    """How often the server went away, and reading went on."""
+    new_bytes: int | None = None
+    """How much was written into a repository, which had the rest already; None elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +191,7 @@ class RestoreReport(LoadReport):
     """Report of a restore."""
 
     name: str
-    path: Path
+    path: Location
     consistency: Consistency | None
     """Consistency of the restored documents; None if it is unknown."""
 
@@ -202,7 +211,7 @@ class CopyReport(LoadReport):
 class Problem:
     """Damage in a file of a backup."""
 
-    path: Path
+    path: Location
     message: str
 
 
@@ -211,7 +220,7 @@ class VerifyReport(_Totals):
     """Report of a verification."""
 
     name: str
-    path: Path
+    path: Location
     seconds: float
     collections: tuple[CollectionReport, ...]
     problems: tuple[Problem, ...]
@@ -255,7 +264,7 @@ class AgainstReport:
     """Report of a comparison of a backup with a database."""
 
     name: str
-    path: Path
+    path: Location
     seconds: float
     collections: tuple[Comparison, ...]
     deep: bool
@@ -276,4 +285,6 @@ class PruneReport:
     kept: tuple[str, ...]
     """Names of the remaining backups, oldest first."""
     notes: tuple[str, ...] = ()
-    """Sentences for the user."""
+    """What the user should know of it."""
+    freed_bytes: int | None = None
+    """Size of the pieces that no backup of a repository needed any more; None elsewhere."""

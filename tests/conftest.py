@@ -26,6 +26,7 @@ from fastdump.demo.compare import CollectionState
 from fastdump.embedded import Mongod, find_mongod
 from fastdump.model import Connection
 from fastdump.mongo.client import Client, connect
+from tests.object_store import S3Server, find_gateway, s3_server
 
 # No time limits for examples, because the machine may do other work as well.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -57,6 +58,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if not knows(feature):
                 since, found = (".".join(map(str, v)) for v in (SINCE[feature], mongod_version()))
                 pytest.skip(f"needs {feature}, which MongoDB has since {since}; this is {found}")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build the S3 server before any test, whose time is limited, waits for it."""
+    if any("s3" in getattr(one, "fixturenames", ()) or "[s3" in one.name for one in session.items):
+        find_gateway()
 
 
 def at_once() -> dict[str, str]:
@@ -186,6 +193,12 @@ def replica_set() -> Iterator[Server]:
         yield found
 
 
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    with s3_server() as found:
+        yield found
+
+
 @pytest.fixture(scope="module", params=["server", "replica_set"])
 def any_server(request: pytest.FixtureRequest) -> Server:
     found: Server = request.getfixturevalue(request.param)
@@ -235,7 +248,7 @@ def environment(**variables: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("KOMODO_", "FASTDUMP_"))
+        if not name.startswith(("KOMODO_", "FASTDUMP_", "AWS_"))
     }
     # Keep the configuration of the user who runs the tests out.
     return {**kept, "HOME": "/nonexistent", **variables}

@@ -96,9 +96,9 @@ def entry_point() -> NoReturn:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, and return the exit code.
 
-    0 everything is done; 1 something was not written or not read; 2 wrong options; 3 the server
-    cannot be reached or refuses; 4 no such backup, or a damaged one; 130 interrupted; 143
-    terminated.
+    0 everything is done; 1 something was not written or not read; 2 wrong options; 3 the server or
+    the object store cannot be reached or refuses; 4 no such backup, or a damaged one; 130
+    interrupted; 143 terminated.
     """
     options = _parsed(arguments)
     signal.signal(signal.SIGTERM, _terminate)

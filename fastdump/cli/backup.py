@@ -55,7 +55,8 @@ __all__ = ["EXAMPLES", "add_options", "run"]
 
 EXAMPLES = """\
 fastdump backup --uri mongodb://localhost:27017 --db komodo -f /backups
-fastdump backup --uri mongodb://localhost --layout archive --out all.archive"""
+fastdump backup --uri mongodb://localhost --layout archive --out all.archive
+fastdump backup --uri mongodb://localhost -f s3://bucket/prefix"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -84,18 +85,21 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """Run the command, and return the exit code."""
     from fastdump.engine.backup.run import backup
     from fastdump.engine.sessions.plain import ReadContext, Session
-    from fastdump.layouts.recognition import destination
     from fastdump.mongo.client import connect
     from fastdump.mongo.members import members
+    from fastdump.places import default_layout, destination
 
     connection, workers = asked_connection(settings, SOURCE), settings.workers
+    stands_alone = settings.text("out") is not None
+    implied = default_layout(settings.folder, stands_alone=stands_alone)
+    writing = _write_options(settings, settings.layout or implied)
     database = settings.named_database(SOURCE)
-    if database is None and settings.layout not in KEEPS_DATABASE:
+    if database is None and writing.layout not in KEEPS_DATABASE:
         database = DEFAULT_DATABASE
     selection = selection_of(settings, options, database)
     level, max_backups = settings.level, settings.max_backups
     how = read_options_of(settings)
-    place = destination(settings.folder, _write_options(settings))
+    place = destination(settings.folder, writing)
     if options.dry_run:
         readers = members(connection)
         with connect(readers[0]) as client:
@@ -129,9 +133,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
-def _write_options(settings: Settings) -> WriteOptions:
+def _write_options(settings: Settings, layout: str) -> WriteOptions:
     return WriteOptions(
-        layout=settings.layout,
+        layout=layout,
         out=settings.text("out"),
         gzip=settings.gzip,
         level=settings.level,
@@ -149,6 +153,9 @@ def _show(report: BackupReport, reporter: Reporter, *, to_stream: bool) -> None:
         kept = f"{report.oplog.documents:,} operations, {size(report.oplog.file_bytes)}"
         print(f"oplog: {kept}; restore --oplog-replay brings all documents to one moment")
     consistent(report.consistency)
+    if report.new_bytes is not None:
+        known = size(report.file_bytes - report.new_bytes)
+        print(f"new in the repository: {size(report.new_bytes)}; it had {known} of this already")
     if to_stream:
         print("the archive on standard output is complete")
     else:

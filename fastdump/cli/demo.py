@@ -72,7 +72,7 @@ def _back_up(
     workers: int,
 ) -> None:
     from fastdump.engine.backup.run import backup
-    from fastdump.layouts.recognition import destination
+    from fastdump.places import destination
 
     print(f"\n== fastdump backup --uri {connection.uri} -f {folder}")
     report = backup(

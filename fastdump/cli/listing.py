@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from fastdump.cli.options import add_folder
 from fastdump.cli.output import age, notes, size, table
@@ -22,24 +23,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings, options: argparse.Namespace) -> int:  # noqa: ARG001
     """Run the command, and return the exit code."""
     from fastdump.layouts.ages import about_future
-    from fastdump.layouts.dated_folders import DatedFolders
+    from fastdump.places import layout
 
-    layout = DatedFolders(settings.folder)
-    backups, latest = layout.backups(), layout.latest()
+    place = layout(settings.folder)
+    backups, latest = place.backups(), place.latest()
     if not backups:
         print(f"{settings.folder}: there is no complete backup in it")
     else:
-        headers = (
-            "backup",
-            "age",
-            "size",
-            "documents",
-            "collections",
-            "database",
-            "server",
-            "consistency",
-        )
-        table(headers, map(_row, backups), right=(2, 3, 4))
+        _show(backups)
         notes(about_future(backups))
     for found in latest:
         count = found.contents.documents
@@ -48,12 +39,23 @@ def run(settings: Settings, options: argparse.Namespace) -> int:  # noqa: ARG001
     return 0
 
 
-def _row(backup: Backup) -> tuple[str, ...]:
+def _show(backups: Sequence[Backup]) -> None:
+    shares = any(backup.added_bytes is not None for backup in backups)
+    sizes = ("size", "added") if shares else ("size",)
+    headers = (
+        "backup", "age", *sizes, "documents", "collections", "database", "server", "consistency",
+    )  # fmt: skip
+    numbers = range(2, 5 + shares)
+    table(headers, (_row(backup, shares=shares) for backup in backups), right=numbers)
+
+
+def _row(backup: Backup, *, shares: bool) -> tuple[str, ...]:
     documents = backup.documents
+    sizes = [size(backup.file_bytes), *([size(backup.added_bytes or 0)] if shares else [])]
     return (
         backup.name,
         age(backup.made),
-        size(backup.file_bytes),
+        *sizes,
         "?" if documents is None else f"{documents:,}",
         f"{len(backup.collections)}",
         ", ".join(backup.databases) or "?",

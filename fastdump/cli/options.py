@@ -105,7 +105,8 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
         "--folder",
         "--backups-folder",
         metavar="FOLDER",
-        help="folder that holds the backups (KOMODO_CLI_BACKUPS_FOLDER); default: "
+        help="folder that holds the backups, or the address of a repository in an object store, as "
+        "s3://BUCKET/PREFIX, gs:// or az:// (KOMODO_CLI_BACKUPS_FOLDER); default: "
         f"{DEFAULT_FOLDER}",
     )
 
@@ -127,7 +128,8 @@ def add_layout(parser: argparse.ArgumentParser) -> None:
         metavar="|".join(LAYOUTS),
         help="form of the backup (FASTDUMP_LAYOUT). komodo: gzip files of BSON; komodo-json: JSON "
         "lines for Komodo's own restore; mongodump, archive: a folder or one file for "
-        "mongorestore (without --db: of all databases); default: komodo",
+        "mongorestore; repository: pieces that backups share (these three without --db: of all "
+        "databases); default: komodo, or repository in an object store and where there is one",
     )
     parser.add_argument(
         "-o",
@@ -147,7 +149,7 @@ def add_layout(parser: argparse.ArgumentParser) -> None:
         action="store_const",
         const="false",
         dest="gzip",
-        help="do not compress; only for the layouts mongodump and archive",
+        help="do not compress; only for the layouts mongodump, archive and repository",
     )
 
 

@@ -150,7 +150,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 def _plan(settings: Settings, options: argparse.Namespace, connection: Connection) -> RestorePlan:
     from fastdump.engine.restore.filters import Filters
     from fastdump.engine.restore.planning import plan_restore
-    from fastdump.layouts.recognition import source
+    from fastdump.places import source
 
     which = chosen_backup(options)
     filters = Filters(

@@ -58,7 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Run the command, and return the exit code."""
     from fastdump.engine.verify.run import verify
-    from fastdump.layouts.recognition import source
+    from fastdump.places import source
 
     which = chosen_backup(options)
     if options.against and options.unique:
@@ -83,7 +83,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 def _compare(settings: Settings, options: argparse.Namespace, which: str | None) -> int:
     from fastdump.engine.verify.comparison import compare
-    from fastdump.layouts.recognition import source
+    from fastdump.places import source
 
     connection = asked_connection(settings, SOURCE)
     reporter = chosen_reporter(settings, quiet=options.quiet)

@@ -110,7 +110,7 @@ def stream_end(pieces: Iterable[tuple[int, int]]) -> bytes:
     return _LAST_BLOCK + _TRAILER.pack(crc, total % 2**32)
 
 
-def crc32(data: bytes, crc: int = 0) -> int:
+def crc32(data: bytes | memoryview, crc: int = 0) -> int:
     """Return the CRC-32 that gzip writes in its trailer."""
     return isal_zlib.crc32(data, crc)
 

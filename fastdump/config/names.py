@@ -183,7 +183,7 @@ OPTIONS: dict[str, tuple[Name, str]] = {
         Name("max-backups", ("KOMODO_CLI_MAX_BACKUPS",), (("max_backups",),)),
         f"{DEFAULT_MAX_BACKUPS}",
     ),
-    "layout": (_option("layout"), "komodo"),
+    "layout": (_option("layout"), ""),
     "latest-only": (_option("latest-only"), ",".join(DEFAULT_LATEST_ONLY)),
     "workers": (_option("workers"), f"{default_workers()}"),
     "level": (_option("level"), f"{DEFAULT_LEVEL}"),
@@ -211,4 +211,5 @@ OPTIONS: dict[str, tuple[Name, str]] = {
     "progress": (_option("progress"), "auto"),
     "size": (_option("size"), "200"),
 }
-"""The other settings with their defaults; an empty default means none, or the server's own."""
+"""The other settings, each with its default; an empty one means none, or that of the server, or for
+`layout` what suits the place."""

@@ -21,11 +21,14 @@ from fastdump.config.connections import (
 from fastdump.config.files import Files
 from fastdump.config.names import CONNECTION_OPTIONS, ITEMS, OPTIONS, SOURCE, TARGET, Name, Origin
 from fastdump.errors import UsageError
-from fastdump.model import DEFAULT_DATABASE, LAYOUTS, Connection
+from fastdump.model import DEFAULT_DATABASE, LAYOUTS, Connection, Location, is_url
 
 __all__ = ["SEPARATOR", "Settings", "Shown", "read_text"]
 
 T = TypeVar("T")
+
+_IMPLIED = {"layout": "komodo, or repository in object stores and where there is one"}
+"""The defaults that depend on something else, for people."""
 
 SEPARATOR = "\0"
 """Separator between the values of an option given several times; no name contains it."""
@@ -78,9 +81,10 @@ class Settings:
         return _parsed(self._option(name), parse)
 
     @property
-    def folder(self) -> Path:
-        """The folder of backups."""
-        return Path(self._option("folder").text)
+    def folder(self) -> Location:
+        """The backups folder, or the address of a repository in an object store."""
+        text = self._option("folder").text
+        return text if is_url(text) else Path(text)
 
     @property
     def max_backups(self) -> int:
@@ -98,9 +102,9 @@ class Settings:
         return self.parsed("level", parsers.whole_number(0, 3))
 
     @property
-    def layout(self) -> str:
-        """The layout of new backups."""
-        return self.parsed("layout", parsers.one_of(LAYOUTS))
+    def layout(self) -> str | None:
+        """How backups are written; None is as suits the place."""
+        return self.parsed("layout", parsers.one_of(LAYOUTS)) if self.text("layout") else None
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Return the values of an option that can be given several times.
@@ -213,7 +217,7 @@ class Settings:
                 continue  # only the demo has it
             option = self._option(flag)
             shown = option.text.replace(SEPARATOR, ", ")
-            yield Shown(flag.replace("-", " "), shown or "none", option.origin)
+            yield Shown(flag.replace("-", " "), shown or _IMPLIED.get(flag, "none"), option.origin)
 
     def _implied_database(self, origin: Origin) -> _Value:
         uri = self._find(origin.name("uri"))

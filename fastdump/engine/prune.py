@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 
 from fastdump.errors import StorageError
 from fastdump.layouts.ages import about_future
-from fastdump.layouts.interface import Layout
+from fastdump.layouts.interface import Layout, Swept
+from fastdump.model import Location
 from fastdump.report import PruneReport
 
 __all__ = ["prune"]
@@ -24,7 +24,8 @@ def prune(
     """Remove the oldest complete backups until `max_backups` remain; 0 removes none.
 
     Unfinished backups of killed runs are removed too, if they are older than the oldest backup that
-    is kept. Anything that is not named like a backup is neither counted nor touched.
+    is kept, and the pieces of a repository that no backup needs any more. Anything that is not
+    named like a backup is neither counted nor touched.
 
     Args:
         layout: the folder of backups.
@@ -39,7 +40,14 @@ def prune(
     is_free = newest is None and max_backups and not dry_run
     with layout.locked() if is_free else nullcontext():
         report = _prune(layout, max_backups, newest, dry_run=dry_run)
-    return replace(report, notes=(*report.notes, *layout.volume.notes))
+        # After a backup only if it made one superfluous, since all manifests are read for it.
+        sweeps = not dry_run and (report.removed or newest is None)
+        swept = layout.sweep() if sweeps else Swept(None)
+    return replace(
+        report,
+        notes=(*report.notes, *swept.notes, *layout.notes),
+        freed_bytes=swept.file_bytes,
+    )
 
 
 def _prune(layout: Layout, max_backups: int, newest: str | None, *, dry_run: bool) -> PruneReport:
@@ -58,7 +66,7 @@ def _prune(layout: Layout, max_backups: int, newest: str | None, *, dry_run: boo
     )
 
 
-def _remove(layout: Layout, paths: Sequence[Path]) -> None:
+def _remove(layout: Layout, paths: Sequence[Location]) -> None:
     """Remove all paths, and go on after a failure.
 
     Raises:

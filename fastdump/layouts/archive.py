@@ -22,7 +22,7 @@ from fastdump.errors import BackupNotFoundError, FormatError, ServerError
 from fastdump.layouts import mongodump_metadata as metadata
 from fastdump.layouts.archive_output import STREAM, SharedOutput, Turns
 from fastdump.layouts.archive_start import START_BYTES, check_start
-from fastdump.layouts.segments import damaged
+from fastdump.layouts.segments import FileReader, damaged
 from fastdump.model import (
     OPLOG,
     ArchivedBlock,
@@ -66,9 +66,18 @@ class ArchivePlace:
         self._path = path
         self.can_repeat = path != STREAM
         self.layout = None
-        self.volume = Volume(Path(path).absolute().parent, mode)
+        self.resumable = None
+        self._volume = Volume(Path(path).absolute().parent, mode)
         self._compressed = compressed
         self._level = level
+
+    @property
+    def notes(self) -> list[str]:
+        """The guarantees that its file system does not give."""
+        return self._volume.notes
+
+    def known_bounds(self) -> None:
+        """Return None: an archive may be cut anywhere."""
 
     def begin(self, taken: datetime, catalog: Catalog, workers: int) -> ArchiveWriter:  # noqa: ARG002
         """Start the archive, and write its head.
@@ -77,7 +86,7 @@ class ArchivePlace:
             StorageError: the file cannot be written.
         """
         level = self._level if self._compressed else None
-        return ArchiveWriter(self._path, catalog, workers, level, self.volume)
+        return ArchiveWriter(self._path, catalog, workers, level, self._volume)
 
 
 class ArchiveWriter:
@@ -304,6 +313,11 @@ class Archive:
     def problems(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
         """Return nothing: an archive has no manifest to compare with."""
         return []
+
+    @property
+    def reader(self) -> FileReader:
+        """What reads its files."""
+        return FileReader()
 
     @property
     def stream(self) -> Archive:

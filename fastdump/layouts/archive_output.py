@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from fastdump.errors import ServerError
-from fastdump.model import Chunk
+from fastdump.model import Chunk, Part
 from fastdump.storage.disk_errors import disk
 
 __all__ = ["STREAM", "SharedOutput", "Turns"]
@@ -95,7 +95,7 @@ class SharedOutput:
                 "faster reader"
             ) from None
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes, documents: int = 0) -> int:  # noqa: ARG002 - they are in it
         """Write a whole block, and return its position among all blocks."""
         left, began = memoryview(data), time.monotonic()
         with self._turns.next() as place:
@@ -103,6 +103,10 @@ class SharedOutput:
                 left = left[os.write(self._descriptor, left) :]
         self._stalled = max(self._stalled, time.monotonic() - began)
         return place
+
+    def end(self, part: Part) -> Part:
+        """Return the part: nothing was held back."""
+        return part
 
     def close(self) -> None:
         """Close the file of the turns."""

@@ -26,15 +26,17 @@ from fastdump.layouts import manifest
 from fastdump.layouts.ages import CLOCK_SET_BACK, about_future, in_utc, oldest_first, when_made
 from fastdump.layouts.file_names import collection_name, is_cut
 from fastdump.layouts.folder_writer import MANIFEST, PARTIAL, FolderWriter, new_writer
-from fastdump.layouts.interface import Form
+from fastdump.layouts.interface import Form, Swept
 from fastdump.layouts.journal import Finished, Planned, read_journal
 from fastdump.layouts.manifest_checks import check_folder
 from fastdump.layouts.removal import remove_folder
+from fastdump.layouts.segments import FileReader
 from fastdump.model import (
     DEFAULT_DATABASE,
     OPLOG,
     Backup,
     Catalog,
+    Location,
     Namespace,
     Origin,
     StoredCollection,
@@ -77,6 +79,24 @@ class DatedFolders:
         return self
 
     @property
+    def resumable(self) -> DatedFolders:
+        """This folder."""
+        return self
+
+    @property
+    def notes(self) -> list[str]:
+        """The guarantees that its file system does not give."""
+        return self.volume.notes
+
+    def known_bounds(self) -> None:
+        """Return None: files may be cut anywhere."""
+
+    @property
+    def reader(self) -> FileReader:
+        """What reads its files."""
+        return FileReader()
+
+    @property
     def stream(self) -> None:
         """None: these backups are files, which can be read more than once."""
         return
@@ -108,9 +128,10 @@ class DatedFolders:
 
         Latest-only collections of another database, with backups in the same folder, are left out.
         """
-        with disk(backup.path):
-            inner = [path for path in entries(backup.path) if path.is_dir()]
-            notes = [*self._notes, *about_litter(backup.path, *inner)]
+        folder = Path(backup.path)
+        with disk(folder):
+            inner = [path for path in entries(folder) if path.is_dir()]
+            notes = [*self._notes, *about_litter(folder, *inner)]
         if not backup.has_manifest:
             notes.append(
                 f"{backup.path}: without a readable {MANIFEST} only documents can be restored, "
@@ -119,7 +140,7 @@ class DatedFolders:
         own = {collection.namespace for collection in backup.collections}
         known = backup.has_manifest
         beside = []
-        for found in DatedFolders(backup.path.parent).latest():
+        for found in DatedFolders(folder.parent).latest():
             if known and _owner(found) not in (None, *backup.databases):
                 notes.append(f"{_path(found)} belongs to database {_owner(found)!r}: left out")
             elif found.namespace not in own:
@@ -184,7 +205,7 @@ class DatedFolders:
             self.volume.make_folder(self.folder)
             lock = Lock(self._lock_path, self.folder, self.volume)
             try:
-                for _begun, partial in reversed(self.stale()):
+                for partial in (Path(path) for _begun, path in reversed(self.stale())):
                     found = read_journal(partial)
                     if found is not None and found[0].settings == settings:
                         path = partial.with_name(partial.name[1:].removesuffix(PARTIAL))
@@ -228,13 +249,13 @@ class DatedFolders:
             path = self.folder / taken.strftime(_NAME_FORMAT)
         return path
 
-    def stale(self) -> list[tuple[datetime, Path]]:
+    def stale(self) -> list[tuple[datetime, Location]]:
         """Return the unfinished folders of killed runs, each with its time, oldest first.
 
         Raises:
             StorageError: the folder cannot be read.
         """
-        found = []
+        found: list[tuple[datetime, Path]] = []
         with disk(self.folder):
             for entry in os.scandir(self.folder):
                 name, ending = entry.name[1:20], entry.name[20:]
@@ -247,7 +268,7 @@ class DatedFolders:
                 ):
                     path = Path(entry.path)
                     found.append((when_made(path, begun), path))
-        return sorted(found)
+        return [*sorted(found)]
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -264,13 +285,18 @@ class DatedFolders:
     def _lock_path(self) -> Path:
         return self.folder / ".lock"
 
-    def remove(self, path: Path) -> None:
+    def remove(self, path: Location) -> None:
         """Delete a backup, or the unfinished folder of a killed run.
 
         A backup is renamed first, so that a partly deleted one is never taken for a complete one.
         """
+        path = Path(path)
         hidden = path if path.name.startswith(".") else path.with_name(f".{path.name}{_REMOVED}")
         remove_folder(path, hidden, self.volume)
+
+    def sweep(self) -> Swept:
+        """Delete nothing: each backup has files of its own."""
+        return Swept(None)
 
 
 def _is_backup(entry: os.DirEntry[str]) -> bool:

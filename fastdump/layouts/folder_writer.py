@@ -46,11 +46,30 @@ class PartFiles:
         return path.with_name(f"{path.name}.{chunk.number:06d}")
 
     @contextmanager
-    def opened(self, chunk: Chunk) -> Iterator[BufferedWriter]:
+    def opened(self, chunk: Chunk) -> Iterator[PartFile]:
         """Open the file of a chunk, empty."""
         path = self.path(chunk)
         with disk(path), open(path, "wb", opener=private) as file:
-            yield file
+            yield PartFile(file)
+
+
+class PartFile:
+    """The open file of a chunk.
+
+    Args:
+        file: the file.
+    """
+
+    def __init__(self, file: BufferedWriter) -> None:
+        self._file = file
+
+    def write(self, data: bytes, documents: int = 0) -> int:  # noqa: ARG002 - a file tells itself
+        """Write all of that."""
+        return self._file.write(data)
+
+    def end(self, part: Part) -> Part:
+        """Return the part: nothing was held back."""
+        return part
 
 
 class FolderWriter:

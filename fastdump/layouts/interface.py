@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from fastdump.codec.archive import Block, End
+from fastdump.codec.bson import Batch
 from fastdump.layouts.journal import Finished, Planned
 from fastdump.model import (
     Backup,
+    Bounds,
     Catalog,
     Chunk,
     Consistency,
     Encoding,
+    FileRange,
+    Location,
     Namespace,
     Part,
+    Segment,
     StoredCollection,
 )
 from fastdump.report import CollectionReport, Problem
-from fastdump.storage.volume import Volume
 
 __all__ = [
     "BackupWriter",
@@ -30,9 +34,12 @@ __all__ = [
     "Layout",
     "Opened",
     "Outputs",
+    "Reader",
+    "Resumable",
     "ResumableWriter",
     "Source",
     "Stream",
+    "Swept",
 ]
 
 
@@ -53,19 +60,35 @@ class Outputs(Protocol):
 class Opened(Protocol):
     """An open output."""
 
-    def write(self, data: bytes, /) -> int:
-        """Write all bytes; return the position among all writes, if several processes write."""
+    def write(self, data: bytes, documents: int = 0, /) -> int:
+        """Write all bytes, which hold that number of documents.
+
+        Returns:
+            The position among all writes, if several processes write.
+
+        Raises:
+            StorageError: the output cannot be written.
+        """
+
+    def end(self, part: Part, /) -> Part:
+        """Write what was held back, and return the part with what only the output knows of it.
+
+        Raises:
+            StorageError: the output cannot be written.
+        """
 
 
 class BackupWriter(Protocol):
     """The writer of one backup, which is invisible until `commit`."""
 
-    path: Path
-    """Path of the finished backup."""
     encoding: Encoding
     """Encoding of the documents."""
     compressed: bool
     """True if the documents are compressed with gzip."""
+
+    @property
+    def path(self) -> Location:
+        """The place of the finished backup."""
 
     @property
     def name(self) -> str:
@@ -152,6 +175,10 @@ class Source(Protocol):
     """A place from which backups can be read."""
 
     @property
+    def reader(self) -> Reader:
+        """What reads its documents, where they do not come as a stream."""
+
+    @property
     def stream(self) -> Stream | None:
         """The backup, if it can only be read once; None if it is files, which can be cut."""
 
@@ -170,6 +197,68 @@ class Source(Protocol):
 
         Raises:
             StorageError: a file cannot be read.
+        """
+
+
+class Reader(Protocol):
+    """Reads the documents of backups; it travels to workers.
+
+    Documents that are lines of JSON are read with `layouts.segments.read_lines` instead.
+    """
+
+    def missing(self, collections: Sequence[StoredCollection]) -> list[Problem]:
+        """Return what is missing or cut, as far as that is known without reading any document.
+
+        Raises:
+            StorageError: the storage cannot be read.
+        """
+
+    def segments(
+        self,
+        collection: StoredCollection,
+        readers: int = 1,
+        *,
+        whole: bool = False,
+        lost: list[str] | None = None,
+    ) -> list[Segment]:
+        """Cut what holds a collection's documents into what one worker reads in one go.
+
+        Args:
+            collection: the collection.
+            readers: how many workers share it.
+            whole: leave it in one segment, so that the order of documents is kept.
+            lost: gets what is damaged, and the rest is cut; where it is None, damage is an error.
+
+        Raises:
+            BackupDamagedError: it is damaged.
+            StorageError: it cannot be read.
+        """
+
+    def batches(self, place: FileRange, lost: list[str] | None = None) -> Iterator[Batch]:
+        """Yield the documents of a segment, about a megabyte at a time.
+
+        Args:
+            place: where they are.
+            lost: gets what was lost to damage, so that all that is intact is read; where it is
+                None, damage is an error.
+
+        Raises:
+            BackupDamagedError: it is not what was written.
+            StorageError: it cannot be read.
+        """
+
+    def verified(
+        self, place: FileRange, digests: list[bytes], problems: list[Problem]
+    ) -> Iterator[Batch]:
+        """Yield those documents of a segment that are what was written.
+
+        Args:
+            place: where they are.
+            digests: gets those over which the digest of the collection is.
+            problems: gets what is damaged.
+
+        Raises:
+            StorageError: it cannot be read.
         """
 
 
@@ -201,14 +290,29 @@ class Stream(Source, Protocol):
 class Destination(Protocol):
     """A place to which a backup can be written."""
 
-    volume: Volume
-    """File system of the place."""
     can_repeat: bool
     """True if a failed backup leaves nothing behind, so that it can be started again."""
 
     @property
+    def notes(self) -> Sequence[str]:
+        """The guarantees that the place does not give, as far as that was found out."""
+
+    @property
     def layout(self) -> Layout | None:
         """The folder of backups, if the place is one; None if it holds a single backup."""
+
+    @property
+    def resumable(self) -> Resumable | None:
+        """The same, where another run can go on with a backup that did not come to its end."""
+
+    def known_bounds(self) -> Mapping[Namespace, Bounds] | None:
+        """Return where the last backup cut collections; None if the places do not matter.
+
+        What is cut in the same places again need not be written again.
+
+        Raises:
+            StorageError: the place cannot be read.
+        """
 
     def begin(self, taken: datetime, catalog: Catalog, workers: int) -> BackupWriter:
         """Start a backup, which will be written by that number of workers.
@@ -220,6 +324,61 @@ class Destination(Protocol):
 
 class Layout(Source, Destination, Protocol):
     """A folder of backups, from which old ones can be removed."""
+
+    def backups(self) -> list[Backup]:
+        """Return all complete backups, oldest first.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+
+    def latest(self) -> list[StoredCollection]:
+        """Return the collections beside the backups, of which there is only the latest copy.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+
+    def stale(self) -> list[tuple[datetime, Location]]:
+        """Return the unfinished folders of killed runs, each with its time, oldest first.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Lock the folder inside the context, so that nobody else writes or prunes here.
+
+        Raises:
+            StorageError: somebody else has locked it.
+        """
+
+    def remove(self, path: Location) -> None:
+        """Delete a backup, or the unfinished folder of a killed run.
+
+        Raises:
+            StorageError: it cannot be deleted; it keeps its name unless parts are gone.
+        """
+
+    def sweep(self) -> Swept:
+        """Delete what is stored once for several backups, and no longer needed by any.
+
+        Raises:
+            StorageError: it cannot be deleted; every backup is still whole.
+        """
+
+
+class Swept(NamedTuple):
+    """What sweeping deleted."""
+
+    file_bytes: int | None
+    """None where nothing is stored for several backups."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of it."""
+
+
+class Resumable(Protocol):
+    """A folder of backups in which another run can go on where one ended."""
 
     @property
     def told(self) -> str:
@@ -237,32 +396,4 @@ class Layout(Source, Destination, Protocol):
 
         Raises:
             StorageError: the folder cannot be written.
-        """
-
-    def backups(self) -> list[Backup]:
-        """Return all complete backups, oldest first.
-
-        Raises:
-            StorageError: the folder cannot be read.
-        """
-
-    def stale(self) -> list[tuple[datetime, Path]]:
-        """Return the unfinished folders of killed runs, each with its time, oldest first.
-
-        Raises:
-            StorageError: the folder cannot be read.
-        """
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Lock the folder inside the context, so that nobody else writes or prunes here.
-
-        Raises:
-            StorageError: somebody else has locked it.
-        """
-
-    def remove(self, path: Path) -> None:
-        """Delete a backup, or the unfinished folder of a killed run.
-
-        Raises:
-            StorageError: the folder cannot be deleted; it keeps its name unless parts are gone.
         """

@@ -29,6 +29,7 @@ from fastdump.model import (
     Contents,
     Namespace,
     Origin,
+    Piece,
     StoredCollection,
     StoredFile,
 )
@@ -37,8 +38,10 @@ from fastdump.version import __version__
 
 __all__ = [
     "FORMAT",
+    "Cuts",
     "Entry",
     "Manifest",
+    "StoredPiece",
     "describe",
     "entry",
     "is_unchanged",
@@ -75,6 +78,24 @@ class Exact(msgspec.Struct, frozen=True):
     indexes: list[Bson]
 
 
+class StoredPiece(msgspec.Struct, frozen=True, array_like=True):
+    """A piece of a repository, as an array."""
+
+    name: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    documents: _Size
+    raw_bytes: _Size
+    file_bytes: _Size
+
+
+class Cuts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The places where a collection was cut, so that the next backup cuts it there again."""
+
+    ids: list[bytes] = []
+    """BSON of `{_id: bound}`, in base64."""
+    by_filter: bool = False
+    """As `Bounds.by_filter`."""
+
+
 class Entry(msgspec.Struct, frozen=True):
     """Description of one collection."""
 
@@ -86,7 +107,8 @@ class Entry(msgspec.Struct, frozen=True):
     raw_bytes: _Size
     file_bytes: _Size
     digest: str | None
-    """Hexadecimal BLAKE3 over the BLAKE3 (32 bytes) of each member, in the order of the file."""
+    """Hexadecimal BLAKE3 over the BLAKE3 (32 bytes) of each member, in the order of the file; in a
+    repository over the names of pieces."""
     options: msgspec.Raw
     """The options of the collection, in canonical Extended JSON."""
     indexes: list[msgspec.Raw]
@@ -98,6 +120,10 @@ class Entry(msgspec.Struct, frozen=True):
     bson: Exact | None = None
     """Options and indexes as BSON, since Extended JSON cannot express everything; null in older
     manifests."""
+    pieces: list[StoredPiece] | msgspec.UnsetType = msgspec.UNSET
+    """Pieces that hold the documents, in a repository."""
+    cuts: Cuts | msgspec.UnsetType = msgspec.UNSET
+    """Places where the collection was cut, in a repository."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -149,11 +175,12 @@ def describe(
     consistency: Consistency,
     entries: Iterable[Entry],
     others: Mapping[str, bytes] | None = None,
+    form: int = FORMAT,
 ) -> Manifest:
     """Return the manifest of a backup in that layout."""
     server = Server(catalog.server.address, catalog.server.version, catalog.server.topology)
     return Manifest(
-        FORMAT,
+        form,
         f"fastdump {__version__}",
         catalog.database,
         server,
@@ -190,27 +217,27 @@ def entry(
     )
 
 
-def write(manifest: Manifest) -> bytes:
-    """Return the manifest as the content of a file, with its checksum."""
-    content = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+def write(manifest: Manifest, indent: int = 2) -> bytes:
+    """Return the manifest as the content of a file, with its checksum; without indent, one line."""
+    content = msgspec.json.format(msgspec.json.encode(manifest), indent=indent) + b"\n"
     field = b'"checksum": "%b"'
     empty = field % _NO_CHECKSUM.encode()
     return content.replace(empty, field % blake3(content).hexdigest().encode())
 
 
-def is_unchanged(content: bytes) -> bool:
+def is_unchanged(content: bytes, newest: int = FORMAT) -> bool:
     """Return True if a manifest is byte for byte as it was written.
 
     Raises:
         FormatError: the content is not a valid manifest.
     """
-    checksum = read(content).checksum
+    checksum = read(content, newest).checksum
     original = content.replace(checksum.encode(), _NO_CHECKSUM.encode())
     return checksum != "" and blake3(original).hexdigest() == checksum
 
 
-def read(content: bytes) -> Manifest:
-    """Return the manifest in a file's content.
+def read(content: bytes, newest: int = FORMAT) -> Manifest:
+    """Return the manifest in a file's content, of that format or an older one.
 
     Raises:
         FormatError: the content is not a valid manifest, or has a later version of the format.
@@ -218,7 +245,7 @@ def read(content: bytes) -> Manifest:
     try:
         content.decode()  # raises an error for fields that stay raw, too
         version = msgspec.json.decode(content, type=_Version).format
-        if version > FORMAT:
+        if version > newest:
             raise FormatError(f"format {version} needs a newer fastdump than {__version__}")
         return msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -248,13 +275,23 @@ def stored(
     return StoredCollection(
         Namespace(_first(entry.database, manifest.database, DEFAULT_DATABASE), entry.name),
         entry.type,
-        None if entry.file is None else StoredFile(folder / entry.file, entry.file_bytes),
+        _stored_file(entry, folder),
         exact.options,
         tuple(exact.indexes),
         entry.uuid,
         Contents(entry.documents, entry.raw_bytes, entry.digest),
         Origin(manifest.started, latest_only),
     )
+
+
+def _stored_file(entry: Entry, folder: Path) -> StoredFile | None:
+    if entry.pieces is not msgspec.UNSET:
+        pieces = (
+            Piece(bytes.fromhex(one.name), one.documents, one.raw_bytes, one.file_bytes)
+            for one in entry.pieces
+        )
+        return StoredFile(folder, entry.file_bytes, tuple(pieces))
+    return None if entry.file is None else StoredFile(folder / entry.file, entry.file_bytes)
 
 
 def _exact(entry: Entry) -> Exact:

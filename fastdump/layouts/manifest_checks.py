@@ -29,12 +29,13 @@ def check_folder(backup: Backup, collections: list[StoredCollection]) -> list[Pr
     Raises:
         StorageError: a file cannot be read.
     """
-    with disk(backup.path):
+    folder = Path(backup.path)
+    with disk(folder):
         kept = [*collections, *([backup.oplog] if backup.oplog else [])]
         own = {found.file.path for found in kept if found.file is not None}
         problems = list(_check_own(backup, own))
         # Check all manifests: in a damaged one, the database may be wrong.
-        for path in entries(backup.path.parent):
+        for path in entries(folder.parent):
             if path.name.endswith(f".{MANIFEST}"):
                 problems += _check_manifest(path)
         for found in collections:
@@ -55,9 +56,10 @@ def _check_latest(path: Path) -> Iterator[Problem]:
 
 
 def _check_own(backup: Backup, own: set[Path]) -> Iterator[Problem]:
-    path = backup.path / MANIFEST
+    folder = Path(backup.path)
+    path = folder / MANIFEST
     if not path.exists():
-        if any(_is_ours(file) for file in own if file.parent == backup.path):
+        if any(_is_ours(file) for file in own if file.parent == folder):
             yield Problem(path, "the file is missing")
         return
     yield from _check_manifest(path)
@@ -65,9 +67,9 @@ def _check_own(backup: Backup, own: set[Path]) -> Iterator[Problem]:
         return
     others = manifest.read(path.read_bytes()).others
     for name, digest in others.items():
-        yield from _check_other(backup.path / name, digest)
-    known = {path, *own, *(backup.path / name for name in others)}
-    for file in entries_below(backup.path):
+        yield from _check_other(folder / name, digest)
+    known = {path, *own, *(folder / name for name in others)}
+    for file in entries_below(folder):
         if file not in known and not file.is_dir():
             yield Problem(file, "is not part of the backup")
 

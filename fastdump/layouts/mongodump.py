@@ -26,6 +26,7 @@ import msgspec
 from fastdump.errors import BackupDamagedError, BackupNotFoundError, FormatError
 from fastdump.layouts import mongodump_metadata as metadata
 from fastdump.layouts.file_names import OPLOG_FILE
+from fastdump.layouts.segments import FileReader
 from fastdump.model import (
     OPLOG,
     Backup,
@@ -134,6 +135,7 @@ class MongodumpFolder:
     """
 
     stream = None
+    reader = FileReader()
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -202,6 +204,7 @@ class MongodumpFile:
     """
 
     stream = None
+    reader = FileReader()
 
     def __init__(self, path: Path) -> None:
         self._path = path

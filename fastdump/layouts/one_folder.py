@@ -28,11 +28,20 @@ class OneFolder:
 
     can_repeat = True
     layout = None
+    resumable = None
 
     def __init__(self, path: Path, form: Form, mode: int = PRIVATE) -> None:
         self._path = path
-        self.volume = Volume(path, mode)
+        self._volume = Volume(path, mode)
         self._form = form
+
+    @property
+    def notes(self) -> list[str]:
+        """The guarantees that its file system does not give."""
+        return self._volume.notes
+
+    def known_bounds(self) -> None:
+        """Return None: files may be cut anywhere."""
 
     def begin(self, taken: datetime, catalog: Catalog, workers: int) -> FolderWriter:  # noqa: ARG002
         """Start the backup.
@@ -48,13 +57,13 @@ class OneFolder:
                 raise StorageError(
                     f"{path}: the folder is not empty ({found.name}); name another with --out"
                 )
-            self.volume.make_folder(path.parent)
-            lock = Lock(path.with_name(f".{path.name}.lock"), path, self.volume)
+            self._volume.make_folder(path.parent)
+            lock = Lock(path.with_name(f".{path.name}.lock"), path, self._volume)
             try:
                 partial = path.with_name(f".{path.name}{PARTIAL}")
                 if partial.exists():
                     shutil.rmtree(partial)
-                return new_writer(path, partial, catalog, self._form, lock, self.volume)
+                return new_writer(path, partial, catalog, self._form, lock, self._volume)
             except BaseException:
                 lock.release()
                 raise

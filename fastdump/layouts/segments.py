@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
+from blake3 import blake3
+
 from fastdump.codec import bson, gzip, lines
 from fastdump.codec.bson import Batch
 from fastdump.codec.lines import Lines
 from fastdump.errors import BackupDamagedError, FormatError
-from fastdump.model import OPLOG, Encoding, FileRange, Member, Segment, StoredCollection
+from fastdump.model import OPLOG, Encoding, FileRange, Location, Member, Segment, StoredCollection
 from fastdump.report import Problem
 from fastdump.storage.disk_errors import disk
 
 __all__ = [
     "SEGMENT_BYTES",
-    "check_files",
+    "FileReader",
     "damaged",
-    "read_batches",
     "read_lines",
     "read_members",
-    "segments",
 ]
 
 SEGMENT_BYTES = 32 * 1024 * 1024
@@ -33,64 +33,87 @@ SEGMENT_BYTES = 32 * 1024 * 1024
 _READ_BYTES = 1024 * 1024
 
 
-def check_files(collections: list[StoredCollection]) -> list[Problem]:
-    """Return problems that show without reading: files that are missing or have a wrong size."""
-    problems = []
-    for collection in collections:
-        if (file := collection.file) is None:
-            continue
+class FileReader:
+    """A reader of the files of every layout of files, which say themselves what they hold."""
+
+    def missing(self, collections: Sequence[StoredCollection]) -> list[Problem]:
+        """Return which files are missing or have another size."""
+        problems = []
+        for collection in collections:
+            if (file := collection.file) is None:
+                continue
+            try:
+                size = file.path.stat().st_size
+            except FileNotFoundError:
+                problems.append(Problem(file.path, "the file is missing"))
+                continue
+            if size != file.file_bytes:
+                message = f"has {size} bytes, but {file.file_bytes} were written"
+                problems.append(Problem(file.path, message))
+        return problems
+
+    def segments(
+        self,
+        collection: StoredCollection,
+        readers: int = 1,
+        *,
+        whole: bool = False,
+        lost: list[str] | None = None,
+    ) -> list[Segment]:
+        """Cut the file of a collection into segments at its members.
+
+        A gzip file of another program has no members, so it is one segment. If it contains JSON
+        lines, it is one segment for each reader: each inflates the file and parses its share of the
+        lines, which is the larger part of the work.
+        """
+        path = None if collection.file is None else collection.file.path
+        if path is None or (lost is not None and not path.exists()):
+            return []
+        with disk(path), damaged(path), path.open("rb") as file:
+            descriptor = file.fileno()
+            size = os.fstat(descriptor).st_size
+            start = os.pread(descriptor, gzip.HEADER_BYTES, 0)
+            if _is_plain(collection, path, start):
+                cut = _plain_segments(collection, path, descriptor, size, whole=whole, lost=lost)
+            elif gzip.has_members(start):
+                found = list(_found_members(path, descriptor, size, lost))
+                groups = enumerate([found] if whole else _grouped(found))
+                cut = [_members_segment(collection, path, *group) for group in groups]
+            elif start[:2] == gzip.MAGIC[: len(start[:2])]:
+                cut = _foreign_segments(collection, path, size, 1 if whole else readers)
+            else:
+                raise FormatError("this is not a gzip file")
+        return [replace(segment, ordered=whole) for segment in cut]
+
+    def batches(self, place: FileRange, lost: list[str] | None = None) -> Iterator[Batch]:
+        """Yield the documents in a range of a file, about a megabyte at a time."""
+        batches = _members(place, lost) if place.members is not None else _whole(place)
         try:
-            size = file.path.stat().st_size
-        except FileNotFoundError:
-            problems.append(Problem(file.path, "the file is missing"))
-            continue
-        if size != file.file_bytes:
-            message = f"has {size} bytes, but {file.file_bytes} were written"
-            problems.append(Problem(file.path, message))
-    return problems
+            with disk(place.path), damaged(place.path):
+                yield from batches
+        except BackupDamagedError as error:
+            if lost is None:
+                raise
+            lost.append(f"{error}; everything before that was read")
 
-
-def segments(
-    collection: StoredCollection,
-    readers: int = 1,
-    *,
-    whole: bool = False,
-    lost: list[str] | None = None,
-) -> list[Segment]:
-    """Cut the file of a collection into segments at its members.
-
-    A gzip file of another program has no members, so it is one segment. If it contains JSON lines,
-    it is one segment for each reader: each inflates the file and parses its share of the lines,
-    which is the larger part of the work.
-
-    Args:
-        collection: the collection.
-        readers: the number of readers of JSON lines.
-        whole: make one segment, so that the order of documents is kept.
-        lost: gets a message for each damage, and the intact rest is cut; None raises an error.
-
-    Raises:
-        BackupDamagedError: the file is not gzip, or a member is cut.
-        StorageError: the file cannot be read.
-    """
-    if collection.file is None:
-        return []
-    path = collection.file.path
-    with disk(path), damaged(path), path.open("rb") as file:
-        descriptor = file.fileno()
-        size = os.fstat(descriptor).st_size
-        start = os.pread(descriptor, gzip.HEADER_BYTES, 0)
-        if _is_plain(collection, path, start):
-            cut = _plain_segments(collection, path, descriptor, size, whole=whole, lost=lost)
-        elif gzip.has_members(start):
-            found = list(_found_members(path, descriptor, size, lost))
-            groups = enumerate([found] if whole else _grouped(found))
-            cut = [_members_segment(collection, path, number, group) for number, group in groups]
-        elif start[:2] == gzip.MAGIC[: len(start[:2])]:
-            cut = _foreign_segments(collection, path, size, 1 if whole else readers)
-        else:
-            raise FormatError("this is not a gzip file")
-    return [replace(segment, ordered=whole) for segment in cut]
+    def verified(
+        self, place: FileRange, digests: list[bytes], problems: list[Problem]
+    ) -> Iterator[Batch]:
+        """Yield the documents of each intact member in a range of a file."""
+        if place.members is None:
+            yield from self.batches(place)
+            return
+        with disk(place.path), damaged(place.path):
+            for member, data in read_members(place):
+                digests.append(blake3(data).digest())
+                try:
+                    raw = gzip.unpack(data, member)
+                    _check_documents(raw, member)
+                except FormatError as error:
+                    lost = f"{error} ({member.documents} documents affected)"
+                    problems.append(Problem(place.path, lost))
+                else:
+                    yield Batch(raw, member.documents)
 
 
 def _is_plain(collection: StoredCollection, path: Path, start: bytes) -> bool:
@@ -198,27 +221,6 @@ def _whole_segment(collection: StoredCollection, place: FileRange) -> Segment:
     )
 
 
-def read_batches(place: FileRange, lost: list[str] | None = None) -> Iterator[Batch]:
-    """Yield the documents in a range of a file, about a megabyte at a time.
-
-    Args:
-        place: the range to read.
-        lost: gets a message for each damage, and the intact rest is read; None raises an error.
-
-    Raises:
-        BackupDamagedError: a member was changed, or the content is not BSON.
-        StorageError: the file cannot be read.
-    """
-    batches = _members(place, lost) if place.members is not None else _whole(place)
-    try:
-        with disk(place.path), damaged(place.path):
-            yield from batches
-    except BackupDamagedError as error:
-        if lost is None:
-            raise
-        lost.append(f"{error}; everything before that was read")
-
-
 def _whole(place: FileRange) -> Iterator[Batch]:
     """Yield the documents of a file without members, or of a part of a plain one."""
     pieces = gzip.stream(place.path) if place.compressed else _read_range(place)
@@ -273,8 +275,21 @@ def read_members(place: FileRange) -> Iterator[tuple[Member, bytes]]:
             yield member, os.pread(file.fileno(), member.file_bytes, member.offset)
 
 
+def _check_documents(raw: bytes, member: Member) -> None:
+    """Check the framing of a member's documents.
+
+    Raises:
+        FormatError: these are no documents, or not so many as the member says.
+    """
+    found = len(bson.spans(raw))
+    if found != member.documents:
+        raise FormatError(
+            f"the member at byte {member.offset} holds {found} documents, not {member.documents}"
+        )
+
+
 @contextmanager
-def damaged(path: Path) -> Iterator[None]:
+def damaged(path: Location) -> Iterator[None]:
     """Add the file's name to a FormatError raised inside the context.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastdump.model.chunks import Bounds, Chunk, ChunkSource, Range
 from fastdump.model.loading import MAX_NAMED, Loaded, LoadOptions, Rejection
+from fastdump.model.locations import SCHEMES, Location, is_url
 from fastdump.model.names import (
     CONSISTENCIES,
     DEFAULT_DATABASE,
@@ -44,6 +45,7 @@ from fastdump.model.stored import (
     Member,
     Origin,
     Part,
+    Piece,
     Segment,
     StoredCollection,
     StoredFile,
@@ -64,6 +66,7 @@ __all__ = [
     "MAX_NAMED",
     "NO_OPTIONS",
     "OPLOG",
+    "SCHEMES",
     "ArchivedBlock",
     "Backup",
     "Bounds",
@@ -84,12 +87,14 @@ __all__ = [
     "FileRange",
     "LoadOptions",
     "Loaded",
+    "Location",
     "Losses",
     "Member",
     "Namespace",
     "NamespaceFilter",
     "Origin",
     "Part",
+    "Piece",
     "Range",
     "ReadOptions",
     "Rejection",
@@ -101,4 +106,5 @@ __all__ = [
     "StoredFile",
     "ViewIds",
     "WriteOptions",
+    "is_url",
 ]

@@ -25,7 +25,7 @@ LEVELS = range(4)
 
 DEFAULT_LEVEL = 1
 
-LAYOUTS = ("komodo", "komodo-json", "mongodump", "archive")
+LAYOUTS = ("komodo", "komodo-json", "mongodump", "archive", "repository")
 """The layouts of backups."""
 
 CONSISTENCIES = ("auto", "none", "snapshot", "oplog", "lock")
@@ -37,5 +37,5 @@ DEFAULT_MAX_LOCK_SECONDS = 600.0
 DEFAULT_RETRY_SECONDS = 60.0
 """How long to try again when a server goes away."""
 
-KEEPS_DATABASE = frozenset({"mongodump", "archive"})
+KEEPS_DATABASE = frozenset({"mongodump", "archive", "repository"})
 """Layouts that can hold several databases; each is restored into a database of its own name."""

@@ -66,8 +66,9 @@ class WriteOptions:
     """The form in which a backup is written, and where."""
 
     layout: str = LAYOUTS[0]
-    """`komodo`; `komodo-json`, which Komodo's own restore reads; `mongodump` or `archive`, which
-    mongorestore reads."""
+    """`komodo`; `komodo-json`, which Komodo's restore reads; `mongodump` or `archive`, which
+    mongorestore reads; `repository`, in which backups share pieces, and the only one for an object
+    store."""
     out: str | Path | None = None
     """Where this one backup goes, instead of a dated folder in the backups folder; an archive's
     file, or `-` for standard output. Nothing is pruned then."""

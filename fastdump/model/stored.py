@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from fastdump.model.locations import Location
 from fastdump.model.names import LAYOUTS
 from fastdump.model.server import (
     NO_OPTIONS,
@@ -28,6 +29,7 @@ __all__ = [
     "Member",
     "Origin",
     "Part",
+    "Piece",
     "Segment",
     "StoredCollection",
     "StoredFile",
@@ -42,7 +44,9 @@ class Encoding(StrEnum):
     JSON = "json"
     """One line of Extended JSON for each document, as Komodo's own backup writes them."""
     ARCHIVE = "archive"
-    """BSON in blocks with their namespaces, so that all collections share one stream."""
+    """BSON in blocks, each with its namespace, so that all collections share one stream."""
+    PIECES = "pieces"
+    """BSON in pieces that are named by their content, which the destination makes itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,20 @@ class ArchivedBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """Some documents of one collection as a repository holds them, named by what they are."""
+
+    name: bytes
+    """The keyed BLAKE3 of the documents, 32 bytes."""
+    documents: int
+    raw_bytes: int
+    file_bytes: int
+    """Size in the repository."""
+    is_new: bool = False
+    """Whether it was put there by the backup that is being made."""
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """A chunk as it was written: gzip members, or for JSON lines a piece of one member."""
 
@@ -105,7 +123,9 @@ class Part:
     first: bytes = b""
     """The BLAKE3, 16 bytes, of the first document's `_id`; empty if there is none."""
     last: bytes = b""
-    """The same for the last document."""
+    """The same of the last document."""
+    pieces: tuple[Piece, ...] = ()
+    """Those that it became in a repository."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +146,9 @@ class StoredFile:
     path: Path
     file_bytes: int
     """The size that was written, as far as the backup says; else the size that it has."""
+    pieces: tuple[Piece, ...] = ()
+    """In a repository: the pieces that hold the documents, in their order. The path is a name then,
+    for messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +241,7 @@ class Backup:
     """A backup, as it can be listed and restored."""
 
     name: str
-    path: Path
+    path: Location
     taken: datetime
     """The naive local time that its folder is named after."""
     made: datetime
@@ -235,10 +258,12 @@ class Backup:
     oplog: StoredCollection | None = None
     """The operations that happened while it was made, if they were kept."""
     consistency: Consistency | None = None
+    added_bytes: int | None = None
+    """How much of it no older backup of the repository has; None where backups share nothing."""
 
     @property
     def file_bytes(self) -> int:
-        """Size of its files on disk."""
+        """Size of its files, or of its pieces, also of those that others share."""
         return sum(collection.file_bytes for collection in self.collections)
 
     @property
@@ -262,6 +287,8 @@ class FileRange:
     encoding: Encoding = Encoding.BSON
     compressed: bool = True
     """Whether the file is gzip, and not simply documents."""
+    pieces: tuple[Piece, ...] = ()
+    """In a repository: the pieces that are read, instead of the bytes of a file."""
 
     @property
     def is_foreign(self) -> bool:

@@ -35,6 +35,8 @@ __all__ = [
     "after_record",
     "comparison",
     "comparison_filter",
+    "existing_record",
+    "record_at_end",
 ]
 
 KEY_NOT_FOUND = 211
@@ -95,16 +97,43 @@ class BoundFinder:
         if collection.query is not None:
             narrow = _is_narrow(database, collection)
             return Bounds() if narrow else self._by_id(database, collection, pieces)
-        records = self._records(database, source, pieces) if self._knows_records else ()
+        records = self._records(source, collection, pieces) if self._knows_records else ()
         if records:
             return Bounds(records=records)
         return self._by_id(database, collection, pieces)
 
-    def _records(
-        self, database: Database[Document], source: Access, pieces: int
+    def cut_records(
+        self,
+        database: Database[Document],
+        source: Access,
+        collection: Collection,  # noqa: ARG002 - for others
+        pieces: int,
     ) -> tuple[int, ...]:
+        """Return record ids that cut a collection into about so many pieces of equal size.
+
+        Raises:
+            PyMongoError: as the driver does, also where the server knows no record ids.
+        """
+        return _record_bounds(database, source, pieces)
+
+    def cut_ids(
+        self,
+        database: Database[Document],
+        source: Access,
+        collection: Collection,  # noqa: ARG002 - for others
+        pieces: int,
+    ) -> tuple[bytes, ...]:
+        """Return `_id`s that cut a collection into about so many pieces of equal size.
+
+        Raises:
+            PyMongoError: as the driver does, also where the server cannot sample.
+        """
+        return _id_bounds(database, source, pieces)
+
+    def _records(self, source: Access, collection: Collection, pieces: int) -> tuple[int, ...]:
+        database = open_database(self._client, collection.database)
         try:
-            return _record_bounds(database, source, pieces)
+            return self.cut_records(database, source, collection, pieces)
         except OperationFailure as error:
             if passes(error):
                 raise
@@ -114,7 +143,7 @@ class BoundFinder:
 
     def _by_id(self, database: Database[Document], collection: Collection, pieces: int) -> Bounds:
         source = access_to(self._client, collection.data)
-        ids = self._ids(database, source, pieces) if self._can_sample else ()
+        ids = self._ids(source, collection, pieces) if self._can_sample else ()
         if not ids:
             return Bounds()
         kind = source.has_buckets
@@ -125,9 +154,10 @@ class BoundFinder:
         few = min(collection.raw_bytes // FILTERED_BYTES, _FILTERED_RANGES)
         return _for_filters(ids, pieces if kind else few)
 
-    def _ids(self, database: Database[Document], source: Access, pieces: int) -> tuple[bytes, ...]:
+    def _ids(self, source: Access, collection: Collection, pieces: int) -> tuple[bytes, ...]:
+        database = open_database(self._client, collection.database)
         try:
-            return _id_bounds(database, source, pieces)
+            return self.cut_ids(database, source, collection, pieces)
         except OperationFailure as error:
             if passes(error):
                 raise
@@ -238,18 +268,23 @@ def after_record(record: int | None) -> Document:
 
 
 def _record_bounds(database: Database[Document], source: Access, pieces: int) -> tuple[int, ...]:
-    first, last = (_record_at_end(database, source, direction) for direction in (1, -1))
+    first, last = (record_at_end(database, source, direction) for direction in (1, -1))
     if first is None or last is None:
         return ()  # empty, or clustered, where a record id is the _id itself
     wanted = (first + (last - first) * piece // pieces for piece in range(1, pieces))
-    found = [_existing_record(database, source, record) for record in wanted]
+    found = [existing_record(database, source, record) for record in wanted]
     if None in found:
         # Few of the record ids are in use: sample some that are.
         found = list(_sampled_records(database, source, pieces))
     return tuple(sorted({record for record in found if record is not None}))
 
 
-def _record_at_end(database: Database[Document], source: Access, direction: int) -> int | None:
+def record_at_end(database: Database[Document], source: Access, direction: int) -> int | None:
+    """Return the first record id of a collection, or with -1 the last; None where there is none.
+
+    Raises:
+        PyMongoError: as the driver does.
+    """
     reply = database.command(
         {
             **source.command("find"),
@@ -276,7 +311,12 @@ def _record(found: RawBSONDocument) -> int | None:
     return int.from_bytes(raw[record.value : record.end], "little", signed=True)
 
 
-def _existing_record(database: Database[Document], source: Access, record: int) -> int | None:
+def existing_record(database: Database[Document], source: Access, record: int) -> int | None:
+    """Return that record id or one of the next few, whichever is in use; None if none is.
+
+    Raises:
+        PyMongoError: as the driver does.
+    """
     for candidate in range(record, record + _PROBES):
         try:
             one = {**after_record(candidate), "limit": 1, "singleBatch": True}

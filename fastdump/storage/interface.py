@@ -7,7 +7,7 @@ of a local folder. No key is also the folder of another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -35,6 +35,10 @@ class Storage(Protocol):
     @property
     def shown(self) -> str:
         """The address of the storage for messages, without secrets."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """The guarantees that the storage does not give, as far as that was found out."""
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object, and replace one that has this key."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from fastdump.errors import ObjectNotFoundError
@@ -16,6 +16,7 @@ class MemoryStorage:
     """Storage in a dictionary."""
 
     shown = "memory"
+    notes: Sequence[str] = ()
 
     def __init__(self) -> None:
         self._objects: dict[str, tuple[bytes, datetime]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from tenacity import (
@@ -38,6 +38,11 @@ class RetryingStorage:
     def shown(self) -> str:
         """The address of the wrapped storage."""
         return self._storage.shown
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """The guarantees that the other storage does not give."""
+        return self._storage.notes
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object, and replace one that has this key."""

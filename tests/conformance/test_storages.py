@@ -18,7 +18,9 @@ from fastdump.errors import ObjectNotFoundError, TransientStorageError
 from fastdump.storage.interface import Entry, Storage
 from fastdump.storage.local import LocalStorage
 from fastdump.storage.memory import MemoryStorage
+from fastdump.storage.object_store import ObjectStorage
 from fastdump.storage.retrying import RetryingStorage
+from tests.object_store import BUCKET, S3Server
 
 WRITERS = 8
 
@@ -53,10 +55,13 @@ class _Failing(MemoryStorage):
         self._calls += 1
 
 
-@pytest.fixture(params=["memory", "local", "local without hard links", "retrying"])
+@pytest.fixture(params=["memory", "local", "local without hard links", "retrying", "s3"])
 def storage(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Storage:
+    if request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3")
+        return ObjectStorage(f"s3://{BUCKET}/{tmp_path.name}/new", server.options)
     if request.param == "memory":
         return MemoryStorage()
     if request.param == "retrying":

@@ -151,7 +151,7 @@ def test_what_is_intact_is_salvaged(
     server: Server, database: str, tmp_path: Path, damage: str
 ) -> None:
     report = fastdump.backup(server.uri, db=database, folder=tmp_path)
-    path = report.path / "a.gz"
+    path = Path(report.path) / "a.gz"
     with path.open("rb") as file:
         members = list(gzip.members(file.fileno(), 0, path.stat().st_size))
     assert len(members) > 5
@@ -189,7 +189,7 @@ def test_the_member_and_its_documents_are_named(
     server: Server, database: str, tmp_path: Path, many_members: None
 ) -> None:
     report = fastdump.backup(server.uri, db=database, folder=tmp_path)
-    path = report.path / "a.gz"
+    path = Path(report.path) / "a.gz"
     content = bytearray(path.read_bytes())
     content[-20] ^= 1
     path.write_bytes(content)

@@ -28,8 +28,8 @@ from fastdump.engine.restore.run import restore
 from fastdump.engine.sessions import plain as reading_module
 from fastdump.errors import ServerError
 from fastdump.layouts.dated_folders import DatedFolders
-from fastdump.layouts.recognition import destination
 from fastdump.model import Connection, LoadOptions, ReadOptions, Selection, WriteOptions
+from fastdump.places import destination
 from fastdump.progress import Silent
 from tests.conftest import (
     Mortal,

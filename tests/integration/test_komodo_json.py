@@ -307,7 +307,7 @@ def test_what_is_written_is_what_komodo_writes(server: Server, tmp_path: Path) -
         folder=tmp_path,
         writing=fastdump.WriteOptions(layout="komodo-json"),
     )
-    content = (report.path / "c.gz").read_bytes()
+    content = (Path(report.path) / "c.gz").read_bytes()
     # Komodo's reader sees the first member only: there must be no other.
     inflate = zlib.decompressobj(wbits=31)
     text = inflate.decompress(content)

@@ -314,9 +314,9 @@ def test_plain_files_are_listed_verified_and_restored(server: Server, tmp_path: 
         folder=tmp_path,
         writing=fastdump.WriteOptions(layout="mongodump", gzip=False),
     )
-    file = report.path / database / "c.bson"
+    file = Path(report.path) / database / "c.bson"
     assert file.stat().st_size == report.raw_bytes == report.file_bytes
-    assert (report.path / database / "c.metadata.json").is_file()
+    assert (Path(report.path) / database / "c.metadata.json").is_file()
     assert fastdump.list_backups(tmp_path)[0].documents == 2000
     assert fastdump.verify(tmp_path).problems == ()
     assert fastdump.restore(server.uri, target_db=target, folder=tmp_path).complete

@@ -285,7 +285,7 @@ def test_what_we_write_is_what_mongodump_writes(
     report = fastdump.backup(
         server.uri, db=filled, folder=tmp_path, writing=fastdump.WriteOptions(layout="mongodump")
     )
-    ours, theirs = report.path / filled, copied("gzip", tmp_path / "theirs")
+    ours, theirs = Path(report.path) / filled, copied("gzip", tmp_path / "theirs")
     assert sorted(path.name for path in ours.iterdir()) == sorted(
         path.name for path in theirs.iterdir()
     )

@@ -130,7 +130,7 @@ def test_any_gzip_and_any_bson_can_read_it(server: Server, tmp_path: Path) -> No
     database = server.new_database()
     hurtful(server.connection, database)
     report = fastdump.backup(server.uri, db=database, folder=tmp_path)
-    manifest = json.loads((report.path / "manifest.json").read_text())
+    manifest = json.loads((Path(report.path) / "manifest.json").read_text())
     files = {entry["name"]: entry["file"] for entry in manifest["collections"]}
     with server.client() as client:
         for name, file in files.items():
@@ -138,7 +138,7 @@ def test_any_gzip_and_any_bson_can_read_it(server: Server, tmp_path: Path) -> No
                 continue
             found = [
                 bson.encode(document, codec_options=bson.CodecOptions(tz_aware=True))
-                for document in read_file(report.path / file)
+                for document in read_file(Path(report.path) / file)
             ]
             reply = open_database(client, database).command({"count": name})
             assert len(found) == reply["n"], name
@@ -223,7 +223,7 @@ def test_a_backup_without_manifest_still_restores_its_documents(
     insert(server.connection, database, "a/b", ({"_id": number} for number in range(100)))
     report = fastdump.backup(server.uri, db=database, folder=tmp_path)
     for broken in (b"{", None):
-        manifest = report.path / "manifest.json"
+        manifest = Path(report.path) / "manifest.json"
         manifest.unlink() if broken is None else manifest.write_bytes(broken)
         restored = fastdump.restore(
             server.uri, target_db=target, folder=tmp_path, options=LoadOptions(drop=True)
@@ -353,7 +353,8 @@ def test_latest_only_collections_are_kept_once(server: Server, tmp_path: Path) -
             "Stats.gz",
             "Stats.manifest.json",
         ]
-        assert sorted(path.name for path in second.path.iterdir()) == ["Server.gz", "manifest.json"]
+        own = sorted(path.name for path in Path(second.path).iterdir())
+        assert own == ["Server.gz", "manifest.json"]
         # The older backup, with the latest Stats.
         fastdump.restore(server.uri, target_db=target, folder=tmp_path, name=first.name)
         assert client[target]["Stats"].count_documents({}) == 2

@@ -75,7 +75,7 @@ def test_in_a_foreign_file(tmp_path: Path) -> None:
     (folder / "c.bson.gz").write_bytes(gzip.compress(documents))
     (folder / "c.metadata.json.gz").write_bytes(gzip.compress(b'{"options":{},"indexes":[]}'))
     report = package.verify(tmp_path, name=tmp_path / "dump", unique=True)
-    assert [problem.path.name for problem in report.problems] == ["c.bson.gz"]
+    assert [Path(problem.path).name for problem in report.problems] == ["c.bson.gz"]
     assert report.problems[0].message == "1 documents of db.c have the _id of another: 3"
 
 
@@ -131,13 +131,15 @@ def test_what_a_view_shows_and_no_collection_can_hold(
                             ("good", {"$project": {"x": 0}})):  # fmt: skip
             client[source].command({"create": name, "viewOn": "c", "pipeline": [stage]})
     done = fastdump("backup", "--uri", server.uri, "--db", source, "--views-as-collections",
-                    "--layout", layout, "-o", "out")  # fmt: skip
+                    "--layout", layout, "-f" if layout == "repository" else "-o",
+                    "out")  # fmt: skip
     assert done.code == 0, done.err
     assert f"the view {source}.twice contains 10 documents with the _id of another" in done.err
     assert f"the view {source}.bare contains 5 documents without an _id" in done.err
     assert f"{source}.good" not in done.err
     for times in (1, 2):
         restored = fastdump("restore", "--target-uri", server.uri, "--target-db", target, "-y",
+                            *(["-f"] if layout == "repository" else []),
                             tmp_path / "out")  # fmt: skip
         assert restored.code == 1, restored.err
         assert "10 documents were refused: another document of the source has" in restored.err

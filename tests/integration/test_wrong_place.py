@@ -15,8 +15,8 @@ from fastdump.engine.restore.filters import Filters
 from fastdump.engine.restore.planning import plan_restore
 from fastdump.engine.restore.run import restore
 from fastdump.errors import UsageError
-from fastdump.layouts.recognition import source
 from fastdump.model import LoadOptions, Namespace
+from fastdump.places import source
 from fastdump.progress import Silent
 from tests.conftest import Run, Server
 from tests.proxy import WireProxy

@@ -119,7 +119,7 @@ def test_defaults() -> None:
     assert (settings.folder, settings.max_backups, settings.level) == (Path("/backups"), 14, 1)
     assert settings.latest_only == ("Stats",)
     assert settings.workers == min(4, len(os.sched_getaffinity(0)))
-    assert settings.layout == "komodo"
+    assert settings.layout is None
 
 
 def test_the_target_is_never_taken_from_the_source() -> None:

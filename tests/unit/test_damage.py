@@ -15,7 +15,7 @@ from fastdump.errors import FastdumpError, FormatError
 from fastdump.layouts import mongodump_metadata as metadata
 from fastdump.layouts.archive import Archive
 from fastdump.layouts.mongodump import MongodumpFolder
-from fastdump.layouts.segments import read_batches, segments
+from fastdump.layouts.segments import FileReader
 from fastdump.model import Namespace, StoredCollection, StoredFile
 from fastdump.mongo import indexes, schema
 
@@ -33,8 +33,11 @@ def read(path: Path, lost: list[str]) -> bytes:
     size = path.stat().st_size
     stored = StoredCollection(Namespace("db", "c"), file=StoredFile(path, size))
     try:
+        reader = FileReader()
         return b"".join(
-            batch.data for part in segments(stored) for batch in read_batches(part.place, lost)
+            batch.data
+            for part in reader.segments(stored)
+            for batch in reader.batches(part.place, lost)
         )
     except FastdumpError as error:
         assert str(path) in str(error)

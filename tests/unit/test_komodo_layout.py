@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fastdump.layouts.dated_folders import DatedFolders
-from fastdump.layouts.recognition import destination
 from fastdump.model import WriteOptions
+from fastdump.places import destination
 from tests.conformance.test_layouts import TAKEN, contents, make_backup
 
 
@@ -34,14 +34,14 @@ def test_only_the_latest_is_kept_beside_the_folders(tmp_path: Path) -> None:
         "Stats.gz",
         "Stats.manifest.json",
     ]
-    assert sorted(path.name for path in first.path.iterdir()) == ["c.gz", "manifest.json"]
+    assert sorted(path.name for path in Path(first.path).iterdir()) == ["c.gz", "manifest.json"]
     assert layout.latest()[0].origin.latest_only
 
 
 def test_the_latest_of_another_database_is_not_restored_with_this_one(tmp_path: Path) -> None:
     layout = komodo(tmp_path)
     make_backup(layout, ["Stats", "c"])
-    manifest = make_backup(layout, ["d"], TAKEN.replace(day=5)).path / "manifest.json"
+    manifest = Path(make_backup(layout, ["d"], TAKEN.replace(day=5)).path) / "manifest.json"
     assert contents(layout, layout.find(None)).keys() == {"d", "view", "Stats"}
     manifest.write_text(manifest.read_text().replace('"db"', '"another"'))
     assert contents(layout, layout.find(None)).keys() == {"d", "view"}

@@ -115,6 +115,13 @@ class _Plain(_Hashed):
         return batch.data
 
 
+class _Whole(Packer):
+    """Documents stay as they are, and are hashed by who makes pieces of them."""
+
+    def _packed(self, batch: Batch) -> bytes:
+        return batch.data
+
+
 class _Blocks(Packer):
     """Packer that makes a block of an archive from each batch, each in its own gzip member."""
 
@@ -172,6 +179,8 @@ def packer(encoding: Encoding, level: int | None, chunk: Chunk) -> Packer:
     """Return the packer for a chunk; with a level of None it does not compress."""
     if encoding is Encoding.ARCHIVE:
         return _Blocks(level, chunk.target)
+    if encoding is Encoding.PIECES:
+        return _Whole(level)
     if level is None:
         return _Plain(level)
     if encoding is Encoding.JSON:

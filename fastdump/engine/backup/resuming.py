@@ -13,7 +13,7 @@ from blake3 import blake3
 from fastdump.engine.sessions.oplog import OPLOG_COLLECTION
 from fastdump.engine.sessions.plain import Session
 from fastdump.errors import UsageError
-from fastdump.layouts.interface import BackupWriter, Destination, Layout, ResumableWriter
+from fastdump.layouts.interface import BackupWriter, Destination, Resumable, ResumableWriter
 from fastdump.layouts.journal import Finished, Planned
 from fastdump.model import Catalog, Chunk
 
@@ -62,9 +62,12 @@ def resumed(
         StorageError: the destination cannot be written.
         UsageError: the destination or the session cannot be resumed, or there is no such database.
     """
-    layout = destination.layout
+    layout = destination.resumable
     if layout is None:
-        raise UsageError("--resume cannot be combined with --out: only dated backups are resumed")
+        raise UsageError(
+            "--resume continues dated backups only: leave out --out; and a repository needs no "
+            "--resume, since a backup never writes again what another one has written"
+        )
     if not session.can_resume:
         raise UsageError(f"--resume cannot be combined with --consistency {session.mode}")
     settings = _settings(session, layout, level)
@@ -117,7 +120,7 @@ def _local(moment: datetime) -> datetime:
     return moment.astimezone().replace(tzinfo=None)
 
 
-def _settings(session: Session, layout: Layout, level: int) -> str:
+def _settings(session: Session, layout: Resumable, level: int) -> str:
     """Return a digest of the settings: two runs with the same one would make the same backup."""
     told = f"{session.readers[0].shown} {session.selection} {session.mode} {level} {layout.told}"
     return blake3(told.encode()).hexdigest()

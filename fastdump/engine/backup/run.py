@@ -80,6 +80,7 @@ def backup(
             reporter,
             work=writing.run,
             repeats=destination.can_repeat,
+            known=destination.known_bounds(),
         )
         # Prune while the folder is still locked, so that no other backup is written meanwhile.
         pruned = _prune(destination, max_backups, written.writer.name)
@@ -98,6 +99,7 @@ def backup(
             if found.namespace != OPLOG
         ),
         oplog=writer.report(OPLOG) if OPLOG_COLLECTION in catalog.collections else None,
+        new_bytes=_new_bytes(written),
         interruptions=sum(part.interruptions for _name, part in _parts(written)),
         pruned=pruned.removed,
         notes=(*_notes(written, destination), *pruned.notes),
@@ -108,6 +110,14 @@ def _parts(written: Written) -> Iterator[tuple[Namespace, Part]]:
     """Yield the parts of all collections, including those that an earlier run wrote."""
     for found in written.catalog.collections:
         yield from ((found.namespace, part) for part in written.writer.parts(found.namespace))
+
+
+def _new_bytes(written: Written) -> int | None:
+    """Return how much a repository did not have yet; None elsewhere."""
+    if written.writer.encoding is not Encoding.PIECES:
+        return None
+    pieces = (piece for _name, part in _parts(written) for piece in part.pieces)
+    return sum(piece.file_bytes for piece in pieces if piece.is_new)
 
 
 def _notes(written: Written, destination: Destination) -> Iterator[str]:
@@ -126,7 +136,7 @@ def _notes(written: Written, destination: Destination) -> Iterator[str]:
 
 def _prune(destination: Destination, max_backups: int, name: str) -> PruneReport:
     if destination.layout is None:
-        return PruneReport((), (), tuple(destination.volume.notes))
+        return PruneReport((), (), tuple(destination.notes))
     try:
         return prune(destination.layout, max_backups, newest=name)
     except StorageError as error:

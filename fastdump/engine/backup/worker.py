@@ -73,12 +73,12 @@ class BackupWorker(ServerWorker):
             look = held.enter_context(ViewLook(chunk.namespace)) if chunk.source.is_view else None
             output = held.enter_context(self._outputs.opened(chunk))
             for batch in self._at_least_one(chunk):
-                places.append(output.write(packing.pack(batch)))
+                places.append(output.write(packing.pack(batch), batch.documents))
                 if look is not None:
                     look.add(batch)
                 self.done(batch.documents, len(batch.data))
             ids = None if look is None else look.end()
-        part = packing.part(time.monotonic() - began, places)
+            part = output.end(packing.part(time.monotonic() - began, places))
         return replace(part, ids=ids, interruptions=self.interruptions - interruptions)
 
     def _at_least_one(self, chunk: Chunk) -> Iterator[Batch]:

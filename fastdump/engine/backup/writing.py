@@ -122,11 +122,14 @@ class Writing:
         packing = packer(writer.encoding, self.level if writer.compressed else None, chunk)
         with (
             writer.outputs.opened(chunk) as output,
-            session.keeping(lambda batch: places.append(output.write(packing.pack(batch)))),
+            session.keeping(
+                lambda one: places.append(output.write(packing.pack(one), one.documents))
+            ),
         ):
             yield
             session.end()
-        writer.add(chunk, packing.part(time.monotonic() - began, places))
+            part = output.end(packing.part(time.monotonic() - began, places))
+        writer.add(chunk, part)
 
     def _fetch_all(
         self, session: Session, writer: BackupWriter, catalog: Catalog, chunks: Sequence[Chunk]

@@ -17,8 +17,8 @@ from fastdump.codec.bson import Batch, spans
 from fastdump.engine import planner
 from fastdump.engine.server_worker import ServerWorker
 from fastdump.errors import BackupDamagedError, UsageError
-from fastdump.layouts.interface import Stream
-from fastdump.layouts.segments import read_batches, read_lines, segments
+from fastdump.layouts.interface import Reader, Stream
+from fastdump.layouts.segments import read_lines
 from fastdump.model import (
     Bounds,
     Collection,
@@ -84,12 +84,13 @@ def _told(definition: Definition) -> str:
 
 
 def of_backup(
-    archive: Stream | None, collections: Mapping[Namespace, StoredCollection]
+    archive: Stream | None, reader: Reader, collections: Mapping[Namespace, StoredCollection]
 ) -> Documents:
     """Return a function that reads the documents of a backup, as far as it is intact.
 
     Args:
-        archive: the archive; None for a backup of files.
+        archive: the archive; None for a backup of files or pieces.
+        reader: reads the documents of files or pieces.
         collections: the collections, called as on the target, by their names in the backup.
     """
 
@@ -98,7 +99,7 @@ def of_backup(
             one for one in collections.items() if one[1].namespace == definition.namespace
         )
         if archive is None:
-            return _of_file(found)
+            return _of_files(reader, found)
         if not archive.can_repeat:
             return None
         return _of_stream(archive.again(), data_namespace(name, found.kind))
@@ -106,15 +107,13 @@ def of_backup(
     return read
 
 
-def _of_file(collection: StoredCollection) -> Iterator[Batch]:
-    if collection.file is None or not collection.file.path.exists():
-        return
+def _of_files(reader: Reader, collection: StoredCollection) -> Iterator[Batch]:
     with suppress(BackupDamagedError):
-        for segment in segments(collection, whole=True, lost=[]):
+        for segment in reader.segments(collection, whole=True, lost=[]):
             if segment.place.encoding is Encoding.JSON:
                 yield from (ejson.decode(lines).batch for lines in read_lines(segment))
             else:
-                yield from read_batches(segment.place, [])
+                yield from reader.batches(segment.place, [])
 
 
 def _of_stream(again: Stream, data: Namespace) -> Iterator[Batch]:

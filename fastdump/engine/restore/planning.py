@@ -12,9 +12,9 @@ from fastdump.engine.load.inspection import inspect_target, keeps_order
 from fastdump.engine.load.time_series import of_backup
 from fastdump.engine.restore.filters import Filters, choose, target_of
 from fastdump.errors import BackupDamagedError, UsageError
-from fastdump.layouts.interface import Source, Stream
+from fastdump.layouts.interface import Reader, Source, Stream
 from fastdump.layouts.mongodump import oplog_of
-from fastdump.layouts.segments import check_files, damaged, segments
+from fastdump.layouts.segments import FileReader, damaged
 from fastdump.model import (
     Backup,
     Connection,
@@ -44,6 +44,8 @@ class RestorePlan:
     """The parts of files to load, those of large collections first; none for an archive, which is
     read as it comes."""
     archive: Stream | None
+    reader: Reader
+    """Reads the segments."""
     how: LoadOptions
     held: int
     """An estimate of how many documents the target already has in these collections."""
@@ -102,7 +104,9 @@ def plan_restore(
     collections = list(chosen.collections.values())
     replayed = [backup.oplog] if backup.oplog is not None and how.oplog_replay else []
     lost: list[str] = []
-    if problems := check_files([*collections, *replayed]):
+    reader = source.reader
+    oplog_reader = reader if how.oplog_file is None else FileReader()
+    if problems := [*reader.missing(collections), *oplog_reader.missing(replayed)]:
         lost = [f"{problem.path}: {problem.message}" for problem in problems]
         if not how.salvage:
             raise BackupDamagedError(f"{'; '.join(lost)}; --salvage restores what is intact")
@@ -110,9 +114,9 @@ def plan_restore(
         for collection in collections:
             check(collection)
         notes += _legacy_indexes(collections) if how.indexes else []
-        cut = list(_cut(collections, workers, how, lost))
+        cut = list(_cut(collections, reader, workers, how, lost))
     archive = source.stream
-    documents = of_backup(archive, chosen.collections)
+    documents = of_backup(archive, reader, chosen.collections)
     held, differing = inspect_target(connection, collections, how, documents)
     if how.oplog_replay:
         with connect(connection) as client, translated(connection):
@@ -124,6 +128,7 @@ def plan_restore(
         chosen.authorization,
         tuple(cut),
         archive,
+        reader,
         how,
         held,
         tuple(lost),
@@ -200,14 +205,16 @@ def _name_of(
 
 
 def _cut(
-    collections: Sequence[StoredCollection], workers: int, how: LoadOptions, lost: list[str]
+    collections: Sequence[StoredCollection],
+    reader: Reader,
+    workers: int,
+    how: LoadOptions,
+    lost: list[str],
 ) -> Iterator[Segment]:
     for collection in sorted(collections, key=_index_work, reverse=True):
-        if collection.file is not None and not collection.file.path.exists():
-            continue  # --salvage goes on without it
         whole = keeps_order(collection, how)
         salvaged = lost if how.salvage else None
-        yield from segments(collection, workers, whole=whole, lost=salvaged)
+        yield from reader.segments(collection, workers, whole=whole, lost=salvaged)
 
 
 def _index_work(collection: StoredCollection) -> tuple[int, int]:

@@ -13,8 +13,8 @@ from fastdump.engine.load.worker import Operations, Target
 from fastdump.engine.restore.archive_stream import StreamLoading
 from fastdump.engine.restore.planning import RestorePlan
 from fastdump.engine.restore.worker import RestoreWorker
-from fastdump.layouts.segments import read_batches, segments
-from fastdump.model import Backup, ClusterTime, Consistency, Segment
+from fastdump.layouts.segments import FileReader
+from fastdump.model import ClusterTime, Consistency, Segment
 from fastdump.progress import Reporter
 from fastdump.report import RestoreReport
 
@@ -42,7 +42,8 @@ def restore(plan: RestorePlan, *, workers: int, reporter: Reporter) -> RestoreRe
         run = _loading(plan, target, reporter, kept)
         run.failures += plan.lost
         documents = sum(segment.documents or 0 for segment in plan.segments)
-        run.run("restore", documents, plan.raw_bytes, workers, RestoreWorker(target, workers))
+        worker = RestoreWorker(target, workers, plan.reader)
+        run.run("restore", documents, plan.raw_bytes, workers, worker)
     if plan.is_of_another and run.replayed_to is not None:
         moment = run.replayed_to.moment.astimezone()
         run.notes.append(
@@ -63,7 +64,7 @@ def _operations(plan: RestorePlan, kept: TemporaryOplog) -> Operations:
     """Return the oplog to replay: that of a file, or what an archive will have held of one."""
     oplog = plan.backup.oplog
     is_file = oplog is not None and oplog.file is not None
-    batches = partial(_read_oplog, plan.backup) if is_file else kept.batches
+    batches = partial(_read_oplog, plan) if is_file else kept.batches
     return Operations(batches, plan.name_of, plan.how.oplog_limit, plan.is_of_another)
 
 
@@ -77,10 +78,12 @@ def _loading(
     return StreamLoading(target, plan.collections, blocks, reporter, keep)
 
 
-def _read_oplog(backup: Backup) -> Iterator[Batch]:
-    assert backup.oplog is not None  # noqa: S101 - the plan was made for it
-    for segment in segments(backup.oplog, whole=True):
-        yield from read_batches(segment.place)
+def _read_oplog(plan: RestorePlan) -> Iterator[Batch]:
+    oplog = plan.backup.oplog
+    assert oplog is not None  # noqa: S101 - the plan was made for it
+    reader = plan.reader if plan.how.oplog_file is None else FileReader()
+    for segment in reader.segments(oplog, whole=True):
+        yield from reader.batches(segment.place)
 
 
 def _consistency(plan: RestorePlan, replayed_to: ClusterTime | None) -> Consistency | None:

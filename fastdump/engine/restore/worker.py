@@ -6,9 +6,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fastdump.engine.load.worker import LoadWorker
+from fastdump.engine.load.worker import LoadWorker, Target
 from fastdump.errors import FormatError
-from fastdump.layouts.segments import read_batches, read_lines
+from fastdump.layouts.interface import Reader
+from fastdump.layouts.segments import read_lines
 from fastdump.model import Encoding, Loaded, Segment
 from fastdump.mongo import ejson
 from fastdump.mongo.load import summed
@@ -20,7 +21,17 @@ _NAMED = 3
 
 
 class RestoreWorker(LoadWorker[Segment]):
-    """A worker that loads segments of the files of a backup."""
+    """A worker that loads segments of the files of a backup.
+
+    Args:
+        target: where documents go, and how.
+        senders: the number of batches of a segment that may be on their way at the same time.
+        reader: reads the segments.
+    """
+
+    def __init__(self, target: Target, senders: int, reader: Reader) -> None:
+        super().__init__(target, senders)
+        self._reader = reader
 
     def load(self, piece: Segment) -> Loaded:
         """Load the documents of a segment.
@@ -38,7 +49,7 @@ class RestoreWorker(LoadWorker[Segment]):
         senders = self._senders if piece.place.is_foreign and not piece.ordered else 1
         loaders = self.loaders(piece.target, senders, is_of_collection=piece.is_of_collection)
         lost: list[str] = []
-        self.send_all(loaders, read_batches(piece.place, lost))
+        self.send_all(loaders, self._reader.batches(piece.place, lost))
         return replace(summed(loaders, time.monotonic() - began), damage=_summary(lost))
 
     def _load_lines(self, segment: Segment, began: float) -> Loaded:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from fastdump.engine.sessions.lock import LockSession, release_stale
@@ -10,7 +10,7 @@ from fastdump.engine.sessions.oplog import OplogSession
 from fastdump.engine.sessions.plain import ReadContext, Session
 from fastdump.engine.sessions.snapshot import SnapshotSession
 from fastdump.errors import SnapshotUnavailableError, UsageError
-from fastdump.model import Connection, ReadOptions, Selection
+from fastdump.model import Bounds, Connection, Namespace, ReadOptions, Selection
 from fastdump.mongo.client import connect, translated
 from fastdump.mongo.retry import retrying
 from fastdump.mongo.snapshot import why_unavailable
@@ -30,6 +30,7 @@ def read_consistently(
     *,
     work: Callable[[Session], T],
     repeats: bool,
+    known: Mapping[Namespace, Bounds] | None = None,
 ) -> T:
     """Run work in a session of the wanted consistency.
 
@@ -43,13 +44,15 @@ def read_consistently(
         reporter: receives notes that the user should see at once.
         work: a function that plans and reads.
         repeats: True if the work can run again from the beginning.
+        known: the places where an earlier backup cut collections, to cut there again; None to cut
+            anywhere.
 
     Raises:
         ServerError: the server cannot be reached or refuses.
         UsageError: the server does not offer the wanted consistency.
     """
     with connect(readers[0]) as client:
-        context = ReadContext(client, readers, selection, workers, reporter)
+        context = ReadContext(client, readers, selection, workers, reporter, known)
         _prepare(context)
         try:
             with _chosen(how, context) as session:

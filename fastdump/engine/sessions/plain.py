@@ -5,7 +5,7 @@ The other kinds of consistency are subclasses of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Collection as Some
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ from fastdump.mongo.catalog import is_servers_own, read_catalog, read_names
 from fastdump.mongo.client import Client, connect, has_own_records, translated
 from fastdump.mongo.counts import count_all, count_writes
 from fastdump.mongo.retry import retrying
+from fastdump.mongo.stable_bounds import StableBoundFinder
 from fastdump.progress import Reporter
 
 __all__ = ["ReadContext", "Session"]
@@ -54,6 +55,8 @@ class ReadContext:
     """Number of processes that share the work."""
     reporter: Reporter
     """Receiver of notes that the user should see at once."""
+    known: Mapping[Namespace, Bounds] | None = None
+    """Places where an earlier backup cut collections, to cut there again; None to cut anywhere."""
 
 
 class Session(AbstractContextManager["Session"]):
@@ -77,6 +80,7 @@ class Session(AbstractContextManager["Session"]):
         self.selection = context.selection
         self.workers = context.workers
         self.reporter = context.reporter
+        self._known = context.known
         self.at: ClusterTime | None = None
         """Cluster time from which on the server's history is needed."""
         self.clock: bytes | None = None
@@ -111,12 +115,18 @@ class Session(AbstractContextManager["Session"]):
                     warm_up()
             ask = retrying(self.readers[0])
             records = len(self.readers) == 1 and ask(has_own_records, self.client)
-            finder = BoundFinder(self.client, records=records)
+            finder = (
+                BoundFinder(self.client, records=records)
+                if self._known is None
+                else StableBoundFinder(self.client, records=records, known=self._known)
+            )
 
             def find(collection: Collection, pieces: int) -> Bounds:
                 return retrying(self.readers[0])(finder.find, collection, pieces)
 
-            chunks = planner.plan(catalog, self.workers, find)
+            # How many share the work must not decide where the next backup cuts.
+            workers = self.workers if self._known is None else 1
+            chunks = planner.plan(catalog, workers, find)
             cut = {one.namespace for one in chunks if one.chunks > 1}
             names = [one.data for one in catalog.collections if one.namespace in cut]
             self._writes = retrying(self.readers[0])(count_writes, self.client, names)

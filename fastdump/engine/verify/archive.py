@@ -12,6 +12,7 @@ from fastdump.engine.verify.verification import Verification
 from fastdump.engine.verify.worker import Verified, VerifyWorker
 from fastdump.errors import BackupDamagedError
 from fastdump.layouts.interface import Stream
+from fastdump.layouts.segments import FileReader
 from fastdump.model import OPLOG, Backup, Namespace, StoredCollection
 from fastdump.progress import Reporter
 from fastdump.report import Problem
@@ -64,7 +65,9 @@ class ArchiveVerification(Verification):
                     began = time.monotonic()
             if self._writer is not None:
                 look_again = self._look_again if archive.can_repeat else None
-                with executor(VerifyWorker(self._keys), 0, lambda *_done: None) as workers:
+                with executor(
+                    VerifyWorker(self._keys, FileReader()), 0, lambda *_done: None
+                ) as workers:
                     self._find_doubles(workers, self._writer.end(), look_again)
         except BackupDamagedError as error:
             message = str(error).removeprefix(f"{archive.path}: ")

@@ -11,8 +11,7 @@ from fastdump.engine.executors.forkserver import processes
 from fastdump.engine.restore.filters import Filters, choose
 from fastdump.engine.verify.comparison_worker import Compared, CompareWorker
 from fastdump.errors import UsageError
-from fastdump.layouts.interface import Source
-from fastdump.layouts.segments import segments
+from fastdump.layouts.interface import Reader, Source
 from fastdump.model import (
     CollectionKind,
     Connection,
@@ -65,7 +64,7 @@ def compare(
         found for found in chosen.collections.values() if found.kind is not CollectionKind.VIEW
     ]
     counts = _counts(connection, collections)
-    compared = _deep(connection, collections, workers, reporter) if deep else {}
+    compared = _deep(connection, collections, source.reader, workers, reporter) if deep else {}
     return AgainstReport(
         backup.name,
         backup.path,
@@ -95,16 +94,20 @@ def _counts(
 
 
 def _deep(
-    connection: Connection, collections: list[StoredCollection], workers: int, reporter: Reporter
+    connection: Connection,
+    collections: list[StoredCollection],
+    reader: Reader,
+    workers: int,
+    reporter: Reporter,
 ) -> dict[Namespace, Compared]:
-    cut = [segment for found in collections for segment in segments(found, workers)]
+    cut = [segment for found in collections for segment in reader.segments(found, workers)]
     raw_bytes = sum(segment.raw_bytes for segment in cut)
     wanted = min(workers, len(cut)) if planner.use_processes(raw_bytes) else 0
     size = processes(wanted, reporter)
     results = defaultdict[Namespace, list[Compared]](list)
     reporter.start("compare", sum(segment.documents or 0 for segment in cut), raw_bytes)
     try:
-        with executor(CompareWorker(connection), size, reporter.update) as pool:
+        with executor(CompareWorker(connection, reader), size, reporter.update) as pool:
             for segment in cut:
                 pool.submit(
                     CompareWorker.compare,

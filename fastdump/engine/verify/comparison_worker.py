@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from fastdump.codec.bson import id_element, split
 from fastdump.engine.server_worker import ServerWorker
-from fastdump.layouts.segments import read_batches, read_lines
-from fastdump.model import Encoding, Segment
+from fastdump.layouts.interface import Reader
+from fastdump.layouts.segments import read_lines
+from fastdump.model import Connection, Encoding, Segment
 from fastdump.mongo import ejson
 from fastdump.mongo.bucket_access import Access, access_to
 from fastdump.mongo.client import open_database, translated
@@ -49,7 +50,16 @@ class Compared:
 
 
 class CompareWorker(ServerWorker):
-    """A worker that looks up the documents of segments in a database."""
+    """A worker that looks up the documents of segments in a database.
+
+    Args:
+        connection: the server of the database.
+        reader: reads the segments.
+    """
+
+    def __init__(self, connection: Connection, reader: Reader) -> None:
+        super().__init__(connection)
+        self._reader = reader
 
     def compare(self, segment: Segment) -> Compared:
         """Compare every document of a segment with the one that the database has under its `_id`.
@@ -84,7 +94,7 @@ class CompareWorker(ServerWorker):
     def _runs(self, segment: Segment) -> Iterator[bytes]:
         if segment.place.encoding is Encoding.JSON:
             return (ejson.decode(lines).batch.data for lines in read_lines(segment))
-        return (batch.data for batch in read_batches(segment.place))
+        return (batch.data for batch in self._reader.batches(segment.place))
 
     def _held(
         self, database: str, source: Access, run: bytes, spans: list[tuple[int, int]]

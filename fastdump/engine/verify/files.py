@@ -14,7 +14,7 @@ from fastdump.engine.verify.duplicate_ids import Block, Key, Keys, Sighting
 from fastdump.engine.verify.verification import Verification, all_results
 from fastdump.engine.verify.worker import Look, Verified, VerifyWorker
 from fastdump.errors import BackupDamagedError
-from fastdump.layouts.segments import segments
+from fastdump.layouts.interface import Reader
 from fastdump.model import Backup, Namespace, Segment, StoredCollection
 from fastdump.progress import Reporter
 from fastdump.report import Problem
@@ -28,6 +28,7 @@ class FilesVerification(Verification):
     Args:
         backup: the backup.
         collections: the collections whose files are read.
+        reader: reads the files.
         workers: number of processes.
         keys: the place for the keys of documents; None if `_id`s are not compared.
         reporter: is told about the progress.
@@ -37,11 +38,13 @@ class FilesVerification(Verification):
         self,
         backup: Backup,
         collections: list[StoredCollection],
+        reader: Reader,
         workers: int,
         keys: Keys | None,
         reporter: Reporter,
     ) -> None:
         super().__init__(backup, collections, keys, reporter)
+        self._reader = reader
         self._workers = workers
 
     def run(self) -> None:
@@ -72,7 +75,7 @@ class FilesVerification(Verification):
 
         self._reporter.start("verify", sum(segment.documents or 0 for segment in cut), raw_bytes)
         try:
-            with executor(VerifyWorker(self._keys), size, self._reporter.update) as workers:
+            with executor(self._worker(), size, self._reporter.update) as workers:
                 for segment in cut:
                     workers.submit(VerifyWorker.verify, segment, take)
                 workers.run()
@@ -80,9 +83,12 @@ class FilesVerification(Verification):
         finally:
             self._reporter.stop()
 
+    def _worker(self) -> VerifyWorker:
+        return VerifyWorker(self._keys, self._reader)
+
     def _segments(self, collection: StoredCollection) -> list[Segment]:
         try:
-            return segments(collection, self._workers)
+            return self._reader.segments(collection, self._workers)
         except BackupDamagedError as error:
             assert collection.file is not None  # noqa: S101 - only a file can be damaged
             path = collection.file.path

@@ -10,7 +10,6 @@ from fastdump.engine.verify.duplicate_ids import Keys
 from fastdump.engine.verify.files import FilesVerification
 from fastdump.engine.verify.verification import Verification
 from fastdump.layouts.interface import Source
-from fastdump.layouts.segments import check_files
 from fastdump.model import OPLOG, Namespace, StoredCollection
 from fastdump.progress import Reporter
 from fastdump.report import Problem, VerifyReport
@@ -47,7 +46,7 @@ def verify(
     collections, notes = source.contents(backup)
     if backup.oplog is not None:
         collections = [*collections, backup.oplog]
-    problems = check_files(collections)
+    problems = source.reader.missing(collections)
     present = _present(collections, problems)
     with scratch_folder("fastdump-keys-") if unique else nullcontext() as folder:
         keys = None if folder is None else Keys(folder, _with_ids(present))
@@ -55,7 +54,7 @@ def verify(
         if source.stream is not None:
             run = ArchiveVerification(backup, source.stream, present, keys, reporter)
         else:
-            run = FilesVerification(backup, present, workers, keys, reporter)
+            run = FilesVerification(backup, present, source.reader, workers, keys, reporter)
         run.run()
     return VerifyReport(
         backup.name,

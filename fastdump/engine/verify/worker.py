@@ -6,9 +6,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from blake3 import blake3
-
-from fastdump.codec import bson, gzip
 from fastdump.codec.bson import Batch
 from fastdump.engine.executors import Progress
 from fastdump.engine.verify.duplicate_ids import (
@@ -21,10 +18,11 @@ from fastdump.engine.verify.duplicate_ids import (
     Watch,
     compare,
 )
-from fastdump.errors import BackupDamagedError, FormatError
+from fastdump.errors import BackupDamagedError
+from fastdump.layouts.interface import Reader
 from fastdump.layouts.joined_files import file_digest
-from fastdump.layouts.segments import damaged, read_batches, read_lines, read_members
-from fastdump.model import Encoding, Member, Segment
+from fastdump.layouts.segments import damaged, read_lines
+from fastdump.model import Encoding, Segment
 from fastdump.mongo import ejson
 from fastdump.report import Problem
 from fastdump.storage.disk_errors import disk
@@ -61,9 +59,11 @@ class VerifyWorker:
 
     Args:
         keys: the place for the keys of documents; None if `_id`s are not compared.
+        reader: reads the documents of the backup.
     """
 
-    def __init__(self, keys: Keys | None) -> None:
+    def __init__(self, keys: Keys | None, reader: Reader) -> None:
+        self._reader = reader
         self.progress: Progress | None = None
         self._keys = keys
 
@@ -120,20 +120,7 @@ class VerifyWorker:
             if place.encoding is Encoding.JSON:
                 yield from self._lines(segment, problems)
                 return
-            if place.members is None:
-                yield from read_batches(place)
-                return
-            with disk(place.path), damaged(place.path):
-                for member, data in read_members(place):
-                    digests.append(blake3(data).digest())
-                    try:
-                        raw = gzip.unpack(data, member)
-                        _check_documents(raw, member)
-                    except FormatError as error:
-                        lost = f"{error} ({member.documents} documents affected)"
-                        problems.append(Problem(place.path, lost))
-                    else:
-                        yield Batch(raw, member.documents)
+            yield from self._reader.verified(place, digests, problems)
         except BackupDamagedError as error:
             message = str(error).removeprefix(f"{place.path}: ")
             problems.append(Problem(place.path, message))
@@ -154,16 +141,3 @@ class VerifyWorker:
 
     def close(self) -> None:
         """Do nothing: no file stays open between segments."""
-
-
-def _check_documents(raw: bytes, member: Member) -> None:
-    """Check the framing of a member's documents.
-
-    Raises:
-        FormatError: these are no documents, or not so many as the member says.
-    """
-    found = len(bson.spans(raw))
-    if found != member.documents:
-        raise FormatError(
-            f"the member at byte {member.offset} holds {found} documents, not {member.documents}"
-        )

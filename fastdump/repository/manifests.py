@@ -1,0 +1,197 @@
+"""The manifests of a repository: a backup is there if and only if its manifest is.
+
+They are those of folders (`layouts.manifest`), in a format of their own number, with pieces instead
+of files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+from blake3 import blake3
+
+from fastdump.errors import BackupDamagedError, FormatError
+from fastdump.layouts import manifest
+from fastdump.layouts.ages import in_utc
+from fastdump.model import (
+    OPLOG,
+    Backup,
+    Bounds,
+    Catalog,
+    Chunk,
+    Collection,
+    Consistency,
+    Namespace,
+    Part,
+    Piece,
+    StoredCollection,
+)
+from fastdump.report import CollectionReport
+
+__all__ = [
+    "BACKUPS",
+    "FORMAT",
+    "LAYOUT",
+    "backup_of",
+    "bounds_of",
+    "cut_before",
+    "moment_in",
+    "new_name",
+    "read",
+    "written",
+]
+
+BACKUPS = "backups"
+"""The folder that holds them."""
+FORMAT = 2
+"""Of manifests with pieces, and of the repository as a whole."""
+LAYOUT = "repository"
+
+_NAME_FORMAT = "%Y-%m-%d_%H-%M-%S"
+_NAME = re.compile(r"(\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2})Z\.([0-9a-f]{5})[0-9a-f]{4}")
+
+
+def new_name(started: datetime) -> str:
+    """Return a name for a backup: when it was begun, in UTC, and what no other has.
+
+    Microseconds come first in that, so that names sort as backups were begun.
+    """
+    distinct = f"{started.microsecond:05x}{uuid4().hex[:4]}"
+    return f"{started.astimezone(UTC):{_NAME_FORMAT}}Z.{distinct}"
+
+
+def moment_in(name: str) -> datetime | None:
+    """Return when a backup was begun, as its name says; None if that is not the name of one."""
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return None
+    try:
+        second = datetime.strptime(found[1], _NAME_FORMAT)
+        return second.replace(microsecond=int(found[2], 16), tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def written(
+    catalog: Catalog,
+    started: datetime,
+    ended: datetime,
+    consistency: Consistency,
+    parts: Mapping[Namespace, Sequence[Part]],
+    cuts: Mapping[Namespace, Bounds],
+) -> bytes:
+    """Return the manifest of a backup.
+
+    Args:
+        catalog: what was backed up.
+        started: when it began.
+        ended: when it ended.
+        consistency: how its documents relate in time.
+        parts: what became of the chunks of each collection, in their order.
+        cuts: where collections were cut.
+    """
+    entries = [
+        _entry(one, parts.get(one.namespace, ()), cuts.get(one.namespace, Bounds()))
+        for one in catalog.collections
+    ]
+    described = manifest.describe(
+        catalog, LAYOUT, started, ended, consistency, entries, form=FORMAT
+    )
+    return manifest.write(described, indent=0)
+
+
+def _entry(collection: Collection, parts: Sequence[Part], bounds: Bounds) -> manifest.Entry:
+    report = CollectionReport.of_written(collection.namespace, collection.kind, parts)
+    if not collection.has_data:
+        return manifest.entry(collection, None, report, None)
+    pieces = [piece for part in parts for piece in part.pieces]
+    digest = blake3(b"".join(piece.name for piece in pieces)).hexdigest()
+    described = manifest.entry(collection, None, report, digest)
+    return msgspec.structs.replace(
+        described,
+        pieces=[_stored(piece) for piece in pieces],
+        cuts=manifest.Cuts(list(bounds.ids), bounds.by_filter),
+    )
+
+
+def _stored(piece: Piece) -> manifest.StoredPiece:
+    return manifest.StoredPiece(
+        piece.name.hex(), piece.documents, piece.raw_bytes, piece.file_bytes
+    )
+
+
+def read(content: bytes, where: str) -> manifest.Manifest:
+    """Return the manifest in the content of an object.
+
+    Raises:
+        BackupDamagedError: it is not what was written, or of a later format.
+    """
+    try:
+        found = manifest.read(content, FORMAT)
+        is_unchanged = manifest.is_unchanged(content, FORMAT)
+    except FormatError as error:
+        raise BackupDamagedError(f"{where}: {error}") from error
+    if not is_unchanged:
+        raise BackupDamagedError(f"{where}: it is not what was written")
+    return found
+
+
+def backup_of(name: str, where: str, found: manifest.Manifest | None) -> Backup:
+    """Return the backup that a manifest describes.
+
+    Args:
+        name: that of the backup.
+        where: the address of the manifest.
+        found: the manifest; None if it is damaged.
+    """
+    moment = moment_in(name) or datetime.min.replace(tzinfo=UTC)
+    taken = moment.astimezone().replace(tzinfo=None) if moment_in(name) else datetime.min
+    if found is None:
+        return Backup(name, where, taken, moment, (), has_manifest=False, layout=LAYOUT)
+    collections = stored(found)
+    return Backup(
+        name,
+        where,
+        taken,
+        in_utc(found.started),
+        tuple(one for one in collections if one.namespace != OPLOG),
+        has_manifest=True,
+        oplog=next((one for one in collections if one.namespace == OPLOG), None),
+        layout=found.layout,
+        databases=found.databases,
+        server_version=found.server.version,
+        started=found.started,
+        consistency=found.how_consistent,
+    )
+
+
+def stored(found: manifest.Manifest) -> list[StoredCollection]:
+    """Return the collections that a manifest describes; the path of each is its name."""
+    return [
+        manifest.stored(
+            found, one, Path(str(Namespace(one.database or "", one.name))), latest_only=False
+        )
+        for one in found.collections
+    ]
+
+
+def bounds_of(found: manifest.Manifest) -> dict[Namespace, Bounds]:
+    """Return where a backup cut its collections along `_id`."""
+    return {
+        Namespace(one.database or "", one.name): Bounds(
+            ids=tuple(one.cuts.ids), by_filter=one.cuts.by_filter
+        )
+        for one in found.collections
+        if one.cuts is not msgspec.UNSET and one.cuts.ids
+    }
+
+
+def cut_before(chunks: Sequence[Chunk]) -> Bounds:
+    """Return the bounds between the chunks of a collection."""
+    ids = tuple(one.range.lower for one in chunks if one.range.lower is not None)
+    return Bounds(ids=ids, by_filter=any(one.source.by_filter for one in chunks))
