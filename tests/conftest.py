@@ -90,8 +90,14 @@ class Mortal(Mongod):
 
 
 @contextmanager
-def replica_set_of(count: int, name: str, *, arbiters: int = 0) -> Iterator[list[Mortal]]:
-    """Run a replica set; the first member is the primary while it runs, the last are arbiters."""
+def replica_set_of(
+    count: int, name: str, *, arbiters: int = 0, steady: bool = False
+) -> Iterator[list[Mortal]]:
+    """Run a replica set; the first member is the primary while it runs, the last are arbiters.
+
+    A new primary is elected after a second of silence, or, if it is `steady`, after a minute: on a
+    busy machine, a member can be silent for a second.
+    """
     with ExitStack() as stack:
         arguments = ["--replSet", name]
         found = [
@@ -110,7 +116,18 @@ def replica_set_of(count: int, name: str, *, arbiters: int = 0) -> Iterator[list
             wait_for_states(
                 client, {"PRIMARY": 1, "SECONDARY": count - 1 - arbiters, "ARBITER": arbiters}
             )
+            if steady:
+                wait_for_primary(client)
+                settings["electionTimeoutMillis"] = 60_000
+                client.admin.command({"replSetReconfig": {**config, "version": 2}})
         yield found
+
+
+def wait_for_primary(client: Client) -> None:
+    deadline = time.monotonic() + COMMAND_SECONDS
+    while not client.admin.command("hello")["isWritablePrimary"]:
+        assert time.monotonic() < deadline, "the member does not become primary"
+        time.sleep(0.1)
 
 
 def wait_for_states(client: Client, wanted: dict[str, int]) -> None:

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import tempfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -128,8 +129,14 @@ def test_no_folder_is_left_behind_elsewhere(
     fastdump: Run, server: Server, database: str, tmp_path: Path
 ) -> None:
     """The driver would make the end of the interpreter wait, which would remove it."""
-    place = tmp_path / "tmp"
-    place.mkdir()
-    arguments = ("backup", "--uri", server.uri, "--db", database, "-f", tmp_path / "b")
-    assert fastdump(*arguments, TMPDIR=str(place)).code == 0
-    assert list(place.iterdir()) == []
+    before = left_behind()
+    with TemporaryDirectory() as place:
+        deep = Path(place) / ("long" * 20)
+        deep.mkdir()
+        arguments = ("backup", "--uri", server.uri, "--db", database, "-f", tmp_path / "b")
+        for folder in (Path(place), deep):
+            done = fastdump(*arguments, TMPDIR=str(folder))
+            assert done.code == 0
+            assert "one process does all the work" not in done.err
+        assert list(Path(place).rglob("*")) == [deep]
+    assert left_behind() == before

@@ -186,7 +186,7 @@ def test_a_switch_that_is_none(fastdump: Run, secured: Secured) -> None:
 
 @pytest.fixture(scope="module")
 def set_of_three() -> Iterator[list[Mortal]]:
-    with replica_set_of(3, "three") as found:
+    with replica_set_of(3, "three", steady=True) as found:
         yield found
 
 

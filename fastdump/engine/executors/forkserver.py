@@ -23,6 +23,9 @@ _ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "
 
 _TIDIED = "ignore:resource_tracker:UserWarning"
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the C library keeps semaphores there, nowhere else
+_LONGEST_FOLDER = 107 - len("/pymp-xxxxxxxx/listener-xxxxxxxx")
+"""The most bytes in the name of a folder for a socket: a socket's whole path may have 107, as
+unix(7) says."""
 _is_warm = False
 
 
@@ -90,18 +93,18 @@ def processes(wanted: int, reporter: Reporter) -> int:
 
 @contextmanager
 def _temporary_folder() -> Iterator[None]:
-    """Put the forkserver's socket into shared memory, if no other folder can be written."""
+    """Put the forkserver's socket into shared memory, if no other folder is fit for it."""
     try:
-        tempfile.gettempdir()
+        is_fit = len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_FOLDER
     except FileNotFoundError:
-        tempfile.tempdir = _SHARED_MEMORY
-        try:
-            yield
-        finally:
-            # Large files do not belong there.
-            tempfile.tempdir = None
-    else:
+        is_fit = False
+    before = tempfile.tempdir
+    tempfile.tempdir = before if is_fit else _SHARED_MEMORY
+    try:
         yield
+    finally:
+        # Large files do not belong into shared memory.
+        tempfile.tempdir = before
 
 
 @contextmanager
