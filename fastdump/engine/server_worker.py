@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fastdump.model import Chunk, Connection
     from fastdump.mongo.client import Client
 
-__all__ = ["ServerWorker", "ahead"]
+__all__ = ["ServerWorker"]
 
 
 def ahead(batches: Generator[Batch]) -> Generator[Batch]:
@@ -75,21 +75,32 @@ class ServerWorker:
                     retrying(connection, self._interrupted)(advance_clock, client, self._clock)
         return self._clients[connection]
 
-    def batches(self, chunk: Chunk) -> Generator[Batch]:
-        """Yield the documents of a chunk, each exactly once.
+    def batches(self, chunk: Chunk, *, fetch_ahead: bool = False) -> Generator[Batch]:
+        """Yield the documents of a chunk, each exactly once, at most at `max_rate`.
+
+        Args:
+            chunk: the chunk to read.
+            fetch_ahead: fetch each batch while the last is being processed; see `ahead`.
 
         Raises:
             ServerError: the server cannot be reached or refuses.
         """
-        # The name takes part, since whole collections all have the number 0.
-        place = chunk.number + len(chunk.namespace.collection)
-        connection = self._connections[place % len(self._connections)]
         began, raw_bytes = time.monotonic(), 0
-        with translated(connection):
-            for batch in fetch(self._client(connection), connection, chunk, self._interrupted):
+        fetched = self._fetched(chunk)
+        # The waiting is done here, not in the thread of `ahead`: an interrupt would have to wait
+        # for that thread, and too little time would be left to close the cursor.
+        with closing(ahead(fetched) if fetch_ahead else fetched) as batches:
+            for batch in batches:
                 yield batch
                 raw_bytes += len(batch.data)
                 self._wait(began, raw_bytes)
+
+    def _fetched(self, chunk: Chunk) -> Generator[Batch]:
+        # The name takes part, since whole collections all have the number 0.
+        place = chunk.number + len(chunk.namespace.collection)
+        connection = self._connections[place % len(self._connections)]
+        with translated(connection):
+            yield from fetch(self._client(connection), connection, chunk, self._interrupted)
 
     def _wait(self, began: float, raw_bytes: int) -> None:
         """Wait until the bytes read so far are within `max_rate`."""

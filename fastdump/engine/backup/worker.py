@@ -10,7 +10,7 @@ from dataclasses import replace
 from fastdump.codec.bson import Batch
 from fastdump.engine.backup.packing import packer
 from fastdump.engine.backup.view_ids import ViewLook
-from fastdump.engine.server_worker import ServerWorker, ahead
+from fastdump.engine.server_worker import ServerWorker
 from fastdump.engine.sessions.plain import Session
 from fastdump.errors import ChunkLostError, CollectionChangedError
 from fastdump.layouts.interface import BackupWriter
@@ -38,7 +38,7 @@ class BackupWorker(ServerWorker):
         self._outputs = writer.outputs
         self._encoding = writer.encoding
         self._level = level if writer.compressed else None
-        self._ahead = fetch_ahead
+        self._fetch_ahead = fetch_ahead
 
     def fetch(self, chunk: Chunk) -> Part | None:
         """Fetch the documents of a chunk and write them.
@@ -84,8 +84,7 @@ class BackupWorker(ServerWorker):
     def _at_least_one(self, chunk: Chunk) -> Iterator[Batch]:
         """Yield the chunk's batches; one empty batch if there are none, for a valid gzip file."""
         empty = True
-        batches = self.batches(chunk)
-        for batch in ahead(batches) if self._ahead else batches:
+        for batch in self.batches(chunk, fetch_ahead=self._fetch_ahead):
             empty = False
             yield batch
         if empty:
