@@ -5,7 +5,7 @@ These functions are pure, so that a plan can be printed and tested without a ser
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 from fastdump.model import Bounds, Catalog, Chunk, ChunkSource, Collection, Range
@@ -24,13 +24,16 @@ CHUNKS_PER_WORKER = 4
 INLINE_BYTES = 64 * 1024 * 1024
 """Size, in bytes of BSON, below which the work is done before a process would have started."""
 
-Finder = Callable[[Collection, int], Bounds]
-"""A function that finds the bounds to cut a collection into about so many chunks, in order."""
+MANY = 500
+"""Number of collections from which on processes are worth starting, however small they are."""
+
+Finder = Callable[[Sequence[tuple[Collection, int]]], Sequence[Bounds]]
+"""A function that finds, for each collection, the bounds to cut it into about so many chunks."""
 
 
-def use_processes(raw_bytes: int) -> bool:
-    """Return True if so many bytes of documents are worth starting processes."""
-    return raw_bytes >= INLINE_BYTES
+def use_processes(raw_bytes: int, collections: int = 0) -> bool:
+    """Return True if so many bytes of documents, or collections, are worth starting processes."""
+    return raw_bytes >= INLINE_BYTES or collections >= MANY
 
 
 def pieces(collection: Collection, total_bytes: int, workers: int) -> int:
@@ -39,7 +42,8 @@ def pieces(collection: Collection, total_bytes: int, workers: int) -> int:
     Args:
         collection: the collection.
         total_bytes: the size of all documents of the backup, in bytes of BSON.
-        workers: the number of processes that share the work.
+        workers: the number of processes that share the work, times the chunks that each of them
+            fetches at a time.
     """
     if not collection.has_data or collection.capped:
         return 1
@@ -78,9 +82,13 @@ def plan(catalog: Catalog, workers: int, find_bounds: Finder) -> list[Chunk]:
 
     Chunks of one collection stay in order, so that its file can be joined while others are read.
     """
-    chunks: list[Chunk] = []
-    for collection in catalog.collections:
-        if collection.has_data:
-            count = pieces(collection, catalog.raw_bytes, workers)
-            chunks += cut(collection, find_bounds(collection, count) if count > 1 else Bounds())
+    held = [one for one in catalog.collections if one.has_data]
+    total_bytes = catalog.raw_bytes
+    counts = {one.namespace: pieces(one, total_bytes, workers) for one in held}
+    large = [(one, counts[one.namespace]) for one in held if counts[one.namespace] > 1]
+    bounds = {
+        collection.namespace: found
+        for (collection, _count), found in zip(large, find_bounds(large), strict=True)
+    }
+    chunks = [chunk for one in held for chunk in cut(one, bounds.get(one.namespace, Bounds()))]
     return sorted(chunks, key=lambda chunk: (-chunk.raw_bytes, chunk.namespace, chunk.number))

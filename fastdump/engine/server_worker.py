@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
 
 from fastdump.mongo.client import connect, translated
 from fastdump.mongo.fetch import fetch
@@ -13,7 +15,7 @@ from fastdump.mongo.retry import retrying
 from fastdump.mongo.snapshot import advance_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator, Sequence
 
     from fastdump.codec.bson import Batch
     from fastdump.engine.executors import Progress
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from fastdump.mongo.client import Client
 
 __all__ = ["ServerWorker"]
+
+T = TypeVar("T")
+Result = TypeVar("Result")
 
 
 def ahead(batches: Generator[Batch]) -> Generator[Batch]:
@@ -58,8 +63,6 @@ class ServerWorker:
         self._max_rate = max_rate
         self._connections = connections
         self._clients: dict[Connection, Client] = {}
-        self.interruptions = 0
-        """Number of interruptions after which reading continued."""
         self.progress: Progress | None = None
 
     @property
@@ -68,47 +71,77 @@ class ServerWorker:
         return self._client(self.connection)
 
     def _client(self, connection: Connection) -> Client:
-        if connection not in self._clients:
-            client = self._clients[connection] = connect(connection)
-            if self._clock is not None:
-                with translated(connection):
-                    retrying(connection, self._interrupted)(advance_clock, client, self._clock)
-        return self._clients[connection]
+        with self._threads.lock:
+            if connection not in self._clients:
+                client = self._clients[connection] = connect(connection)
+                if self._clock is not None:
+                    with translated(connection):
+                        retrying(connection)(advance_clock, client, self._clock)
+            return self._clients[connection]
 
-    def batches(self, chunk: Chunk, *, fetch_ahead: bool = False) -> Generator[Batch]:
+    @cached_property
+    def _threads(self) -> _Threads:
+        """What the threads of this process share, which cannot be pickled."""
+        return _Threads()
+
+    def each(self, work: Callable[[T], Result], parts: Sequence[T], at_once: int) -> list[Result]:
+        """Do some work for each of the parts, by threads if several are wanted at once.
+
+        If it is interrupted, all threads end at their next batch.
+        """
+        if min(at_once, len(parts)) == 1:
+            return [work(part) for part in parts]
+        shared = self._threads
+        with ThreadPoolExecutor(min(at_once, len(parts)), "fastdump-part") as threads:
+            try:
+                return list(threads.map(work, parts))
+            except BaseException:
+                shared.ends = True
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def batches(
+        self,
+        chunk: Chunk,
+        lost: Callable[[Exception], None] = lambda _error: None,
+        *,
+        fetch_ahead: bool = False,
+    ) -> Generator[Batch]:
         """Yield the documents of a chunk, each exactly once, at most at `max_rate`.
 
         Args:
             chunk: the chunk to read.
+            lost: called with the error of each interruption after which reading continues.
             fetch_ahead: fetch each batch while the last is being processed; see `ahead`.
 
         Raises:
             ServerError: the server cannot be reached or refuses.
         """
-        began, raw_bytes = time.monotonic(), 0
-        fetched = self._fetched(chunk)
+        fetched = self._fetched(chunk, lost)
         # The waiting is done here, not in the thread of `ahead`: an interrupt would have to wait
         # for that thread, and too little time would be left to close the cursor.
         with closing(ahead(fetched) if fetch_ahead else fetched) as batches:
             for batch in batches:
                 yield batch
-                raw_bytes += len(batch.data)
-                self._wait(began, raw_bytes)
+                self._wait(len(batch.data))
 
-    def _fetched(self, chunk: Chunk) -> Generator[Batch]:
+    def _fetched(self, chunk: Chunk, lost: Callable[[Exception], None]) -> Generator[Batch]:
         # The name takes part, since whole collections all have the number 0.
         place = chunk.number + len(chunk.namespace.collection)
         connection = self._connections[place % len(self._connections)]
         with translated(connection):
-            yield from fetch(self._client(connection), connection, chunk, self._interrupted)
+            yield from fetch(self._client(connection), connection, chunk, lost)
 
-    def _wait(self, began: float, raw_bytes: int) -> None:
-        """Wait until the bytes read so far are within `max_rate`."""
+    def _wait(self, raw_bytes: int) -> None:
+        """Wait until `max_rate` allows to read on after so many bytes.
+
+        Raises:
+            InterruptedError: another thread of this worker was interrupted.
+        """
         if self._max_rate:
-            time.sleep(max(0.0, began + raw_bytes / self._max_rate - time.monotonic()))
-
-    def _interrupted(self, _error: Exception) -> None:
-        self.interruptions += 1
+            time.sleep(self._threads.seconds_to_wait(raw_bytes / self._max_rate))
+        if self._threads.ends:
+            raise InterruptedError
 
     def done(self, documents: int, raw_bytes: int) -> None:
         """Add to the progress that the coordinator is told of."""
@@ -120,3 +153,21 @@ class ServerWorker:
         for client in self._clients.values():
             client.close()
         self._clients.clear()
+
+
+class _Threads:
+    """State that the threads of a worker share."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.ends = False
+        """True if the worker was interrupted, so that its threads should end."""
+        self._free = 0.0
+        """Time of the monotonic clock at which the next batch may be read."""
+
+    def seconds_to_wait(self, seconds: float) -> float:
+        """Return how long to wait after a batch that may be read in so many seconds."""
+        with self.lock:
+            now = time.monotonic()
+            self._free = max(self._free, now) + seconds
+            return self._free - now

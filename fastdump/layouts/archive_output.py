@@ -58,6 +58,7 @@ class SharedOutput:
     """File or pipe that several processes write to, one block after another."""
 
     can_restart: ClassVar[bool] = False
+    takes_many: ClassVar[bool] = True
 
     def __init__(self, descriptor: int, path: Path, turns: Turns) -> None:
         self._descriptor = descriptor

@@ -38,6 +38,7 @@ class PartFiles:
     """Outputs that give each chunk a file of its own, beside the file of its collection."""
 
     can_restart: ClassVar[bool] = True
+    takes_many: ClassVar[bool] = True
     paths: Mapping[Namespace, Path]
 
     def path(self, chunk: Chunk) -> Path:
@@ -141,17 +142,19 @@ class FolderWriter:
         Raises:
             StorageError: the disk refuses.
         """
-        parts: defaultdict[Namespace, dict[int, Part]] = defaultdict(dict)
+        parts = defaultdict[Namespace, dict[int, Part]](dict)
         for entry in finished:
             chunk = planned.chunks[entry.chunk]
             parts[chunk.namespace][chunk.number] = entry.part
+        chunks = defaultdict[Namespace, dict[int, Chunk]](dict)
+        for chunk in planned.chunks:
+            chunks[chunk.namespace][chunk.number] = chunk
         done = set()
         with disk(self._partial):
             for namespace, file in self._files.items():
-                chunks = {one.number: one for one in planned.chunks if one.namespace == namespace}
-                paths = {number: self._parts.path(one) for number, one in chunks.items()}
-                taken = file.resume(parts.get(namespace, {}), paths)
-                done |= {chunks[number] for number in taken}
+                of_file = chunks[namespace]
+                paths = {number: self._parts.path(one) for number, one in of_file.items()}
+                done |= {of_file[number] for number in file.resume(parts[namespace], paths)}
         return done
 
     def leave_out(self, namespace: Namespace) -> None:

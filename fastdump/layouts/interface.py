@@ -48,6 +48,8 @@ class Outputs(Protocol):
 
     can_restart: ClassVar[bool]
     """True if opening a chunk's output again discards everything written to it before."""
+    takes_many: ClassVar[bool]
+    """True if a worker may write several chunks at the same time: each takes little memory."""
 
     def opened(self, chunk: Chunk) -> AbstractContextManager[Opened]:
         """Open the output for a chunk.

@@ -9,7 +9,8 @@ batch tells which record it reached.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import bson
 from bson.int64 import Int64
@@ -26,6 +27,7 @@ from fastdump.mongo.client import Client, Document, open_database
 from fastdump.mongo.cursor import NO_LIMIT
 from fastdump.mongo.documents_by_id import ID_VALUE, any_of
 from fastdump.mongo.retry import passes
+from fastdump.mongo.round_trip import ask_each
 
 __all__ = [
     "FILTERED_BYTES",
@@ -35,8 +37,8 @@ __all__ = [
     "after_record",
     "comparison",
     "comparison_filter",
-    "existing_record",
-    "record_at_end",
+    "existing_records",
+    "records_at_ends",
 ]
 
 KEY_NOT_FOUND = 211
@@ -114,7 +116,7 @@ class BoundFinder:
         Raises:
             PyMongoError: as the driver does, also where the server knows no record ids.
         """
-        return _record_bounds(database, source, pieces)
+        return _record_bounds(self._client, database, source, pieces)
 
     def cut_ids(
         self,
@@ -267,24 +269,33 @@ def after_record(record: int | None) -> Document:
     return scan
 
 
-def _record_bounds(database: Database[Document], source: Access, pieces: int) -> tuple[int, ...]:
-    first, last = (record_at_end(database, source, direction) for direction in (1, -1))
+def _record_bounds(
+    client: Client, database: Database[Document], source: Access, pieces: int
+) -> tuple[int, ...]:
+    first, last = records_at_ends(client, database, source)
     if first is None or last is None:
         return ()  # empty, or clustered, where a record id is the _id itself
-    wanted = (first + (last - first) * piece // pieces for piece in range(1, pieces))
-    found = [existing_record(database, source, record) for record in wanted]
+    wanted = [first + (last - first) * piece // pieces for piece in range(1, pieces)]
+    found = existing_records(client, database, source, wanted)
     if None in found:
         # Few of the record ids are in use: sample some that are.
         found = list(_sampled_records(database, source, pieces))
     return tuple(sorted({record for record in found if record is not None}))
 
 
-def record_at_end(database: Database[Document], source: Access, direction: int) -> int | None:
-    """Return the first record id of a collection, or with -1 the last; None where there is none.
+def records_at_ends(
+    client: Client, database: Database[Document], source: Access
+) -> tuple[int | None, int | None]:
+    """Return the first and the last record id of a collection; None if there is none.
 
     Raises:
         PyMongoError: as the driver does.
     """
+    first, last = ask_each(client, partial(_record_at_end, database, source), (1, -1))
+    return first, last
+
+
+def _record_at_end(database: Database[Document], source: Access, direction: int) -> int | None:
     reply = database.command(
         {
             **source.command("find"),
@@ -311,12 +322,18 @@ def _record(found: RawBSONDocument) -> int | None:
     return int.from_bytes(raw[record.value : record.end], "little", signed=True)
 
 
-def existing_record(database: Database[Document], source: Access, record: int) -> int | None:
-    """Return that record id or one of the next few, whichever is in use; None if none is.
+def existing_records(
+    client: Client, database: Database[Document], source: Access, records: Iterable[int]
+) -> list[int | None]:
+    """Return for each record id the next one that is in use; None if it is not among the next few.
 
     Raises:
         PyMongoError: as the driver does.
     """
+    return ask_each(client, partial(_existing_record, database, source), records)
+
+
+def _existing_record(database: Database[Document], source: Access, record: int) -> int | None:
     for candidate in range(record, record + _PROBES):
         try:
             one = {**after_record(candidate), "limit": 1, "singleBatch": True}

@@ -37,6 +37,7 @@ from fastdump.mongo.client import (
 from fastdump.mongo.counts import read_sizes
 from fastdump.mongo.listing import list_collections, list_indexes, options_of
 from fastdump.mongo.retry import passes, retrying
+from fastdump.mongo.round_trip import ask_each
 from fastdump.patterns import Patterns
 
 __all__ = [
@@ -58,8 +59,20 @@ _SHOWN = 20
 _AUTHORIZATION = ("system.users", "system.roles", "system.version")
 
 
-def read_catalog(client: Client, connection: Connection, selection: Selection) -> Catalog:
+def read_catalog(
+    client: Client,
+    connection: Connection,
+    selection: Selection,
+    on_listed: Callable[[int], None] = lambda _collections: None,
+) -> Catalog:
     """Return the catalog of one database or of all.
+
+    Args:
+        client: the server.
+        connection: its address and its time of retrying.
+        selection: the databases and collections to read.
+        on_listed: called with the number of collections as soon as it is known; to ask for the
+            sizes and indexes of thousands takes a second.
 
     Raises:
         ServerError: the server cannot be reached or refuses.
@@ -73,7 +86,9 @@ def read_catalog(client: Client, connection: Connection, selection: Selection) -
         listed = retrying(connection)(_listed, client, selection, refused)
         if not listed:
             raise UsageError(_nothing(client, selection.database, connection))
-        found = _described(client, _wanted(listed, selection), selection, connection, sizes=True)
+        wanted = _wanted(listed, selection)
+        on_listed(len(wanted))
+        found = _described(client, wanted, selection, connection, sizes=True)
     notes = (f"the database admin is left out: {said(refused[0])}",) if refused else ()
     return Catalog(selection.database, server, found, notes)
 
@@ -289,15 +304,17 @@ def _described(
     sizes: bool,
 ) -> tuple[Collection, ...]:
     """Return the collections of the entries; with a connection, each is retried by itself."""
-    found = []
-    for database, entry in wanted:
-        describe = retrying(connection).wraps(_describe) if connection else _describe
+
+    def describe(listed: tuple[Database[Document], Document]) -> Collection | None:
+        ask = retrying(connection).wraps(_describe) if connection else _describe
         try:
-            found.append(describe(database, entry, sizes=sizes))
+            return ask(*listed, sizes=sizes)
         except OperationFailure as error:
-            # The collection was dropped after it was listed.
             if error.code != NAMESPACE_NOT_FOUND:
                 raise
+            return None  # the collection was dropped after it was listed
+
+    found = [one for one in ask_each(client, describe, wanted) if one is not None]
     if selection.users_and_roles:
         found += _authorization(client, selection.database, sizes=sizes)
     return tuple(sorted(found, key=lambda one: one.namespace))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from fastdump.model import ClusterTime, Namespace
@@ -47,22 +48,34 @@ def count_all(
 def read_sizes(client: Client, namespace: Namespace) -> tuple[int, int]:
     """Return the estimated number of documents and their size in bytes; 0 if unknown.
 
+    `dataSize` takes MongoDB 0.1 ms, `collStats` 1.6 ms, which counts with thousands of collections.
+
     Raises:
         PyMongoError: the server does not answer.
     """
     database, source = open_database(client, namespace.database), access_to(client, namespace)
+    # Neither command has rawData: of a time series they tell the size, but not the buckets' number.
+    path = f"{namespace.database}.{source.collection}"
+    stats = _answer(database, {"dataSize": path, "estimate": True})
+    documents, raw_bytes = stats.get("numObjects"), stats.get("size")
+    if documents is None or raw_bytes is None:
+        # A user with few rights may be allowed one of the commands; servers may lack them.
+        stats = _answer(database, {"collStats": source.collection})
+        documents, raw_bytes = stats.get("count"), stats.get("size", 0)
+    if source.fields or documents is None:
+        documents = database.command(source.command("count"))["n"]
+    return int(documents), int(raw_bytes)
+
+
+def _answer(database: Database[Document], command: Document) -> Document:
+    """Return the reply to a command; an empty one if the server refuses."""
     try:
-        # collStats has no rawData: of a time series it tells the size, but not the buckets' number.
-        stats = database.command({"collStats": source.collection})
+        reply: Document = database.command(command)
     except OperationFailure as error:
         if passes(error):
             raise
-        # The user lacks the right, or the server lacks the command: the count alone is enough.
-        stats = {}
-    documents = None if source.fields else stats.get("count")
-    if documents is None:
-        documents = database.command(source.command("count"))["n"]
-    return int(documents), int(stats.get("size", 0))
+        return {}
+    return reply
 
 
 def count_writes(client: Client, namespaces: Iterable[Namespace]) -> dict[Namespace, int]:

@@ -13,7 +13,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.database import Database
 
 from fastdump.model import Bounds, Collection, Namespace
-from fastdump.mongo.bounds import BoundFinder, existing_record, record_at_end
+from fastdump.mongo.bounds import BoundFinder, existing_records, records_at_ends
 from fastdump.mongo.bucket_access import Access
 from fastdump.mongo.client import Client, Document
 
@@ -43,12 +43,12 @@ class StableBoundFinder(BoundFinder):
         self, database: Database[Document], source: Access, collection: Collection, pieces: int
     ) -> tuple[int, ...]:
         """Return record ids that are multiples of a power of two, or the next that is in use."""
-        first, last = (record_at_end(database, source, direction) for direction in (1, -1))
+        first, last = records_at_ends(self._client, database, source)
         if first is None or last is None:
             return ()
         step = 1 << (_documents_of_chunk(collection).bit_length() - 1)
         multiples = range(first - first % step + step, last, step)
-        found = {existing_record(database, source, one) for one in multiples} - {None}
+        found = {*existing_records(self._client, database, source, multiples)} - {None}
         if len(found) * 2 < len(multiples):
             # Few of the record ids are in use.
             return super().cut_records(database, source, collection, pieces)

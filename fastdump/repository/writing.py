@@ -51,6 +51,7 @@ class PieceOutputs:
     """
 
     can_restart: ClassVar[bool] = True
+    takes_many: ClassVar[bool] = False
 
     def __init__(
         self, storage: Storage, key: bytes, known: Mapping[bytes, int], level: int | None

@@ -72,7 +72,7 @@ def test_a_plan_is_longest_first_and_complete(megabytes: list[int], workers: int
     chunks = plan(
         catalog(*collections),
         workers,
-        lambda _collection, count: Bounds(records=tuple(range(1, count))),
+        lambda wanted: [Bounds(records=tuple(range(1, count))) for _one, count in wanted],
     )
     sizes = [chunk.raw_bytes for chunk in chunks]
     assert sizes == sorted(sizes, reverse=True)
@@ -110,7 +110,7 @@ def test_a_view_has_no_chunk_and_a_time_series_is_read_from_its_buckets() -> Non
             collection("t", kind=CollectionKind.TIMESERIES),
         ),
         2,
-        lambda _collection, _count: Bounds(),
+        lambda wanted: [Bounds()] * len(wanted),
     )
     (chunk,) = chunks
     buckets = Namespace("db", "system.buckets.t")
@@ -119,10 +119,12 @@ def test_a_view_has_no_chunk_and_a_time_series_is_read_from_its_buckets() -> Non
 
 
 def test_where_the_server_cannot_sample_a_collection_is_read_whole() -> None:
-    (chunk,) = plan(catalog(collection(raw_bytes=10**9)), 4, lambda _collection, _count: Bounds())
+    (chunk,) = plan(catalog(collection(raw_bytes=10**9)), 4, lambda _wanted: [Bounds()])
     assert chunk.range == Range()
 
 
 def test_a_small_database_starts_no_process() -> None:
     assert not use_processes(MEGABYTE)
+    assert not use_processes(MEGABYTE, 20)
     assert use_processes(1000 * MEGABYTE)
+    assert use_processes(MEGABYTE, 2000)

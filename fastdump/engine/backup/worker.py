@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
 from fastdump.codec.bson import Batch
-from fastdump.engine.backup.packing import packer
+from fastdump.engine.backup.packing import Packer, packer
 from fastdump.engine.backup.view_ids import ViewLook
+from fastdump.engine.grouping import Group
 from fastdump.engine.server_worker import ServerWorker
 from fastdump.engine.sessions.plain import Session
 from fastdump.errors import ChunkLostError, CollectionChangedError
@@ -23,7 +24,16 @@ _RESTARTS = 3
 
 
 class BackupWorker(ServerWorker):
-    """Worker that fetches chunks and writes them."""
+    """Worker that fetches chunks and writes them.
+
+    Args:
+        session: the way the server is read.
+        writer: the backup.
+        level: the compression level.
+        at_once: the number of chunks to fetch at the same time.
+        fetch_ahead: True to fetch a batch while the last one is being packed.
+        max_rate: the highest speed of reading, in bytes of documents a second; None for no limit.
+    """
 
     def __init__(
         self,
@@ -31,6 +41,7 @@ class BackupWorker(ServerWorker):
         writer: BackupWriter,
         level: int,
         *,
+        at_once: int,
         fetch_ahead: bool,
         max_rate: float | None,
     ) -> None:
@@ -38,19 +49,23 @@ class BackupWorker(ServerWorker):
         self._outputs = writer.outputs
         self._encoding = writer.encoding
         self._level = level if writer.compressed else None
+        self._at_once = at_once
         self._fetch_ahead = fetch_ahead
 
-    def fetch(self, chunk: Chunk) -> Part | None:
-        """Fetch the documents of a chunk and write them.
+    def fetch(self, group: Group[Chunk]) -> list[Part | None]:
+        """Fetch the documents of chunks and write them.
 
         Returns:
-            The part that was written; None if the collection was dropped, renamed or changed, so
-            that the chunk can no longer be read as planned.
+            The part that was written of each chunk; None if its collection was dropped, renamed or
+            changed, so that the chunk can no longer be read as planned.
 
         Raises:
             ServerError: the server cannot be reached or refuses.
             StorageError: the disk refuses.
         """
+        return self.each(self._fetch_if_there, group.parts, self._at_once)
+
+    def _fetch_if_there(self, chunk: Chunk) -> Part | None:
         try:
             return self._repeated(chunk)
         except CollectionChangedError:
@@ -58,33 +73,34 @@ class BackupWorker(ServerWorker):
 
     def _repeated(self, chunk: Chunk) -> Part:
         for _attempt in range(_RESTARTS if self._outputs.can_restart else 0):
+            packing = packer(self._encoding, self._level, chunk)
             try:
-                return self._fetch(chunk)
+                return self._fetch(chunk, packing)
             except ChunkLostError:
-                if self.progress is not None:
-                    self.progress.begin()
-        return self._fetch(chunk)
+                lost = packing.part(0, ())
+                self.done(-lost.documents, -lost.raw_bytes)
+        return self._fetch(chunk, packer(self._encoding, self._level, chunk))
 
-    def _fetch(self, chunk: Chunk) -> Part:
-        began, interruptions = time.monotonic(), self.interruptions
-        packing = packer(self._encoding, self._level, chunk)
+    def _fetch(self, chunk: Chunk, packing: Packer) -> Part:
+        began = time.monotonic()
+        interruptions: list[Exception] = []
         places = []
         with ExitStack() as held:
             look = held.enter_context(ViewLook(chunk.namespace)) if chunk.source.is_view else None
             output = held.enter_context(self._outputs.opened(chunk))
-            for batch in self._at_least_one(chunk):
+            for batch in self._at_least_one(chunk, interruptions.append):
                 places.append(output.write(packing.pack(batch), batch.documents))
                 if look is not None:
                     look.add(batch)
                 self.done(batch.documents, len(batch.data))
             ids = None if look is None else look.end()
             part = output.end(packing.part(time.monotonic() - began, places))
-        return replace(part, ids=ids, interruptions=self.interruptions - interruptions)
+        return replace(part, ids=ids, interruptions=len(interruptions))
 
-    def _at_least_one(self, chunk: Chunk) -> Iterator[Batch]:
+    def _at_least_one(self, chunk: Chunk, lost: Callable[[Exception], None]) -> Iterator[Batch]:
         """Yield the chunk's batches; one empty batch if there are none, for a valid gzip file."""
         empty = True
-        for batch in self.batches(chunk, fetch_ahead=self._fetch_ahead):
+        for batch in self.batches(chunk, lost, fetch_ahead=self._fetch_ahead):
             empty = False
             yield batch
         if empty:

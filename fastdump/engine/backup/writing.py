@@ -17,6 +17,7 @@ from fastdump.engine.backup.worker import BackupWorker
 from fastdump.engine.document_counts import compare_counts, overlapping
 from fastdump.engine.executors import executor
 from fastdump.engine.executors.forkserver import processes
+from fastdump.engine.grouping import Group, grouped
 from fastdump.engine.sessions.oplog import OPLOG_COLLECTION
 from fastdump.engine.sessions.plain import Session
 from fastdump.errors import IncompleteError, UsageError
@@ -135,14 +136,17 @@ class Writing:
         self, session: Session, writer: BackupWriter, catalog: Catalog, chunks: Sequence[Chunk]
     ) -> _Fetched:
         """Let the workers write every chunk."""
-        wanted = max(1, min(self.workers, len(chunks)))
-        if not planner.use_processes(catalog.raw_bytes):
+        at_once = session.at_once if writer.outputs.takes_many else 1
+        groups = grouped(chunks, self.workers, at_once)
+        wanted = max(1, min(self.workers, len(groups)))
+        if not planner.use_processes(catalog.raw_bytes, len(catalog.collections)):
             wanted = 0
         fetched = _Fetched(processes(wanted, self.reporter))
         worker = BackupWorker(
             session,
             writer,
             self.level,
+            at_once=at_once,
             fetch_ahead=self.workers < len(os.sched_getaffinity(0)),
             max_rate=self.how.max_rate and self.how.max_rate * 1e6 / max(1, fetched.workers),
         )
@@ -153,7 +157,11 @@ class Writing:
 
         left = Counter(chunk.namespace for chunk in chunks)
 
-        def take(chunk: Chunk, part: Part | None) -> None:
+        def take(group: Group[Chunk], parts: Sequence[Part | None]) -> None:
+            for chunk, part in zip(group.parts, parts, strict=True):
+                take_one(chunk, part)
+
+        def take_one(chunk: Chunk, part: Part | None) -> None:
             name = chunk.namespace
             left[name] -= 1
             if part is None and name not in fetched.gone:
@@ -170,8 +178,8 @@ class Writing:
             with executor(
                 worker, fetched.workers, tick, repeats=writer.outputs.can_restart
             ) as workers:
-                for chunk in chunks:
-                    workers.submit(BackupWorker.fetch, chunk, take)
+                for group in groups:
+                    workers.submit(BackupWorker.fetch, group, take)
                 workers.run()
         finally:
             self.reporter.stop()

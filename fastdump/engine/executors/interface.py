@@ -6,6 +6,7 @@ small too. Documents never leave the worker. An executor on other machines needs
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
@@ -21,7 +22,7 @@ _TELL_SECONDS = 0.1
 
 
 class Progress:
-    """Progress of a worker in its present job, reported at intervals.
+    """Progress of a worker in its present job, to which several threads may add.
 
     Args:
         tell: called with the documents and bytes of this job, at most ten times a second.
@@ -29,21 +30,23 @@ class Progress:
 
     def __init__(self, tell: Tick) -> None:
         self._tell = tell
+        self._lock = threading.Lock()
         self._told = time.monotonic()
         self.begin()
 
     def begin(self) -> None:
-        """Reset the counters, because a job begins or begins again."""
+        """Reset the counters, because a job begins."""
         self.documents = 0
         self.raw_bytes = 0
 
     def add(self, documents: int, raw_bytes: int) -> None:
-        """Count documents that were just processed."""
-        self.documents += documents
-        self.raw_bytes += raw_bytes
-        if time.monotonic() - self._told > _TELL_SECONDS:
-            self._told = time.monotonic()
-            self._tell(self.documents, self.raw_bytes)
+        """Count documents that were just processed; negative numbers take them back."""
+        with self._lock:
+            self.documents += documents
+            self.raw_bytes += raw_bytes
+            if time.monotonic() - self._told > _TELL_SECONDS:
+                self._told = time.monotonic()
+                self._tell(self.documents, self.raw_bytes)
 
 
 class Worker(Protocol):

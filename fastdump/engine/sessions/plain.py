@@ -33,6 +33,7 @@ from fastdump.mongo.catalog import is_servers_own, read_catalog, read_names
 from fastdump.mongo.client import Client, connect, has_own_records, translated
 from fastdump.mongo.counts import count_all, count_writes
 from fastdump.mongo.retry import retrying
+from fastdump.mongo.round_trip import ask_each, requests_under_way
 from fastdump.mongo.stable_bounds import StableBoundFinder
 from fastdump.progress import Reporter
 
@@ -85,6 +86,9 @@ class Session(AbstractContextManager["Session"]):
         """Cluster time from which on the server's history is needed."""
         self.clock: bytes | None = None
         """Cluster time that every client must send to the server before it reads at `at`."""
+        self.at_once = 1
+        """Number of chunks that each worker should fetch at a time: several if the server is far
+        away."""
         self.expected = 0
         """Estimated size of the documents to read, in bytes of BSON."""
         self._writes: dict[Namespace, int] = {}
@@ -109,10 +113,8 @@ class Session(AbstractContextManager["Session"]):
             UsageError: there is no such database.
         """
         with translated(self.readers[0]):
-            catalog = read_catalog(self.client, self.readers[0], self.selection)
-            if planner.use_processes(catalog.raw_bytes):
-                with suppress(OSError):  # `processes` reports it later
-                    warm_up()
+            catalog = read_catalog(self.client, self.readers[0], self.selection, _prepare)
+            _prepare(len(catalog.collections), catalog.raw_bytes)
             ask = retrying(self.readers[0])
             records = len(self.readers) == 1 and ask(has_own_records, self.client)
             finder = (
@@ -121,12 +123,16 @@ class Session(AbstractContextManager["Session"]):
                 else StableBoundFinder(self.client, records=records, known=self._known)
             )
 
-            def find(collection: Collection, pieces: int) -> Bounds:
-                return retrying(self.readers[0])(finder.find, collection, pieces)
+            def find(wanted: Sequence[tuple[Collection, int]]) -> list[Bounds]:
+                def one(found: tuple[Collection, int]) -> Bounds:
+                    return retrying(self.readers[0])(finder.find, *found)
 
+                return ask_each(self.client, one, wanted)
+
+            self.at_once = requests_under_way(self.client)
             # How many share the work must not decide where the next backup cuts.
-            workers = self.workers if self._known is None else 1
-            chunks = planner.plan(catalog, workers, find)
+            sharing = self.workers * self.at_once if self._known is None else 1
+            chunks = planner.plan(catalog, sharing, find)
             cut = {one.namespace for one in chunks if one.chunks > 1}
             names = [one.data for one in catalog.collections if one.namespace in cut]
             self._writes = retrying(self.readers[0])(count_writes, self.client, names)
@@ -277,3 +283,10 @@ class Session(AbstractContextManager["Session"]):
                 went[name] = "dropped and created again" if name in new else "dropped"
         made = [name for name, uuid in new.items() if name not in old and uuid not in old.values()]
         return went, made
+
+
+def _prepare(collections: int, raw_bytes: int = 0) -> None:
+    """Prepare the start of processes while the plan is still being made, if they will be needed."""
+    if planner.use_processes(raw_bytes, collections):
+        with suppress(OSError):  # `processes` reports it later
+            warm_up()

@@ -71,7 +71,7 @@ class CompareWorker(ServerWorker):
         """
         counts, examples = Counter[str](), list[str]()
         with translated(self.connection):
-            again = retrying(self.connection, self._interrupted)
+            again = retrying(self.connection)
             source = again(access_to, self.client, segment.target)
         for run in self._runs(segment):
             for start, end, found in split(run, _RUN_BYTES, MAX_RUN_DOCUMENTS):
@@ -100,5 +100,5 @@ class CompareWorker(ServerWorker):
         self, database: str, source: Access, run: bytes, spans: list[tuple[int, int]]
     ) -> set[bytes]:
         with translated(self.connection):
-            again = retrying(self.connection, self._interrupted)
+            again = retrying(self.connection)
             return again(read_held, open_database(self.client, database), source, run, spans)
