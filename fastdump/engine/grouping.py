@@ -32,13 +32,14 @@ class Sized(Hashable, Protocol):
 
 
 S = TypeVar("S", bound=Sized)
+H = TypeVar("H", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
-class Group(Generic[S]):
+class Group(Generic[H]):
     """The parts that one worker processes as one job."""
 
-    parts: tuple[S, ...]
+    parts: tuple[H, ...]
 
     def __str__(self) -> str:
         if len(self.parts) == 1:

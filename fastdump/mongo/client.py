@@ -49,6 +49,7 @@ __all__ = [
     "Document",
     "connect",
     "has_own_records",
+    "is_in_a_set",
     "is_mongos",
     "open_database",
     "said",
@@ -236,6 +237,12 @@ def has_own_records(client: Client) -> bool:
     """
     hello = client.admin.command("hello")
     return len(hello.get("hosts", ())) + len(hello.get("passives", ())) <= 1
+
+
+def is_in_a_set(client: Client) -> bool:
+    """Return True if the server is in a replica set, from what it said when it was connected to."""
+    servers = client.topology_description.server_descriptions().values()
+    return any(one.replica_set_name is not None for one in servers)
 
 
 def is_mongos(client: Client) -> bool:

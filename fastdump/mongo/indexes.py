@@ -23,6 +23,7 @@ from fastdump.mongo.client import (
     UNAUTHORIZED,
     Client,
     Document,
+    is_in_a_set,
     open_database,
 )
 from fastdump.mongo.confirming import build_watched, check_confirmed, write_concern
@@ -128,11 +129,23 @@ _NEVER = 2**31 - 1
 
 
 def create(
-    client: Client, connection: Connection, definition: Definition, how: LoadOptions
+    client: Client,
+    connection: Connection,
+    definition: Definition,
+    how: LoadOptions,
+    *,
+    is_new: bool = False,
 ) -> list[str]:
     """Build all indexes of a collection in one command, which reads its documents once.
 
     Indexes that the target already has, exactly as wanted, are left alone.
+
+    Args:
+        client: the server.
+        connection: its time of retrying.
+        definition: the collection and its indexes.
+        how: the user's choices about indexes.
+        is_new: True if the collection was just created, so that it has no indexes.
 
     Returns:
         A message for each index that could not be built as wanted, with its name and the reason.
@@ -145,10 +158,11 @@ def create(
     source = access_to(client, definition.namespace)
     concern = write_concern(client, connection, how.write_concern)
     options: Document = {"writeConcern": concern}
-    if "setName" in client.admin.command("hello"):
+    if is_in_a_set(client):
         # By default the building of indexes waits for a member that is down until it is back.
         options["commitQuorum"] = concern.get("w", "majority")
-    present = [_portable(index, definition, how) for index in _present(database, source) or ()]
+    there = () if is_new else _present(database, source) or ()
+    present = [_portable(index, definition, how) for index in there]
     readable = [index for index in definition.indexes if is_readable(index)]
     wanted = [_portable(converted(described(i))[0], definition, how) for i in readable]
     indexes = [index for index in wanted if not any(_same(index, one) for one in present)]

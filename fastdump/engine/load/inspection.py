@@ -12,6 +12,7 @@ from fastdump.mongo.client import Client, connect, server_info, translated
 from fastdump.mongo.confirming import write_concern
 from fastdump.mongo.replica import check_primary
 from fastdump.mongo.retry import retrying
+from fastdump.mongo.round_trip import ask_each
 from fastdump.mongo.target import check_case, too_long
 
 __all__ = ["in_the_way", "inspect_target", "keeps_order"]
@@ -39,7 +40,7 @@ def inspect_target(
         UsageError: the write concern is 0, or the target is a secondary, or holds a time series
             that measurements would be mixed into, or a database whose name differs in case only.
     """
-    held, notes = 0, [note for note in map(too_long, definitions) if note]
+    notes = [note for note in map(too_long, definitions) if note]
     with connect(connection) as client:
         write_concern(client, connection, how.write_concern)
         server_info(client, connection)
@@ -48,15 +49,15 @@ def inspect_target(
             retrying(connection)(check_primary, client, connection)
             retrying(connection)(check_case, client, connection, databases)
             present = retrying(connection)(schema.existing, client, databases)
+            there = []
             for definition in definitions:
                 found = present.get(definition.namespace)
-                if found is None:
-                    continue
-                if found.kind is not definition.kind:
+                if found is not None and found.kind is not definition.kind:
                     notes += [] if how.drop else [in_the_way(definition, found)]
-                    continue
-                count = _count(client, connection, definition)
-                held += count
+                elif found is not None:
+                    there.append((definition, found))
+            counts = ask_each(client, lambda one: _count(client, connection, one[0]), there)
+            for (definition, found), count in zip(there, counts, strict=True):
                 is_series = definition.kind is CollectionKind.TIMESERIES
                 if count and is_series and not how.drop:
                     check_series(client, connection, definition, documents)
@@ -65,7 +66,7 @@ def inspect_target(
                         f"{definition.namespace} exists on the target with other options, which "
                         "stay as they are; --drop would replace it"
                     )
-    return held, notes
+    return sum(counts), notes
 
 
 def _count(client: Client, connection: Connection, definition: Definition) -> int:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from fastdump.engine import planner
-from fastdump.engine.executors import executor
+from fastdump.engine.executors import Executor, executor
 from fastdump.engine.executors.forkserver import processes
+from fastdump.engine.grouping import Group, grouped
 from fastdump.engine.load.replaying import replay
 from fastdump.engine.load.target_collections import TargetCollections, merge_authorization
 from fastdump.engine.load.worker import IndexJob, LoadWorker, Operations, Piece, Target
@@ -79,12 +80,13 @@ class Loading(Generic[P]):
             IncompleteError: a worker died.
             ServerError: the target cannot be reached or refuses.
         """
-        if planner.use_processes(raw_bytes):
+        if planner.use_processes(raw_bytes, len(self._definitions)):
             self._workers = processes(min(workers, len(self._pieces)), self._reporter)
         clock = time.monotonic()
         self._reporter.start(task, documents, raw_bytes)
         try:
             self._made.create()
+            worker.created = self._made.created
             if task == "restore" and self._target.operations is None:
                 worker.fresh = frozenset(self._made.fresh)
             self._load(worker)
@@ -144,8 +146,18 @@ class Loading(Generic[P]):
         size = min(self._workers, len(definitions))
         with executor(worker, size, lambda *_done: None) as workers:
             for definition in definitions:
-                workers.submit(LoadWorker[P].build, IndexJob(definition), self._built)
+                self._submit_indexes(workers, [definition])
             workers.run()
+
+    def _submit_indexes(
+        self,
+        workers: Executor[LoadWorker[P]],
+        definitions: Iterable[Definition],
+        *,
+        first: bool = False,
+    ) -> None:
+        if jobs := tuple(IndexJob(one) for one in definitions if one.indexes):
+            workers.submit(LoadWorker[P].build_all, Group(jobs), self._built_all, first=first)
 
     def _load(self, worker: LoadWorker[P]) -> None:
         """Load every piece, and build the indexes of a collection when its last piece is loaded."""
@@ -153,24 +165,27 @@ class Loading(Generic[P]):
         left = Counter(piece.namespace for piece in pieces)
         with executor(worker, self._workers, self._tick) as workers:
 
-            def take(piece: P, loaded: Loaded) -> None:
-                self._take(piece, loaded)
-                left[piece.namespace] -= 1
-                if not left[piece.namespace]:
-                    self._reporter.finished(self._collection_report(piece.namespace))
-                    build(self._definitions[piece.namespace], first=True)
+            def take(group: Group[P], results: Sequence[Loaded]) -> None:
+                ended = []
+                for piece, loaded in zip(group.parts, results, strict=True):
+                    self._take(piece, loaded)
+                    left[piece.namespace] -= 1
+                    if not left[piece.namespace]:
+                        ended.append(piece.namespace)
+                for name in ended:
+                    self._reporter.finished(self._collection_report(name))
+                if self._builds_indexes:
+                    self._submit_indexes(
+                        workers, [self._definitions[name] for name in ended], first=True
+                    )
 
-            def build(definition: Definition, *, first: bool) -> None:
-                if self._builds_indexes and definition.indexes:
-                    job = IndexJob(definition)
-                    workers.submit(LoadWorker[P].build, job, self._built, first=first)
-
-            for piece in pieces:
-                workers.submit(type(worker).load, piece, take)
-            for name, definition in self._definitions.items():
-                # A collection without any piece, for example because its file is lost.
-                if name not in left and name not in self._made.blocked:
-                    build(definition, first=False)
+            for group in grouped(pieces, self._workers, 1):
+                workers.submit(LoadWorker[P].load_all, group, take)
+            if self._builds_indexes:
+                # Collections without any piece, for example because their files are lost.
+                for name, definition in self._definitions.items():
+                    if name not in left and name not in self._made.blocked:
+                        self._submit_indexes(workers, [definition])
             workers.run()
 
     def _take(self, piece: P, loaded: Loaded) -> None:
@@ -182,6 +197,10 @@ class Loading(Generic[P]):
         self._reporter.update(documents, raw_bytes)
         if self._check_progress is not None:
             self._check_progress(documents, raw_bytes)
+
+    def _built_all(self, group: Group[IndexJob], results: Sequence[list[str]]) -> None:
+        for job, failures in zip(group.parts, results, strict=True):
+            self._built(job, failures)
 
     def _built(self, job: IndexJob, failures: list[str]) -> None:
         self._indexes += len(job.definition.indexes) - len(failures)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from fastdump.engine.load.inspection import in_the_way
 from fastdump.engine.load.worker import Target
@@ -10,9 +11,13 @@ from fastdump.model import CollectionKind, Definition, Namespace
 from fastdump.mongo import authorization, schema
 from fastdump.mongo.client import Client, connect, translated
 from fastdump.mongo.retry import retrying
+from fastdump.mongo.round_trip import ask_each, requests_under_way
 from fastdump.mongo.target import too_long
 
 __all__ = ["TargetCollections", "merge_authorization"]
+
+_CREATORS = 4
+"""Number of collections to create at the same time on a near server, which makes files for each."""
 
 
 class TargetCollections:
@@ -45,6 +50,11 @@ class TargetCollections:
         """Collections that are not filled: they could not be made, or another kind is there."""
         self.fresh: set[Namespace] = set()
         """The collections with data that were empty before; for a time series, its buckets."""
+
+    @property
+    def created(self) -> frozenset[Namespace]:
+        """The collections and views that did not exist before."""
+        return frozenset(self._created)
 
     def create(self) -> None:
         """Make the collections, after dropping them if that is wanted.
@@ -83,25 +93,39 @@ class TargetCollections:
         databases = {one.namespace.database for one in wanted}
         present = schema.existing(client, databases)
         failures = []
+        missing, held = [], []
         for one in wanted:
+            found = present.get(one.namespace)
             if one.namespace in self._created:
                 continue  # by an attempt before this one
-            found = present.get(one.namespace)
             if found is None:
-                self._created[one.namespace] = schema.create(
-                    client, one, self._target.how, self._target.concern(client)
-                )
-                self.fresh.add(one.data)
+                missing.append(one)
             elif found.kind is not one.kind:
                 failures.append(in_the_way(one, found))
                 self.blocked.add(one.namespace)
-            elif not views and not schema.count(client, one.data):
-                self.fresh.add(one.data)
+            elif not views:
+                held.append(one)
+        # Views are made one by one: each is a document in one collection, `system.views`.
+        self._create_all(
+            client, missing, 1 if views else max(_CREATORS, requests_under_way(client))
+        )
+        counts = ask_each(client, lambda one: schema.count(client, one.data), held)
+        self.fresh |= {one.data for one, count in zip(held, counts, strict=True) if not count}
         present = schema.existing(client, databases)
         for one in wanted:
             if one.namespace in self._created:
                 self._compare(present.get(one.namespace), one)
         self._failures += failures
+
+    def _create_all(self, client: Client, missing: Sequence[Definition], at_once: int) -> None:
+        concern = self._target.concern(client)
+
+        def create(one: Definition) -> None:
+            self._created[one.namespace] = schema.create(client, one, self._target.how, concern)
+            self.fresh.add(one.data)
+
+        with ThreadPoolExecutor(at_once, "fastdump-create") as threads:
+            list(threads.map(create, missing))
 
     def _compare(self, present: schema.Present | None, definition: Definition) -> None:
         """Compare what the server made with what was asked for."""

@@ -15,14 +15,24 @@ from queue import SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
 from fastdump.codec.bson import Batch
+from fastdump.engine.grouping import Group
 from fastdump.engine.server_worker import ServerWorker
-from fastdump.model import ClusterTime, Connection, Definition, Loaded, LoadOptions, Namespace
+from fastdump.model import (
+    BUCKETS,
+    ClusterTime,
+    Connection,
+    Definition,
+    Loaded,
+    LoadOptions,
+    Namespace,
+)
 from fastdump.mongo import indexes, schema
 from fastdump.mongo.authorization import Authorization
 from fastdump.mongo.client import Client, Document, translated
 from fastdump.mongo.confirming import write_concern
 from fastdump.mongo.load import Loader
 from fastdump.mongo.retry import retrying
+from fastdump.mongo.round_trip import requests_under_way
 from fastdump.mongo.shard_key import shard_key
 from fastdump.mongo.writes import keeps_empty
 
@@ -42,6 +52,9 @@ class Piece(Hashable, Protocol):
 
 
 P = TypeVar("P", bound=Piece)
+
+_BUILDERS = 2
+"""Number of small collections of one job whose indexes are built at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +121,28 @@ class LoadWorker(ServerWorker, Generic[P]):
         self._senders = 1 if target.how.in_order else senders
         self.fresh: frozenset[Namespace] = frozenset()
         """Collections that were empty before: what collides there is in the source twice."""
+        self.created: frozenset[Namespace] = frozenset()
+        """Collections that this run created, so that they have no indexes yet."""
+        self._known_to_keep: dict[bool, bool] = {}
+        """True if the server can leave timestamps of zero; the key is True for buckets."""
+
+    def load_all(self, group: Group[P]) -> list[Loaded]:
+        """Load the documents of several pieces, several at a time if the server is far away.
+
+        Raises:
+            ServerError: a server cannot be reached or refuses.
+        """
+        return self.each(self.load, group.parts, self.under_way)
+
+    def build_all(self, group: Group[IndexJob]) -> list[list[str]]:
+        """Build all indexes of several collections; see `build`."""
+        return self.each(self.build, group.parts, max(self.under_way, _BUILDERS))
+
+    @property
+    def under_way(self) -> int:
+        """The number of requests to the target that should be under way at a time."""
+        _version = self._version  # asks the server, so that the round trip is measured
+        return requests_under_way(self.client)
 
     @abstractmethod
     def load(self, piece: P) -> Loaded:
@@ -128,7 +163,12 @@ class LoadWorker(ServerWorker, Generic[P]):
         """
         with translated(self.connection):
             return retrying(self.connection)(
-                indexes.create, self.client, self.connection, job.definition, self._how
+                indexes.create,
+                self.client,
+                self.connection,
+                job.definition,
+                self._how,
+                is_new=job.namespace in self.created,
             )
 
     @property
@@ -180,8 +220,13 @@ class LoadWorker(ServerWorker, Generic[P]):
             return retrying(self.connection)(schema.is_capped, self.client, namespace)
 
     def _keeps_empty(self, namespace: Namespace) -> bool:
-        with translated(self.connection):
-            return retrying(self.connection)(keeps_empty, self.client, namespace)
+        kind = namespace.collection.startswith(BUCKETS)
+        if kind not in self._known_to_keep:
+            with translated(self.connection):
+                self._known_to_keep[kind] = retrying(self.connection)(
+                    keeps_empty, self.client, namespace
+                )
+        return self._known_to_keep[kind]
 
     @cached_property
     def _version(self) -> tuple[int, ...]:
