@@ -6,6 +6,7 @@ Progress goes to standard error, so that standard output contains only results.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from typing import TYPE_CHECKING, Never, Protocol, TextIO
@@ -15,9 +16,12 @@ from fastdump.report import CollectionReport
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["MODES", "Bar", "JsonLines", "LogLines", "Reporter", "Silent", "reporter"]
+__all__ = ["MODES", "SHOWN", "Bar", "JsonLines", "LogLines", "Reporter", "Silent", "reporter"]
 
 MODES = ("auto", "bar", "json", "none")
+
+SHOWN = 20
+"""Number of collections that are shown one by one: the largest, which are read first."""
 
 _LOG_SECONDS = 10
 
@@ -61,10 +65,16 @@ class Silent:
 
 
 class Bar:
-    """Reporter with a progress bar, and a line for each finished collection."""
+    """Reporter with a progress bar, and lines for the first collections that are finished.
 
-    def __init__(self, stream: TextIO) -> None:
+    Args:
+        stream: the terminal.
+        shows_all: True for a line for every collection.
+    """
+
+    def __init__(self, stream: TextIO, *, shows_all: bool = False) -> None:
         self._stream = stream
+        self._left = math.inf if shows_all else SHOWN
         self._bar: tqdm[Never] | None = None
 
     def start(self, task: str, documents: int, raw_bytes: int) -> None:
@@ -89,8 +99,10 @@ class Bar:
             self._bar.update(raw_bytes - self._bar.n)
 
     def finished(self, collection: CollectionReport) -> None:
-        """Print a line above the bar."""
-        self.note(_line(collection))
+        """Print a line above the bar, unless there were many."""
+        self._left -= 1
+        if self._left >= 0:
+            self.note(_line(collection))
 
     def note(self, message: str) -> None:
         """Print a line above the bar."""
@@ -105,10 +117,16 @@ class Bar:
 
 
 class LogLines:
-    """Reporter that prints lines with the time: one per finished collection and one every 10 s."""
+    """Reporter that prints lines with the time: one every 10 s, and some of finished collections.
 
-    def __init__(self, stream: TextIO) -> None:
+    Args:
+        stream: the place to print to.
+        shows_all: True for a line for every collection, otherwise for the first.
+    """
+
+    def __init__(self, stream: TextIO, *, shows_all: bool = False) -> None:
         self._stream = stream
+        self._left = math.inf if shows_all else SHOWN
         self._task = ""
         self._totals = (0, 0)
         self._spoken = time.monotonic()
@@ -127,8 +145,10 @@ class LogLines:
             )
 
     def finished(self, collection: CollectionReport) -> None:
-        """Print the collection's line."""
-        self.note(_line(collection))
+        """Print the collection's line, unless there were many."""
+        self._left -= 1
+        if self._left >= 0:
+            self.note(_line(collection))
 
     def note(self, message: str) -> None:
         """Print a line."""
@@ -176,15 +196,21 @@ class JsonLines:
         print(json.dumps({"event": event, **fields}), file=self._stream, flush=True)
 
 
-def reporter(mode: str, stream: TextIO = sys.stderr) -> Reporter:
-    """Return the reporter for a mode; `auto` is a bar on a terminal and log lines elsewhere."""
+def reporter(mode: str, stream: TextIO = sys.stderr, *, shows_all: bool = False) -> Reporter:
+    """Return the reporter for a mode; `auto` is a bar on a terminal and log lines elsewhere.
+
+    Args:
+        mode: one of `MODES`.
+        stream: the place to print to.
+        shows_all: True for a line for every collection, otherwise for some.
+    """
     if mode == "none":
         return Silent()
     if mode == "json":
         return JsonLines(stream)
     if mode == "bar" or stream.isatty():
-        return Bar(stream)
-    return LogLines(stream)
+        return Bar(stream, shows_all=shows_all)
+    return LogLines(stream, shows_all=shows_all)
 
 
 def _line(collection: CollectionReport) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 
 from fastdump.cli.options import (
@@ -34,6 +36,7 @@ from fastdump.cli.output import (
     shown_database,
     shown_name,
     size,
+    split_off,
     summary,
     table,
 )
@@ -45,7 +48,9 @@ from fastdump.model import (
     KEEPS_DATABASE,
     Catalog,
     Chunk,
+    Collection,
     Connection,
+    Namespace,
     WriteOptions,
 )
 from fastdump.progress import Reporter, Silent
@@ -103,7 +108,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if options.dry_run:
         readers = members(connection)
         with connect(readers[0]) as client:
-            _show_plan(*Session(ReadContext(client, readers, selection, workers, Silent())).plan())
+            session = Session(ReadContext(client, readers, selection, workers, Silent()))
+            _show_plan(*session.plan(), shows_all=options.verbose)
         return 0
     if sys.stdin.isatty() and not options.yes:
         _ask(connection, database, settings)
@@ -113,7 +119,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
             "an archive cannot be printed on a terminal: redirect standard output to a file or a "
             "program"
         )
-    reporter = chosen_reporter(settings, quiet=options.quiet)
+    reporter = chosen_reporter(settings, options)
     say_of_uri(reporter, connection)
     report = backup(
         connection,
@@ -129,7 +135,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if not options.quiet:
         # If standard output is the archive, print the report to standard error.
         with redirect_stdout(sys.stderr) if to_stream else nullcontext():
-            _show(report, reporter, to_stream=to_stream)
+            _show(report, reporter, to_stream=to_stream, shows_all=options.verbose)
     return 0
 
 
@@ -144,10 +150,10 @@ def _write_options(settings: Settings, layout: str) -> WriteOptions:
     )
 
 
-def _show(report: BackupReport, reporter: Reporter, *, to_stream: bool) -> None:
+def _show(report: BackupReport, reporter: Reporter, *, to_stream: bool, shows_all: bool) -> None:
     notes(report.notes, reporter)
     interrupted(report.interruptions, reporter)
-    summary(report.collections, report.seconds)
+    summary(report.collections, report.seconds, shows_all=shows_all)
     print()
     if report.oplog is not None:
         kept = f"{report.oplog.documents:,} operations, {size(report.oplog.file_bytes)}"
@@ -171,18 +177,29 @@ def _ask(connection: Connection, database: str | None, settings: Settings) -> No
     confirm(f"Back up {shown_database(connection, database)} into {where}?", yes=False)
 
 
-def _show_plan(catalog: Catalog, chunks: list[Chunk]) -> None:
-    rows = []
+def _show_plan(catalog: Catalog, chunks: list[Chunk], *, shows_all: bool) -> None:
+    of_name = defaultdict[Namespace, list[Chunk]](list)
+    for chunk in chunks:
+        of_name[chunk.namespace].append(chunk)
     name_of = naming(collection.namespace for collection in catalog.collections)
-    for collection in catalog.collections:
-        own = [chunk for chunk in chunks if chunk.namespace == collection.namespace]
-        rows.append(
-            (
-                shown_name(name_of(collection.namespace)),
-                f"{collection.documents:,}",
-                size(collection.raw_bytes),
-                f"{len(own)}",
-                str(own[0].range) if own else "definition only",
-            )
-        )
+    shown, others = split_off(catalog.collections, lambda one: one.raw_bytes, shows_all=shows_all)
+    rows = [
+        _planned(shown_name(name_of(one.namespace)), [one], of_name[one.namespace]) for one in shown
+    ]
+    if others:
+        rest = [chunk for one in others for chunk in of_name[one.namespace]]
+        rows.append(_planned(f"{len(others):,} others", others, rest))
     table(("collection", "documents", "size", "chunks", "read"), rows, right=(1, 2, 3))
+
+
+def _planned(
+    name: str, collections: Sequence[Collection], chunks: Sequence[Chunk]
+) -> tuple[str, ...]:
+    ways = dict.fromkeys(str(chunk.range) for chunk in chunks)
+    return (
+        name,
+        f"{sum(one.documents for one in collections):,}",
+        size(sum(one.raw_bytes for one in collections)),
+        f"{len(chunks):,}",
+        next(iter(ways), "definition only"),
+    )

@@ -56,7 +56,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
     target, source = asked_connection(settings, TARGET), asked_connection(settings, SOURCE)
     name, database, workers = settings.database(SOURCE), settings.database(TARGET), settings.workers
-    reporter = chosen_reporter(settings, quiet=options.quiet)
+    reporter = chosen_reporter(settings, options)
     say_of_uri(reporter, source, target)
     selection = selection_of(settings, options, name)
     how, reading = load_options_of(settings, options), read_options_of(settings)
@@ -72,4 +72,4 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     report = copy(plan, how=reading, workers=workers, reporter=reporter)
     if not options.quiet:
         notes(report.notes[len(plan.notes) :], reporter)
-    return loaded(report, "copy", report.consistency, quiet=options.quiet)
+    return loaded(report, "copy", report.consistency, options)

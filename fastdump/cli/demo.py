@@ -83,7 +83,7 @@ def _back_up(
         workers=workers,
         level=settings.level,
         max_backups=0,
-        reporter=chosen_reporter(settings, quiet=options.quiet),
+        reporter=chosen_reporter(settings, options),
     )
     summary(report.collections, report.seconds)
     print(
@@ -114,7 +114,7 @@ def _restore(
         how=LoadOptions(),
         filters=Filters(_TARGET),
     )
-    reporter = chosen_reporter(settings, quiet=options.quiet)
+    reporter = chosen_reporter(settings, options)
     report = restore(plan, workers=workers, reporter=reporter)
     summary(report.collections, report.seconds)
     if not report.complete:

@@ -21,7 +21,7 @@ from fastdump.config import (
 )
 from fastdump.errors import UsageError
 from fastdump.model import LAYOUTS, Connection, LoadOptions
-from fastdump.progress import MODES, Reporter, Silent, reporter
+from fastdump.progress import MODES, SHOWN, Reporter, Silent, reporter
 
 __all__ = [
     "LOAD_SWITCHES",
@@ -274,7 +274,14 @@ def add_everywhere(parser: argparse.ArgumentParser) -> None:
         help="how to show progress (FASTDUMP_PROGRESS); default: a bar on a terminal, log lines "
         "elsewhere",
     )
-    parser.add_argument("-q", "--quiet", action="store_true", help="print only errors")
+    detail = parser.add_mutually_exclusive_group()
+    detail.add_argument("-q", "--quiet", action="store_true", help="print only errors")
+    detail.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help=f"show every collection, not only the {SHOWN} largest",
+    )
     add_files(parser, default=argparse.SUPPRESS)
 
 
@@ -340,10 +347,10 @@ def asked_connection(settings: Settings, origin: Origin) -> Connection:
     return replace(connection, password=password)
 
 
-def chosen_reporter(settings: Settings, *, quiet: bool) -> Reporter:
-    """Return the reporter that the settings choose."""
+def chosen_reporter(settings: Settings, options: argparse.Namespace) -> Reporter:
+    """Return the reporter that the settings and `-q` or `-v` choose."""
     mode = settings.parsed("progress", one_of(MODES))
-    return Silent() if quiet else reporter(mode)
+    return Silent() if options.quiet else reporter(mode, shows_all=options.verbose)
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from fastdump.model import CollectionKind, Connection, Consistency, Namespace
-from fastdump.progress import JsonLines, Reporter
+from fastdump.progress import SHOWN, JsonLines, Reporter
 from fastdump.report import AgainstReport, CollectionReport, LoadReport
 
 __all__ = [
@@ -23,11 +25,14 @@ __all__ = [
     "shown_database",
     "shown_name",
     "size",
+    "split_off",
     "summary",
     "table",
 ]
 
 _LONGEST_NAME = 40
+
+T = TypeVar("T")
 
 
 def size(value: float) -> str:
@@ -72,66 +77,79 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence
     )
 
 
-def summary(collections: Iterable[CollectionReport], seconds: float) -> None:
-    """Print a line per collection and the total.
+def summary(
+    collections: Iterable[CollectionReport], seconds: float, *, shows_all: bool = False
+) -> None:
+    """Print a line for each collection, or for the largest if there are many, and the total.
 
     A collection's seconds are the sum over the workers; the total's seconds are elapsed time.
     """
     collections = list(collections)
     name_of = naming(found.namespace for found in collections)
+    shown, others = split_off(collections, lambda one: one.raw_bytes, shows_all=shows_all)
     rows = [
-        _row(
-            shown_name(name_of(found.namespace)),
-            found.documents,
-            found.raw_bytes,
-            found.file_bytes,
-            found.seconds,
-        )
-        for found in collections
+        _row(shown_name(name_of(found.namespace)), [found], found.seconds)
+        for found in shown
         if found.kind is not CollectionKind.VIEW
     ]
     rows += [
         (shown_name(name_of(found.namespace)), "view", "", "", "", "")
-        for found in collections
+        for found in shown
         if found.kind is CollectionKind.VIEW
     ]
-    rows.append(
-        _row(
-            "total",
-            sum(found.documents for found in collections),
-            sum(found.raw_bytes for found in collections),
-            sum(found.file_bytes for found in collections),
-            seconds,
-        )
-    )
+    if others:
+        rows.append(_row(f"{len(others):,} others", others, sum(one.seconds for one in others)))
+    rows.append(_row("total", collections, seconds))
     headers = ("collection", "documents", "size", "compressed", "seconds", "MB/s")
     table(headers, rows, right=range(1, 6))
 
 
-def _row(
-    name: str, documents: int, raw_bytes: int, compressed: int, seconds: float
-) -> tuple[str, ...]:
+def split_off(
+    rows: Sequence[T], weight: Callable[[T], float], *, shows_all: bool
+) -> tuple[list[T], list[T]]:
+    """Return the heaviest rows and the others, both in their order; no others if all are shown."""
+    if shows_all or len(rows) <= SHOWN:
+        return list(rows), []
+    heaviest = sorted(range(len(rows)), key=lambda place: weight(rows[place]), reverse=True)
+    places = set(heaviest[:SHOWN])
+    return (
+        [row for place, row in enumerate(rows) if place in places],
+        [row for place, row in enumerate(rows) if place not in places],
+    )
+
+
+def _row(name: str, found: Sequence[CollectionReport], seconds: float) -> tuple[str, ...]:
+    raw_bytes = sum(one.raw_bytes for one in found)
     return (
         name,
-        f"{documents:,}",
+        f"{sum(one.documents for one in found):,}",
         size(raw_bytes),
-        size(compressed),
+        size(sum(one.file_bytes for one in found)),
         f"{seconds:.2f}",
         rate(raw_bytes, seconds),
     )
 
 
-def comparisons(report: AgainstReport) -> None:
-    """Print the result of a comparison with a database."""
+def comparisons(report: AgainstReport, *, shows_all: bool) -> None:
+    """Print the result of a comparison with a database: all differences, and what is equal."""
     name_of = naming(found.namespace for found in report.collections)
+    equal = [found for found in report.collections if found.equal]
+    _shown, others = split_off(equal, lambda one: one.in_backup or 0, shows_all=shows_all)
+    hidden = {one.namespace for one in others}
     rows = []
     for found in report.collections:
+        if found.namespace in hidden:
+            continue
         counts = [
             "?" if found.in_backup is None else f"{found.in_backup:,}",
             "none" if found.in_database is None else f"{found.in_database:,}",
         ]
         deep = [f"{found.different:,}", f"{found.missing:,}", f"{found.additional:,}"]
         rows.append((shown_name(name_of(found.namespace)), *counts, *(deep if report.deep else ())))
+    if others:
+        count = f"{sum(one.in_backup or 0 for one in others):,}"
+        zeros = ("0", "0", "0") if report.deep else ()
+        rows.append((f"{len(others):,} others", count, count, *zeros))
     headers = ["collection", "in the backup", "in the database"]
     headers += ["different", "missing", "additional"] if report.deep else []
     table(headers, rows, right=range(1, len(headers)))
@@ -189,11 +207,13 @@ def about_held(held: int, *, drop: bool) -> Iterator[str]:
         )
 
 
-def loaded(report: LoadReport, verb: str, consistency: Consistency | None, *, quiet: bool) -> int:
+def loaded(
+    report: LoadReport, verb: str, consistency: Consistency | None, options: argparse.Namespace
+) -> int:
     """Print the result of a restore or a copy with its failures, and return the exit code."""
-    if not quiet:
+    if not options.quiet:
         interrupted(report.interruptions)
-        summary(report.collections, report.seconds)
+        summary(report.collections, report.seconds, shows_all=options.verbose)
         print(
             f"\n{report.inserted:,} documents inserted, {report.replaced:,} replaced, "
             f"{report.unchanged:,} were there already; {report.indexes} indexes in place"

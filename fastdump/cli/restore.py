@@ -129,7 +129,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     from fastdump.engine.restore.run import restore
 
     connection = asked_connection(settings, TARGET)
-    reporter = chosen_reporter(settings, quiet=options.quiet)
+    reporter = chosen_reporter(settings, options)
     say_of_uri(reporter, connection)
     plan = _plan(settings, options, connection)
     target = shown_database(connection, *plan.databases)
@@ -144,7 +144,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     report = restore(plan, workers=settings.workers, reporter=reporter)
     if not options.quiet:
         notes(report.notes[len(plan.notes) :], reporter)
-    return loaded(report, "restore", report.consistency, quiet=options.quiet)
+    return loaded(report, "restore", report.consistency, options)
 
 
 def _plan(settings: Settings, options: argparse.Namespace, connection: Connection) -> RestorePlan:

@@ -72,9 +72,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         which,
         workers=settings.workers,
         unique=options.unique,
-        reporter=chosen_reporter(settings, quiet=options.quiet),
+        reporter=chosen_reporter(settings, options),
     )
-    _show(report, quiet=options.quiet)
+    _show(report, quiet=options.quiet, shows_all=options.verbose)
     if not report.intact:
         problems = len(report.problems)
         raise BackupDamagedError(f"backup {report.name} is damaged: {problems} problems")
@@ -86,7 +86,7 @@ def _compare(settings: Settings, options: argparse.Namespace, which: str | None)
     from fastdump.places import source
 
     connection = asked_connection(settings, SOURCE)
-    reporter = chosen_reporter(settings, quiet=options.quiet)
+    reporter = chosen_reporter(settings, options)
     say_of_uri(reporter, connection)
     report = compare(
         connection,
@@ -98,7 +98,7 @@ def _compare(settings: Settings, options: argparse.Namespace, which: str | None)
         reporter=reporter,
     )
     if not options.quiet:
-        comparisons(report)
+        comparisons(report, shows_all=options.verbose)
     if not report.equal:
         differing = [str(found.namespace) for found in report.collections if not found.equal]
         raise IncompleteError(
@@ -110,9 +110,9 @@ def _compare(settings: Settings, options: argparse.Namespace, which: str | None)
     return 0
 
 
-def _show(report: VerifyReport, *, quiet: bool) -> None:
+def _show(report: VerifyReport, *, quiet: bool, shows_all: bool) -> None:
     if not quiet:
-        summary(report.collections, report.seconds)
+        summary(report.collections, report.seconds, shows_all=shows_all)
         notes(report.notes)
     for problem in report.problems:
         print(f"fastdump: {problem.path}: {problem.message}", file=sys.stderr)
