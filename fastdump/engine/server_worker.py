@@ -91,14 +91,17 @@ class ServerWorker:
         """
         if min(at_once, len(parts)) == 1:
             return [work(part) for part in parts]
-        shared = self._threads
         with ThreadPoolExecutor(min(at_once, len(parts)), "fastdump-part") as threads:
             try:
                 return list(threads.map(work, parts))
             except BaseException:
-                shared.ends = True
+                self.interrupt()
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise
+
+    def interrupt(self) -> None:
+        """Make the other threads of this worker end at their next batch."""
+        self._threads.ends = True
 
     def batches(
         self,

@@ -27,6 +27,7 @@ class CopyWorker(LoadWorker[Chunk]):
 
     def __init__(self, target: Target, session: Session, max_rate: float | None) -> None:
         super().__init__(target, _SENDERS)
+        self.at_once = session.at_once
         self._source = ServerWorker(*session.readers, clock=session.clock, max_rate=max_rate)
 
     def load(self, piece: Chunk) -> Loaded:
@@ -38,9 +39,15 @@ class CopyWorker(LoadWorker[Chunk]):
         """
         began = time.monotonic()
         # A whole collection may be a capped one, whose order must be kept.
-        loaders = self.loaders(piece.target, 1 if piece.range.is_whole else self._senders)
+        senders = 1 if piece.range.is_whole else self.senders_of(piece)
+        loaders = self.loaders(piece.target, senders)
         self.send_all(loaders, self._source.batches(piece))
         return summed(loaders, time.monotonic() - began)
+
+    def interrupt(self) -> None:
+        """Make all threads of this worker end at their next batch."""
+        self._source.interrupt()
+        super().interrupt()
 
     def close(self) -> None:
         """Close the connections to both servers."""

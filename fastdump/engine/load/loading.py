@@ -179,7 +179,7 @@ class Loading(Generic[P]):
                         workers, [self._definitions[name] for name in ended], first=True
                     )
 
-            for group in grouped(pieces, self._workers, 1):
+            for group in grouped(pieces, self._workers, worker.at_once):
                 workers.submit(LoadWorker[P].load_all, group, take)
             if self._builds_indexes:
                 # Collections without any piece, for example because their files are lost.

@@ -53,6 +53,9 @@ class Piece(Hashable, Protocol):
 
 P = TypeVar("P", bound=Piece)
 
+_BYTES_FOR_A_SENDER = 1_000_000
+"""Least size of a piece for each thread that sends its documents, in bytes of BSON."""
+
 _BUILDERS = 2
 """Number of small collections of one job whose indexes are built at the same time."""
 
@@ -119,6 +122,8 @@ class LoadWorker(ServerWorker, Generic[P]):
         super().__init__(target.connection)
         self._how = target.how
         self._senders = 1 if target.how.in_order else senders
+        self.at_once = 1
+        """Number of pieces to load at the same time, however large they are."""
         self.fresh: frozenset[Namespace] = frozenset()
         """Collections that were empty before: what collides there is in the source twice."""
         self.created: frozenset[Namespace] = frozenset()
@@ -132,7 +137,7 @@ class LoadWorker(ServerWorker, Generic[P]):
         Raises:
             ServerError: a server cannot be reached or refuses.
         """
-        return self.each(self.load, group.parts, self.under_way)
+        return self.each(self.load, group.parts, max(self.at_once, self.under_way))
 
     def build_all(self, group: Group[IndexJob]) -> list[list[str]]:
         """Build all indexes of several collections; see `build`."""
@@ -173,8 +178,12 @@ class LoadWorker(ServerWorker, Generic[P]):
 
     @property
     def senders(self) -> int:
-        """How many threads may send at the same time."""
-        return self._senders
+        """How many threads may send at the same time, if the order of documents does not matter."""
+        return 1 if self._how.in_order else max(self._senders, self.under_way)
+
+    def senders_of(self, piece: P) -> int:
+        """Return how many threads may send the documents of a piece: one for each MB at most."""
+        return max(1, min(self.senders, piece.raw_bytes // _BYTES_FOR_A_SENDER))
 
     def loaders(
         self, namespace: Namespace, count: int, *, is_of_collection: bool = True

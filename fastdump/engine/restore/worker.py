@@ -46,7 +46,9 @@ class RestoreWorker(LoadWorker[Segment]):
         began = time.monotonic()
         if piece.place.encoding is Encoding.JSON:
             return self._load_lines(piece, began)
-        senders = self._senders if piece.place.is_foreign and not piece.ordered else 1
+        # Several workers share a file of our own, while one alone reads a foreign file.
+        most = self.senders if piece.place.is_foreign else self.under_way
+        senders = 1 if piece.ordered else min(most, self.senders_of(piece))
         loaders = self.loaders(piece.target, senders, is_of_collection=piece.is_of_collection)
         lost: list[str] = []
         self.send_all(loaders, self._reader.batches(piece.place, lost))
