@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(120)
 
 LAYOUTS = ["komodo", "komodo-json", "mongodump", "archive"]
 NAMES = ["été", "Ж猫", "\N{PILE OF POO}"]
-NOWHERE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+NOWHERE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
 """A locale without any encoding, in which Python would take nothing but ASCII."""
 ENCODINGS: dict[str, dict[str, str]] = {
     "ascii output": {"PYTHONIOENCODING": "ascii"},

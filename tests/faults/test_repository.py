@@ -36,7 +36,7 @@ from fastdump.repository import leases
 from fastdump.repository.place import Repository
 from fastdump.storage.local import LocalStorage
 from fastdump.storage.memory import MemoryStorage
-from tests.conftest import Run, Server, command, environment
+from tests.conftest import Run, Server, command, environment, wait_until
 from tests.object_store import (
     BUCKET,
     FaultyProxy,
@@ -205,15 +205,23 @@ def test_killed_at_random_moments(fastdump: Run, server: Server, tmp_path: Path)
     generate(server.connection, database, 100_000_000)
     arguments = ("backup", "--uri", server.uri, "--db", database, "-f", tmp_path / "r",
                  "--layout", "repository", "-j", "2", "-y", "-q")  # fmt: skip
+
+    def pieces() -> int:
+        return sum(path.is_file() for path in (tmp_path / "r/pieces").rglob("[0-9a-f]*"))
+
     complete = 0
     for attempt in range(8):
         process = subprocess.Popen(command(*arguments), env=environment())
-        time.sleep(0.3 + 0.2 * attempt)
+        wait_until(
+            lambda: process.poll() is not None or pieces() >= attempt // 2,  # noqa: B023
+            "nothing was put",
+        )
+        time.sleep(random.random())
         process.send_signal(signal.SIGKILL)
         complete += process.wait() == 0
         with suppress(package.BackupNotFoundError, StorageError):  # killed before it was made
             complete = len(package.list_backups(tmp_path / "r"))
-    there = sum(path.is_file() for path in (tmp_path / "r/pieces").rglob("[0-9a-f]*"))
+    there = pieces()
     done = fastdump(*arguments)
     assert done.code == 0, done.err
     backups = package.list_backups(tmp_path / "r")

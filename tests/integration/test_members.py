@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pymongo import WriteConcern
 from pymongo.errors import OperationFailure
 
 from fastdump.embedded import Mongod, free_port
@@ -85,6 +86,9 @@ def test_a_member_that_lost_its_name(fastdump: Run, started: Mortal, backed_up: 
         members = [{"_id": 0, "host": before}]
         client.admin.command({"replSetInitiate": {"_id": "rs0", "members": members}})
         wait_until(lambda: client.admin.command("hello")["isWritablePrimary"], "a primary")
+        # A server that is killed forgets what is not in its journal, the configuration too.
+        journaled = WriteConcern("majority", j=True)
+        client["db"].get_collection("c", write_concern=journaled).insert_one({"_id": 1})
     started.die()
     started.port = free_port()
     started.rise()

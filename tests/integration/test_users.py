@@ -57,7 +57,7 @@ def test_the_user_that_a_restore_runs_as_stays(locked: Mongod, tmp_path: Path, r
     root = login(locked.uri, "root")
     with Server(root).client() as client:
         path = backed_up(locked, tmp_path / "all")
-        own = {"authenticationRestrictions": [{"clientSource": ["127.0.0.1"]}]}
+        own = {"authenticationRestrictions": [{"clientSource": ["127.0.0.1/32"]}]}
         inner = {"createRole": "inner", "privileges": [], "roles": ["restore"], **own}
         client.admin.command(inner)
         roles = [{"role": "inner", "db": "admin"}]
