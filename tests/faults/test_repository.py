@@ -47,6 +47,8 @@ from tests.object_store import (
     slow_down,
 )
 
+pytestmark = pytest.mark.timeout(300)
+
 NAME = Namespace("db", "c")
 CATALOG = Catalog(
     "db",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
 
 import fastdump
@@ -18,6 +19,7 @@ from tests.conftest import Server, knows
 from tests.proxy import Document, Forward, WireProxy, refusal
 
 DOCUMENTS = 2000
+DOCUMENT = {"_id": 0, "x": "x" * 100}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def own() -> Iterator[Server]:
     with Mongod(replica_set=True) as mongod:
         server = Server(mongod.uri)
         with server.client() as client:
-            client["db"]["c"].insert_many({"_id": n, "x": "x" * 100} for n in range(DOCUMENTS))
+            client["db"]["c"].insert_many({**DOCUMENT, "_id": n} for n in range(DOCUMENTS))
             client["admin"]["notes"].insert_one({"_id": 1})
         yield server
 
@@ -102,6 +104,12 @@ def test_databases_that_are_not_listed(proxy: WireProxy, tmp_path: Path) -> None
         backed_up(proxy.uri, tmp_path, db="other")
 
 
+def sizes(proxy: WireProxy) -> tuple[int, int]:
+    with Server(proxy.uri).client() as client:
+        (found,) = read_catalog(client, Server(proxy.uri).connection, Selection("db")).collections
+    return found.documents, found.raw_bytes
+
+
 def test_all_that_can_be_done_without(
     proxy: WireProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +125,7 @@ def test_all_that_can_be_done_without(
     assert report.documents == DOCUMENTS
     assert is_of_one_moment(report)
     assert other_notes(report) == []
-    with Server(proxy.uri).client() as client:
-        (found,) = read_catalog(client, Server(proxy.uri).connection, Selection("db")).collections
-    assert (found.documents, found.raw_bytes) == (DOCUMENTS, 0)
+    assert sizes(proxy) == (DOCUMENTS, DOCUMENTS * len(bson.encode(DOCUMENT)))
+    proxy.refuse("dataSize", 13, "not authorized")
+    assert backed_up(proxy.uri, tmp_path / "again", db="db").documents == DOCUMENTS
+    assert sizes(proxy) == (DOCUMENTS, 0)
