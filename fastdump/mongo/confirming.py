@@ -22,6 +22,9 @@ __all__ = ["build_watched", "check_confirmed", "write_concern"]
 _FAILED = 64
 """Error code WriteConcernFailed: the members did not confirm in time."""
 
+_WIRE_VERSION_5_0 = 13
+"""`maxWireVersion` of MongoDB 5.0. Source: the server's wire_version.h."""
+
 _LEAST_SECONDS = 10
 _MOST_MILLISECONDS = 2**31 - 1
 _LOOK_SECONDS = 5
@@ -55,8 +58,20 @@ def write_concern(client: Client, connection: Connection, chosen: str | None) ->
         )
     if found.get("w") == 1:
         return found
+    if found.get("w") == "majority" and _forgets_majorities(client):
+        found = {"j": True, **found}
     patience = int(1000 * (connection.retry_seconds or _LEAST_SECONDS))
     return {"wtimeout": min(patience, _MOST_MILLISECONDS), **found}
+
+
+def _forgets_majorities(client: Client) -> bool:
+    """Return True for MongoDB 4.4, which may forget a write that a majority has confirmed.
+
+    If it is no member of a replica set, its majority is itself, and it does not wait for its own
+    journal: killed within 0.1 s, it forgets documents and collections (seen on 4.4.2; 5.0.4 waits).
+    """
+    servers = client.topology_description.server_descriptions().values()
+    return any(0 < one.max_wire_version < _WIRE_VERSION_5_0 for one in servers)
 
 
 def check_confirmed(reply: Mapping[str, object], what: object, concern: Document) -> None:

@@ -322,3 +322,22 @@ def test_no_patience(mortal: Mortal, tmp_path: Path) -> None:
             lambda: is_writing(tmp_path),
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_target_that_is_killed_at_once_has_what_was_restored(tmp_path: Path) -> None:
+    """What is called done is in the server's journal, and not only in its memory."""
+    with Mortal() as mongod:
+        with mongod.client() as client:
+            for name in "abc":
+                client["db"].create_collection(name, collation={"locale": "de"})
+                client["db"][name].insert_one({"_id": 1})
+                client["db"][name].create_index("x")
+            client["db"].create_collection("empty", capped=True, size=4096)
+            client["db"].create_collection("view", viewOn="a", pipeline=[])  # the last to be made
+        fastdump.backup(mongod.uri, db="db", folder=tmp_path)
+        report = fastdump.restore(mongod.uri, target_db="restored", folder=tmp_path)
+        mongod.die()
+        assert report.complete
+        mongod.rise()
+        connection = described(mongod.uri)
+        assert differences(state(connection, "db"), state(connection, "restored")) == []
