@@ -101,7 +101,7 @@ class ServerWorker:
 
     def interrupt(self) -> None:
         """Make the other threads of this worker end at their next batch."""
-        self._threads.ends = True
+        self._threads.ends.set()
 
     def batches(
         self,
@@ -142,8 +142,8 @@ class ServerWorker:
             InterruptedError: another thread of this worker was interrupted.
         """
         if self._max_rate:
-            time.sleep(self._threads.seconds_to_wait(raw_bytes / self._max_rate))
-        if self._threads.ends:
+            self._threads.ends.wait(self._threads.seconds_to_wait(raw_bytes / self._max_rate))
+        if self._threads.ends.is_set():
             raise InterruptedError
 
     def done(self, documents: int, raw_bytes: int) -> None:
@@ -163,8 +163,8 @@ class _Threads:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.ends = False
-        """True if the worker was interrupted, so that its threads should end."""
+        self.ends = threading.Event()
+        """Set if the worker was interrupted, so that its threads should end."""
         self._free = 0.0
         """Time of the monotonic clock at which the next batch may be read."""
 
