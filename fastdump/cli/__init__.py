@@ -12,7 +12,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from textwrap import indent
-from types import FrameType
 from typing import NoReturn, Protocol
 
 from fastdump.cli import (
@@ -30,6 +29,7 @@ from fastdump.cli.encoding import escape_output, insist_on_utf8
 from fastdump.cli.options import add_everywhere, add_files, settings_of
 from fastdump.config import Settings
 from fastdump.errors import FastdumpError
+from fastdump.signals import end_by
 from fastdump.version import __version__
 
 __all__ = ["entry_point", "main", "parser"]
@@ -101,8 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     interrupted; 143 terminated.
     """
     options = _parsed(arguments)
-    signal.signal(signal.SIGTERM, _terminate)
-    signal.signal(signal.SIGINT, _interrupt)
+    _handle_signals()
     command, _aliases = _COMMANDS[options.command]
     try:
         _hide_password(options)
@@ -167,15 +166,14 @@ example:
     return top
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """End the command by an exception, so that unfinished work is cleaned up, as by Ctrl-C."""
-    raise SystemExit(EXIT_TERMINATED)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """End the command by an exception; a second Ctrl-C ends it without cleaning up."""
-    signal.signal(signal.SIGINT, lambda *_: os._exit(EXIT_INTERRUPTED))
-    raise KeyboardInterrupt
+def _handle_signals() -> None:
+    """Let Ctrl-C and SIGTERM clean up unfinished work; a second one ends the command at once."""
+    end_by(signal.SIGINT, KeyboardInterrupt, lambda *_: os._exit(EXIT_INTERRUPTED))
+    end_by(
+        signal.SIGTERM,
+        lambda: SystemExit(EXIT_TERMINATED),
+        lambda *_: os._exit(EXIT_TERMINATED),
+    )
 
 
 def _hide_password(options: argparse.Namespace) -> None:

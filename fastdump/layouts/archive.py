@@ -310,6 +310,10 @@ class Archive:
         """Return the collections that a restore brings back, and notes for the user."""
         return [found for found in backup.collections if found.namespace != OPLOG], []
 
+    def damaged_definitions(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
+        """Return nothing: damage is found when definitions are read."""
+        return []
+
     def problems(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
         """Return nothing: an archive has no manifest to compare with."""
         return []

@@ -28,7 +28,7 @@ from fastdump.layouts.file_names import collection_name, is_cut
 from fastdump.layouts.folder_writer import MANIFEST, PARTIAL, FolderWriter, new_writer
 from fastdump.layouts.interface import Form, Swept
 from fastdump.layouts.journal import Finished, Planned, read_journal
-from fastdump.layouts.manifest_checks import check_folder
+from fastdump.layouts.manifest_checks import check_folder, damaged_manifests
 from fastdump.layouts.removal import remove_folder
 from fastdump.layouts.segments import FileReader
 from fastdump.model import (
@@ -148,6 +148,10 @@ class DatedFolders:
                 origin = replace(found.origin, is_of_another=is_of_another)
                 beside.append(replace(found, origin=origin))
         return [*backup.collections, *beside], notes
+
+    def damaged_definitions(self, backup: Backup) -> list[Problem]:
+        """Return the manifests of the backup that are damaged or were changed."""
+        return damaged_manifests(backup, self.contents(backup)[0])
 
     def problems(self, backup: Backup) -> list[Problem]:
         """Return damaged manifests, and files that are not part of the backup."""

@@ -194,6 +194,13 @@ class Source(Protocol):
     def contents(self, backup: Backup) -> tuple[list[StoredCollection], list[str]]:
         """Return the collections that a restore brings back, and notes for the user."""
 
+    def damaged_definitions(self, backup: Backup) -> list[Problem]:
+        """Return files that describe the collections of the backup and are damaged or changed.
+
+        Raises:
+            StorageError: a file cannot be read.
+        """
+
     def problems(self, backup: Backup) -> list[Problem]:
         """Return the problems of the backup's files, except those of documents.
 

@@ -1,8 +1,9 @@
 """The journal of an unfinished backup, from which a later run can continue it.
 
-It is a file of JSON lines in the hidden folder: first the plan, then each finished part. The file
-is not synced: parts that a crash of the machine loses are read again, and every part is compared
-with its digest before it is used.
+It is a file of lines in the hidden folder: first the plan, then each finished part, as JSON after a
+digest of it. The file is not synced: parts whose lines a crash of the machine loses or damages are
+read again, and every part is compared with its digest before it is used. Another version of
+fastdump may write the plan in another form; then the backup begins again.
 """
 
 from __future__ import annotations
@@ -11,15 +12,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
+from blake3 import blake3
 
-from fastdump.model import Catalog, Chunk, ChunkSource, ClusterTime, Namespace, Part, Range
+from fastdump.model import Catalog, Chunk, ClusterTime, Part
 from fastdump.storage.volume import private
 
 __all__ = ["JOURNAL", "Finished", "Journal", "Planned", "read_journal"]
 
 JOURNAL = "journal"
+
+_DIGEST_BYTES = 8
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,63 +51,6 @@ class Finished:
     part: Part
 
 
-@dataclass(frozen=True, slots=True)
-class _ChunkLine:
-    """A chunk in the form of the journal, without nested values.
-
-    The names are part of the file's format, so that a run of one version can continue a run of
-    another version.
-    """
-
-    namespace: Namespace
-    source: Namespace
-    number: int
-    chunks: int
-    raw_bytes: int
-    document_bytes: int
-    lower: bytes | None
-    upper: bytes | None
-    after: int | None
-    until: int | None
-    query: bytes | None
-    by_filter: bool
-    is_of_view: bool
-    committed: bool
-    at: ClusterTime | None
-    uuid: str | None
-
-    @classmethod
-    def of(cls, chunk: Chunk) -> _ChunkLine:
-        """Return the line of a chunk."""
-        source, part = chunk.source, chunk.range
-        return cls(
-            chunk.namespace, source.namespace, chunk.number, chunk.chunks, chunk.raw_bytes,
-            source.document_bytes, part.lower, part.upper, part.after, part.until, source.query,
-            source.by_filter, source.is_view, source.committed, source.at, source.uuid,
-        )  # fmt: skip
-
-    @property
-    def chunk(self) -> Chunk:
-        """The chunk of this line."""
-        source = ChunkSource(
-            self.source, self.document_bytes, self.query, self.by_filter, self.is_of_view,
-            self.committed, self.at, self.uuid,
-        )  # fmt: skip
-        part = Range(self.after, self.until, self.lower, self.upper)
-        return Chunk(self.namespace, source, part, self.number, self.chunks, self.raw_bytes)
-
-
-@dataclass(frozen=True, slots=True)
-class _PlannedLine:
-    """The first line of a journal."""
-
-    settings: str
-    started: datetime
-    catalog: Catalog
-    chunks: tuple[_ChunkLine, ...]
-    at: ClusterTime | None = None
-
-
 class Journal:
     """Journal of a backup, open for writing.
 
@@ -118,10 +68,9 @@ class Journal:
         self._places = {chunk: place for place, chunk in enumerate(planned.chunks)}
         self._file = open(self.path, "ab", opener=private)  # noqa: SIM115 - kept open
         if is_new:
-            lines = tuple(_ChunkLine.of(chunk) for chunk in planned.chunks)
-            self._write(
-                _PlannedLine(planned.settings, planned.started, planned.catalog, lines, planned.at)
-            )
+            self._write(planned)
+        else:
+            self._file.write(b"\n")  # the last line of a killed run may be torn
 
     def add(self, chunk: Chunk, part: Part) -> None:
         """Add a finished chunk, unless it is the oplog's, which every run reads from the start.
@@ -145,8 +94,9 @@ class Journal:
         self.close()
         self.path.unlink()
 
-    def _write(self, entry: _PlannedLine | Finished) -> None:
-        self._file.write(msgspec.json.encode(entry) + b"\n")
+    def _write(self, entry: Planned | Finished) -> None:
+        text = msgspec.json.encode(entry)
+        self._file.write(b"%b %b\n" % (_digest(text), text))
         self._file.flush()
 
 
@@ -157,18 +107,29 @@ def read_journal(folder: Path) -> tuple[Planned, Sequence[Finished]] | None:
         OSError: the journal cannot be read.
     """
     try:
-        first, *others = (folder / JOURNAL).read_bytes().splitlines()
-        line = msgspec.json.decode(first, type=_PlannedLine)
-    except (FileNotFoundError, ValueError):
+        content = (folder / JOURNAL).read_bytes()
+    except FileNotFoundError:
         return None
-    chunks = tuple(one.chunk for one in line.chunks)
-    planned = Planned(line.settings, line.started, line.catalog, chunks, line.at)
-    finished = []
-    for other in others:
-        try:
-            entry = msgspec.json.decode(other, type=Finished)
-        except ValueError:
-            break  # the last line of a killed run
-        if 0 <= entry.chunk < len(planned.chunks):
-            finished.append(entry)
-    return planned, finished
+    first, *others = content.splitlines() or [b""]
+    planned = _read(first, Planned)
+    if planned is None:
+        return None
+    read = (_read(line, Finished) for line in others)
+    return planned, [
+        one for one in read if one is not None and 0 <= one.chunk < len(planned.chunks)
+    ]
+
+
+def _read(line: bytes, kind: type[T]) -> T | None:
+    """Return the entry of a line; None if the line is damaged or torn."""
+    digest, _space, text = line.partition(b" ")
+    if digest != _digest(text):
+        return None
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except ValueError:
+        return None
+
+
+def _digest(text: bytes) -> bytes:
+    return blake3(text).hexdigest(_DIGEST_BYTES).encode()

@@ -16,7 +16,7 @@ from fastdump.report import Problem
 from fastdump.storage.disk_errors import disk
 from fastdump.storage.litter import entries, entries_below
 
-__all__ = ["check_folder"]
+__all__ = ["check_folder", "damaged_manifests"]
 
 
 def check_folder(backup: Backup, collections: list[StoredCollection]) -> list[Problem]:
@@ -42,6 +42,25 @@ def check_folder(backup: Backup, collections: list[StoredCollection]) -> list[Pr
             if found.origin.latest_only and found.file is not None:
                 problems += _check_latest(found.file.path)
     return problems
+
+
+def damaged_manifests(backup: Backup, collections: list[StoredCollection]) -> list[Problem]:
+    """Return the manifests of a dated backup that are damaged or were changed, if they are there.
+
+    Args:
+        backup: the backup.
+        collections: the collections in its folder and beside it.
+
+    Raises:
+        StorageError: a file cannot be read.
+    """
+    paths = [Path(backup.path) / MANIFEST]
+    for found in collections:
+        if found.origin.latest_only and found.file is not None:
+            stem = found.file.path.name.removesuffix(".gz")
+            paths.append(found.file.path.with_name(f"{stem}.{MANIFEST}"))
+    with disk(Path(backup.path)):
+        return [one for path in paths if path.exists() for one in _check_manifest(path)]
 
 
 def _check_latest(path: Path) -> Iterator[Problem]:

@@ -181,6 +181,10 @@ class MongodumpFolder:
             notes = about_litter(self._path, *inner)
         return list(backup.collections), [*notes, *_doubtful(backup)]
 
+    def damaged_definitions(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
+        """Return nothing: damage is found when definitions are read."""
+        return []
+
     def problems(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
         """Return a problem if fastdump wrote the folder and its manifest is missing."""
         return [
@@ -243,6 +247,10 @@ class MongodumpFile:
     def contents(self, backup: Backup) -> tuple[list[StoredCollection], list[str]]:
         """Return the collections that a restore brings back, and notes for the user."""
         return list(backup.collections), list(_doubtful(backup))
+
+    def damaged_definitions(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
+        """Return nothing: damage is found when definitions are read."""
+        return []
 
     def problems(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
         """Return nothing: mongodump's files have no manifest to compare with."""

@@ -141,6 +141,10 @@ class Repository:
             manifests.read(self._storage.get(f"{BACKUPS}/{backup.name}"), str(backup.path))
         return list(backup.collections), list(self._notes)
 
+    def damaged_definitions(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
+        """Return nothing: damage is found when definitions are read."""
+        return []
+
     def problems(self, backup: Backup) -> list[Problem]:  # noqa: ARG002 - it could be read
         """Return nothing more than `contents` and the reader find."""
         return []

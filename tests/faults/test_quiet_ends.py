@@ -6,7 +6,9 @@ import os
 import resource
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -108,6 +110,43 @@ def test_all_processes_get_it(full: Mortal, tmp_path: Path) -> None:
     for one in [*workers_of(backup), psutil.Process(backup.pid)]:
         one.send_signal(signal.SIGTERM)
     assert ended(backup) in (1, 143)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 4])
+def test_a_terminal_interrupts_all(full: Mortal, tmp_path: Path, processes: int) -> None:
+    """Ctrl-C reaches every process of a command, also those that have just begun."""
+    backup = slow_start(full, tmp_path)
+    wait_until(
+        lambda: len(psutil.Process(backup.pid).children(recursive=True)) >= processes,
+        "it started no process",
+    )
+    os.killpg(backup.pid, signal.SIGINT)
+    assert ended(backup) == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_moments(full: Mortal, tmp_path: Path, number: signal.Signals) -> None:
+    """The moments differ from run to run, so there are many."""
+    for moment in range(20):
+        backup = slow_start(full, tmp_path)
+        # Before it has begun, a signal ends Python itself, which is not ours to silence.
+        wait_until(partial(is_handling, backup, number), "it did not begin")
+        time.sleep(moment * 0.03)
+        os.killpg(backup.pid, number)
+        assert ended(backup) in (130, 143), moment
+
+
+def slow_start(full: Mortal, folder: Path) -> subprocess.Popen[str]:
+    return start("backup", "--uri", full.uri, "--db", "db", "-f", folder, "--max-rate", "10",
+                 start_new_session=True)  # fmt: skip
+
+
+def is_handling(process: subprocess.Popen[str], number: signal.Signals) -> bool:
+    """Return True once a process has its own handler for a signal."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    is_term = bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+    return is_term and bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def test_a_killed_worker(full: Mortal, tmp_path: Path) -> None:

@@ -197,16 +197,33 @@ def test_a_hostile_manifest(fastdump: Run, server: Server, backed_up: Path) -> N
 
     # From before definitions were kept as BSON too.
     write(bson=None, options={"a": {"$oid": "zz"}})
-    complains(restore(fastdump, server, backed_up), 4, "the definition of ")
+    complains(restore(fastdump, server, backed_up), 4, "manifest.json: was changed after")
+    complains(restore(fastdump, server, backed_up, "--salvage"), 4, "the definition of ")
     write(bson={"options": "BQAAAAE=", "indexes": []})
-    complains(restore(fastdump, server, backed_up), 4, "the definition of ")
+    complains(restore(fastdump, server, backed_up, "--salvage"), 4, "the definition of ")
     evil = bson.encode({"create": "evil", "$db": "x"})
     write(bson={"options": b64encode(evil).decode(), "indexes": []})
-    assert restore(fastdump, server, backed_up).code == 0
+    done = restore(fastdump, server, backed_up, "--salvage")
+    assert (done.code, "manifest.json: was changed after" in done.err) == (1, True)
     with server.client() as client:
         assert "x" not in client.list_database_names()
         for name in client.list_database_names():
             assert "evil" not in client[name].list_collection_names()
+
+
+def test_a_damaged_manifest_is_not_taken_for_none(
+    fastdump: Run, server: Server, backed_up: Path
+) -> None:
+    """Without it the documents would come back without options and indexes."""
+    manifest = backed_up / "manifest.json"
+    original = manifest.read_bytes()
+    for content in (original[:-20], original.replace(b'"documents"', b'"d0cuments"'), b"{}", b""):
+        manifest.write_bytes(content)
+        complains(restore(fastdump, server, backed_up), 4, "manifest.json: ", "--salvage")
+        done = restore(fastdump, server, backed_up, "--salvage")
+        assert (done.code, "manifest.json: " in done.err) == (1, True), done.err
+    manifest.write_bytes(original)
+    assert restore(fastdump, server, backed_up).code == 0
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import bson
+import pytest
 
 from fastdump.layouts.journal import JOURNAL, Finished, Journal, Planned, read_journal
 from fastdump.model import (
@@ -47,35 +48,47 @@ PLANNED = Planned(
 )
 PART = Part(3, 300, 30, 0.5, member_digests=b"d" * 32)
 
-LINES = """\
-{"settings":"settings","started":"2026-03-04T05:06:07Z","catalog":{"database":"db","server":\
-{"address":"h:1","version":"6.0.5","topology":"standalone"},"collections":[{"database":"db",\
-"name":"c","kind":"collection","options":"BQAAAAA=","indexes":[],"documents":6,"raw_bytes":600,\
-"capped":false,"uuid":"abababababababababababababababab","query":null,"read_from":null}],\
-"notes":[]},"chunks":[{"namespace":["db","c"],"source":["db","c"],"number":0,"chunks":2,\
-"raw_bytes":300,"document_bytes":100,"lower":null,"upper":null,"after":null,"until":7,\
-"query":null,"by_filter":false,"is_of_view":false,"committed":false,"at":[1234,5],\
-"uuid":"abababababababababababababababab"},{"namespace":["db","c"],"source":["db","c"],\
-"number":1,"chunks":2,"raw_bytes":300,"document_bytes":100,"lower":"DgAAABBfaWQAAQAAAAA=",\
-"upper":"DgAAABBfaWQACQAAAAA=","after":null,"until":null,"query":"BQAAAAA=","by_filter":true,\
-"is_of_view":true,"committed":true,"at":null,"uuid":null}],"at":[1234,5]}
-{"chunk":1,"part":{"documents":3,"raw_bytes":300,"file_bytes":30,"seconds":0.5,"member_digests":\
-"ZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGQ=","text_crc":0,"text_bytes":0,"losses":null,\
-"ids":null,"blocks":[],"digest":"","interruptions":0,"first":"","last":""}}
-"""
-"""A journal as earlier versions wrote it."""
 
-
-def test_the_format_of_journals_has_not_changed(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, PLANNED)
-    journal.add(BY_ID, PART)
-    journal.add(replace(BY_ID, namespace=Namespace("", "oplog")), PART)
+def written(folder: Path) -> list[bytes]:
+    journal = Journal(folder, PLANNED)
+    for chunk in (BY_ID, BY_RECORD):
+        journal.add(chunk, PART)
+    journal.add(replace(BY_ID, namespace=Namespace("", "oplog")), PART)  # is read by every run
     journal.close()
-    # Only a repository has pieces, and it has no journal.
-    expected = LINES.replace('"last":""}', '"last":"","pieces":[]}')
-    assert (tmp_path / JOURNAL).read_text() == expected
+    return (folder / JOURNAL).read_bytes().splitlines(keepends=True)
 
 
-def test_a_journal_of_an_earlier_version_is_read(tmp_path: Path) -> None:
-    (tmp_path / JOURNAL).write_text(LINES + '{"chunk": 0, "part": {"docu')
-    assert read_journal(tmp_path) == (PLANNED, [Finished(1, PART)])
+def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
+    written(tmp_path)
+    assert read_journal(tmp_path) == (PLANNED, [Finished(1, PART), Finished(0, PART)])
+
+
+@pytest.mark.parametrize("damaged", [0, 1, 2])
+def test_no_byte_of_a_damaged_line_is_used(tmp_path: Path, damaged: int) -> None:
+    lines = written(tmp_path)
+    expected = [Finished(1, PART), Finished(0, PART)]
+    if damaged:
+        del expected[damaged - 1]
+    line = lines[damaged]
+    for place in range(len(line) - 1):
+        changed = bytearray(line)
+        changed[place] ^= 1
+        (tmp_path / JOURNAL).write_bytes(b"".join(lines).replace(line, changed))
+        assert read_journal(tmp_path) == ((PLANNED, expected) if damaged else None), place
+
+
+def test_a_run_that_was_killed_in_a_line_is_continued(tmp_path: Path) -> None:
+    lines = written(tmp_path)
+    torn = lines[1][: len(lines[1]) // 2]
+    (tmp_path / JOURNAL).write_bytes(lines[0] + torn)
+    journal = Journal(tmp_path, PLANNED)
+    journal.add(BY_RECORD, PART)
+    journal.add(BY_ID, PART)
+    journal.close()
+    assert read_journal(tmp_path) == (PLANNED, [Finished(0, PART), Finished(1, PART)])
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"{}\n", b'{"settings": "x"}\n'])
+def test_what_is_no_journal_of_this_version_is_left(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / JOURNAL).write_bytes(content)
+    assert read_journal(tmp_path) is None

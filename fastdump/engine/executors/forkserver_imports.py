@@ -10,8 +10,11 @@ import fastdump.engine.verify.run  # noqa: F401
 
 
 def _quietly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print no traceback if the coordinator ended while it was asking for a process."""
-    if kind is not EOFError:
+    """Print no traceback if the coordinator ended while it was asking for a process.
+
+    The new process finds its pipe closed, or the semaphores gone that the coordinator had made.
+    """
+    if kind not in (EOFError, FileNotFoundError):
         sys.__excepthook__(kind, error, trace)
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from multiprocessing.connection import Connection as Pipe
-from types import FrameType
-from typing import NamedTuple, NoReturn, TypeVar
+from typing import NamedTuple, TypeVar
 
 from fastdump.engine.executors.interface import Progress, Worker
+from fastdump.signals import end_by
 
 __all__ = ["Done", "Told", "begin", "call"]
 
@@ -45,7 +44,7 @@ def begin(worker: Worker, pipe: Pipe) -> None:
     """Prepare a worker process; runs in it before the first job."""
     global _worker, _pipe
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
-    signal.signal(signal.SIGTERM, _leave)
+    end_by(signal.SIGTERM, lambda: SystemExit(1), signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
     _worker, _pipe = worker, pipe
     worker.progress = Progress(_tell)
@@ -67,15 +66,6 @@ def _tell(documents: int, raw_bytes: int) -> None:
     if _pipe is not None:
         with suppress(OSError):  # the coordinator may be gone; this process follows it soon
             _pipe.send(Told(_number, documents, raw_bytes))
-
-
-def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """End this process at the coordinator's request."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    # The signal may arrive while Python finalizes a generator, where an exception cannot be raised:
-    # Python would print a traceback instead. The executor ends this process in any case.
-    sys.unraisablehook = lambda _unraisable: None
-    raise SystemExit(1)
 
 
 def _follow_parent() -> None:

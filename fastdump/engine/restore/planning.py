@@ -106,7 +106,11 @@ def plan_restore(
     lost: list[str] = []
     reader = source.reader
     oplog_reader = reader if how.oplog_file is None else FileReader()
-    if problems := [*reader.missing(collections), *oplog_reader.missing(replayed)]:
+    if problems := [
+        *source.damaged_definitions(backup),
+        *reader.missing(collections),
+        *oplog_reader.missing(replayed),
+    ]:
         lost = [f"{problem.path}: {problem.message}" for problem in problems]
         if not how.salvage:
             raise BackupDamagedError(f"{'; '.join(lost)}; --salvage restores what is intact")
