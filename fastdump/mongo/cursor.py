@@ -73,6 +73,9 @@ class Cursor:
         self._documents = 1
         self._bytes = max(document_bytes, 1)
         self._id = 0
+        self._is_interrupted = False
+        """True if a command was sent whose reply was not waited for, so that the server may hold a
+        cursor of unknown id."""
         self.reached = 0
         """Record id of the last document read, in a scan that asks for resume tokens."""
 
@@ -96,6 +99,11 @@ class Cursor:
 
     def close(self) -> None:
         """End the cursor on the server, if it has not ended by itself."""
+        if self._is_interrupted:
+            with suppress(PyMongoError):
+                sessions = [self._session.session_id]
+                self._database.client.admin.command({"killSessions": sessions})
+            self._id, self._is_interrupted = 0, False
         if not self._id:
             return
         # If the connection is gone too, the server ends the cursor together with its session.
@@ -118,7 +126,13 @@ class Cursor:
         return max(size, 1)
 
     def _run(self, command: Document) -> Batch:
-        reply = self._database.command(command, session=self._session)
+        try:
+            reply = self._database.command(command, session=self._session)
+        except PyMongoError:
+            raise
+        except BaseException:
+            self._is_interrupted = True
+            raise
         raw = memoryview(cast("RawBSONDocument", reply).raw)
         cursor = element(raw, b"cursor")
         if cursor is None:

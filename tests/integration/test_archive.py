@@ -149,7 +149,7 @@ def test_all_databases(fastdump: Run, server: Server, tmp_path: Path) -> None:
         client["admin"]["mine"].insert_one({"_id": 1})
     expected = {name: state(server.connection, name) for name in (one, two)}
     for layout, out in (("archive", "all.archive"), ("mongodump", "dump")):
-        done = fastdump("backup", "--uri", server.uri, "--layout", layout, "-o", out, "-y")
+        done = fastdump("backup", "--uri", server.uri, "--layout", layout, "-o", out, "-y", "-v")
         assert done.code == 0, done.err
         assert f"{one}.c" in done.out
         assert "admin.mine" in done.out

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import time
+from contextlib import closing
 from typing import Any, cast
 
 import bson
@@ -18,8 +22,10 @@ from fastdump.model import NO_OPTIONS, Bounds, Chunk, Collection, CollectionKind
 from fastdump.mongo import bounds
 from fastdump.mongo.bounds import BoundFinder
 from fastdump.mongo.bucket_access import Access
+from fastdump.mongo.client import connect
 from fastdump.mongo.fetch import fetch
-from tests.conftest import Server
+from tests.conftest import Server, wait_until
+from tests.proxy import Document, Forward, WireProxy
 
 PIECES = 7
 
@@ -162,3 +168,39 @@ def test_large_and_small_documents_in_one_collection(server: Server) -> None:
     insert(server.connection, database, "c", documents)
     check(server, database, cut(collection(database, 15), bounds_of(server, database)))
     check(server, database, cut(collection(database, 15), Bounds()))
+
+
+@pytest.mark.parametrize("command", ["find", "getMore"])
+def test_an_interrupt_before_the_reply_leaves_no_cursor(server: Server, command: str) -> None:
+    """The server has opened a cursor, and its number was not read yet."""
+    database = fill(server, list(range(5000)))
+    before = cursors_open(server)
+
+    def end(_number: int, _frame: object) -> None:
+        raise SystemExit
+
+    usual = signal.signal(signal.SIGUSR1, end)
+
+    def answer(sent: Document, forward: Forward) -> Document:
+        reply = forward(sent)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(0.3)  # the reply comes later than the signal
+        return reply
+
+    try:
+        with WireProxy(server.uri) as proxy:
+            proxy.around(command, answer)
+            connection = Server(proxy.uri).connection
+            (chunk,) = cut(collection(database, 5000), Bounds())
+            with connect(connection) as client, pytest.raises(SystemExit):
+                batches = fetch(client, connection, chunk, lambda _error: None)
+                with closing(batches):
+                    list(batches)
+    finally:
+        signal.signal(signal.SIGUSR1, usual)
+    wait_until(lambda: cursors_open(server) <= before, "a cursor was left open")
+
+
+def cursors_open(server: Server) -> int:
+    with server.client() as client:
+        return int(client.admin.command("serverStatus")["metrics"]["cursor"]["open"]["total"])
