@@ -32,7 +32,7 @@ Found = tuple[Batch, int | None]
 
 def fetch(
     client: Client, connection: Connection, chunk: Chunk, lost: Callable[[PyMongoError], None]
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Yield the documents of a chunk, each exactly once, even if the server goes away meanwhile.
 
     After an interruption, reading continues after the last whole batch. Retrying lasts as long as

@@ -192,10 +192,12 @@ def test_an_interrupt_before_the_reply_leaves_no_cursor(server: Server, command:
             proxy.around(command, answer)
             connection = Server(proxy.uri).connection
             (chunk,) = cut(collection(database, 5000), Bounds())
-            with connect(connection) as client, pytest.raises(SystemExit):
-                batches = fetch(client, connection, chunk, lambda _error: None)
-                with closing(batches):
-                    list(batches)
+            with (
+                connect(connection) as client,
+                closing(fetch(client, connection, chunk, lambda _error: None)) as batches,
+                pytest.raises(SystemExit),
+            ):
+                list(batches)
     finally:
         signal.signal(signal.SIGUSR1, usual)
     wait_until(lambda: cursors_open(server) <= before, "a cursor was left open")
