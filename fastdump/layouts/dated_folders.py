@@ -21,26 +21,27 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from fastdump.errors import BackupNotFoundError, FormatError, UsageError
-from fastdump.layouts import manifest
+from fastdump.errors import BackupNotFoundError, UsageError
 from fastdump.layouts.ages import CLOCK_SET_BACK, about_future, in_utc, oldest_first, when_made
-from fastdump.layouts.file_names import collection_name, is_cut
 from fastdump.layouts.folder_writer import MANIFEST, PARTIAL, FolderWriter, new_writer
 from fastdump.layouts.interface import Form, Swept
 from fastdump.layouts.journal import Finished, Planned, read_journal
 from fastdump.layouts.manifest_checks import check_folder, damaged_manifests
 from fastdump.layouts.removal import remove_folder
 from fastdump.layouts.segments import FileReader
+from fastdump.layouts.stored_files import (
+    bare_files,
+    latest_only_files,
+    owner_of,
+    path_of,
+    read_manifest,
+)
 from fastdump.model import (
-    DEFAULT_DATABASE,
     OPLOG,
     Backup,
     Catalog,
     Location,
-    Namespace,
-    Origin,
     StoredCollection,
-    StoredFile,
 )
 from fastdump.report import Problem
 from fastdump.storage.disk_errors import disk
@@ -52,7 +53,6 @@ __all__ = ["MANIFEST", "DatedFolders"]
 
 _NAME_FORMAT = "%Y-%m-%d_%H-%M-%S"
 _NAME = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}")
-_KOMODO_LATEST_ONLY = "Stats"
 _REMOVED = ".removed"
 
 
@@ -141,9 +141,14 @@ class DatedFolders:
         known = backup.has_manifest
         beside = []
         for found in DatedFolders(folder.parent).latest():
-            if known and _owner(found) not in (None, *backup.databases):
-                notes.append(f"{_path(found)} belongs to database {_owner(found)!r}: left out")
+            if known and owner_of(found) not in (None, *backup.databases):
+                notes.append(f"{path_of(found)} belongs to database {owner_of(found)!r}: left out")
             elif found.namespace not in own:
+                if found.origin.was_replaced:
+                    notes.append(
+                        f"{path_of(found)} was replaced by another program, such as Komodo's own "
+                        "backup: its documents are of another moment than the rest"
+                    )
                 is_of_another = known and found.origin.started != backup.started
                 origin = replace(found.origin, is_of_another=is_of_another)
                 beside.append(replace(found, origin=origin))
@@ -164,7 +169,7 @@ class DatedFolders:
             StorageError: the folder cannot be read.
         """
         with disk(self.folder):
-            return _latest(self.folder)
+            return latest_only_files(self.folder)
 
     def begin(self, taken: datetime, catalog: Catalog, workers: int) -> FolderWriter:  # noqa: ARG002
         """Start a backup that is named after `taken`, or after the next free second.
@@ -232,8 +237,8 @@ class DatedFolders:
             for one in catalog.collections
             if one.has_data and one.name in self._form.latest_only
         }
-        for found in _latest(self.folder):
-            path, owner = _path(found), _owner(found)
+        for found in latest_only_files(self.folder):
+            path, owner = path_of(found), owner_of(found)
             own = replaced.get(path.name, owner)
             if owner is not None and own != owner:
                 raise UsageError(
@@ -318,9 +323,9 @@ def _taken(name: str) -> datetime | None:
 
 def _read_backup(path: Path) -> Backup:
     taken = _taken(path.name) or datetime.fromtimestamp(path.stat().st_mtime)
-    found = _read_manifest(path / MANIFEST)
+    found = read_manifest(path / MANIFEST)
     if found is None:
-        made, files = when_made(path, taken), tuple(_bare_files(path))
+        made, files = when_made(path, taken), tuple(bare_files(path))
         return Backup(path.name, path, taken, made, files, has_manifest=False)
     description, collections = found
     return Backup(
@@ -337,71 +342,3 @@ def _read_backup(path: Path) -> Backup:
         started=description.started,
         consistency=description.how_consistent,
     )
-
-
-def _read_manifest(
-    path: Path, *, latest_only: bool = False
-) -> tuple[manifest.Manifest, list[StoredCollection]] | None:
-    try:
-        description = manifest.read(path.read_bytes())
-        return description, [
-            manifest.stored(description, entry, path.parent, latest_only=latest_only)
-            for entry in description.collections
-        ]
-    except (FileNotFoundError, FormatError):
-        return None
-
-
-def _bare_files(folder: Path) -> list[StoredCollection]:
-    """Return the collections of a folder without a manifest, such as one that Komodo wrote."""
-    found = [path for path in entries(folder) if path.suffix == ".gz" and path.is_file()]
-    return [_bare(path, latest_only=False) for path in found]
-
-
-def _bare(path: Path, *, latest_only: bool) -> StoredCollection:
-    stem = path.name.removesuffix(".gz")
-    # Only a manifest has the whole of a shortened name; without it, use the file's own name.
-    name = stem if is_cut(stem) else collection_name(stem)
-    size = path.stat().st_size
-    return StoredCollection(
-        Namespace(DEFAULT_DATABASE, name),
-        file=StoredFile(path, size),
-        origin=Origin(latest_only=latest_only),
-    )
-
-
-def _path(latest: StoredCollection) -> Path:
-    assert latest.file is not None  # noqa: S101 - it was found by its file
-    return latest.file.path
-
-
-def _owner(latest: StoredCollection) -> str | None:
-    """Return the database that a latest copy is of; None if nothing describes it."""
-    return None if latest.contents.documents is None else latest.namespace.database
-
-
-def _latest(folder: Path) -> list[StoredCollection]:
-    """Return the latest-only collections, whose files are beside the dated folders."""
-    found = []
-    names = [path.name for path in entries(folder)]
-    stems = {name.removesuffix(".gz") for name in names if name.endswith(".gz")}
-    # Also those of which only the manifest is left: their file is reported as missing.
-    stems |= {name.removesuffix(f".{MANIFEST}") for name in names if name.endswith(f".{MANIFEST}")}
-    for stem in sorted(stems):
-        path = folder / f"{stem}.gz"
-        size = path.stat().st_size if path.exists() else -1
-        # The second manifest exists if a run was killed between its two renames.
-        candidates = (folder / f"{stem}.{MANIFEST}", folder / f".{stem}.{MANIFEST}.next")
-        described = [
-            collection
-            for candidate in candidates
-            if (read := _read_manifest(candidate, latest_only=True)) is not None
-            for collection in read[1]
-            if collection.file is not None and collection.file.path == path
-        ]
-        if described:
-            fitting = [collection for collection in described if collection.file_bytes == size]
-            found.append((fitting or described)[0])
-        elif stem == _KOMODO_LATEST_ONLY and path.exists():
-            found.append(_bare(path, latest_only=True))
-    return found

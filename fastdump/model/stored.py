@@ -171,6 +171,8 @@ class Origin:
     """Whether only the latest copy of the collection is kept, beside the dated folders."""
     is_of_another: bool = False
     """Whether that latest copy is not of the backup that is looked at, but of another."""
+    was_replaced: bool = False
+    """True if another program replaced the file of the latest copy, and left its manifest."""
 
 
 @dataclass(frozen=True, slots=True)

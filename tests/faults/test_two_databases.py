@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,42 @@ def test_two_without_such_a_collection_live_in_one_folder(
         said = restored(fastdump, server, database, tmp_path, name)
         is_left_out = f"belongs to database {databases[0]!r}: left out" in said
         assert is_left_out == (database == databases[1])
+
+
+def test_komodos_own_backup_replaces_the_latest_copy(
+    fastdump: Run, server: Server, tmp_path: Path
+) -> None:
+    """It writes lines of JSON under the same name, and knows nothing of the manifest beside it."""
+    database = new_database(server, "Stats", "Server")
+    with server.client() as client:
+        client[database]["Stats"].create_index("of")
+    backup = ("backup", "--uri", server.uri, "--db", database, "-f", tmp_path)
+    assert fastdump(*backup).code == 0
+    lines = b"".join(b'{"_id":{"$oid":"%024x"},"of":"km"}\n' % n for n in range(70))
+    (tmp_path / "Stats.gz").write_bytes(gzip.compress(lines))
+    done = fastdump("verify", "-f", tmp_path)
+    assert (done.code, "Stats.gz was replaced by another program" in done.err) == (0, True)
+    target = server.new_database()
+    done = fastdump(
+        "restore", "-f", tmp_path, "--target-uri", server.uri, "--target-db", target, "-y"
+    )
+    assert (done.code, "Stats.gz was replaced by another program" in done.err) == (0, True)
+    with server.client() as client:
+        assert client[target]["Stats"].count_documents({"of": "km"}) == 70
+        assert "of_1" in client[target]["Stats"].index_information()
+        assert client[target]["Server"].count_documents({}) == 50
+    assert fastdump(*backup).code == 0  # the latest copy is ours again
+    (_older, newest) = sorted(path.name for path in tmp_path.glob("2*"))
+    restored(fastdump, server, database, tmp_path, newest)
+
+
+def test_a_cut_latest_copy_is_not_taken_for_komodos(
+    fastdump: Run, server: Server, tmp_path: Path
+) -> None:
+    database = new_database(server, "Stats")
+    assert fastdump("backup", "--uri", server.uri, "--db", database, "-f", tmp_path).code == 0
+    stats = tmp_path / "Stats.gz"
+    stats.write_bytes(stats.read_bytes()[:-9])
+    assert fastdump("verify", "-f", tmp_path).code == 4
+    stats.write_bytes(gzip.compress(b"no JSON"))
+    assert fastdump("verify", "-f", tmp_path).code == 4
