@@ -1,4 +1,4 @@
-"""All errors of fastdump, in one tree, each with the exit code of the command line.
+"""The errors of fastdump in one tree, each with the exit code of the command line.
 
 Every message is one sentence for the user: what happened, to what, and what to do.
 """

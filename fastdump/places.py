@@ -11,7 +11,8 @@ from fastdump.layouts.archive import Archive, ArchivePlace
 from fastdump.layouts.archive_output import STREAM
 from fastdump.layouts.dated_folders import DatedFolders
 from fastdump.layouts.folder_writer import MANIFEST
-from fastdump.layouts.interface import Destination, Form, Layout, Source
+from fastdump.layouts.form import Form
+from fastdump.layouts.interface import Destination, Layout, Source
 from fastdump.layouts.komodo import KomodoForm
 from fastdump.layouts.mongodump import MongodumpFile, MongodumpFolder, MongodumpForm
 from fastdump.layouts.one_folder import OneFolder

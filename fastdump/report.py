@@ -141,9 +141,9 @@ class BackupReport(_Totals):
     notes: tuple[str, ...] = ()
     """Sentences for the user, such as losses that the layout causes."""
     interruptions: int = 0
-    """How often the server went away, and reading went on."""
+    """Number of times that the server went away and reading went on."""
     new_bytes: int | None = None
-    """How much was written into a repository, which had the rest already; None elsewhere."""
+    """Number of bytes written into a repository, which had the rest already; None elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,6 +285,6 @@ class PruneReport:
     kept: tuple[str, ...]
     """Names of the remaining backups, oldest first."""
     notes: tuple[str, ...] = ()
-    """What the user should know of it."""
+    """Sentences that the user should know."""
     freed_bytes: int | None = None
     """Size of the pieces that no backup of a repository needed any more; None elsewhere."""

@@ -16,7 +16,7 @@ from fastdump.errors import FormatError
 __all__ = ["pack", "unpack"]
 
 _PLAIN_BYTES = 1024 * 1024
-"""How much of an object that is not compressed is read in one go."""
+"""Number of bytes of an uncompressed object that are read in one go."""
 
 
 def pack(batches: Iterable[Batch], level: int | None) -> bytes:

@@ -1,4 +1,4 @@
-"""What the usual files say of an object store: the profiles of Amazon's command line.
+"""Read what the usual files say of an object store: the profiles of Amazon's command line.
 
 The environment, which obstore reads by itself, wins over them. Google's and Azure's files are read
 by obstore too.

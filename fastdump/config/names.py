@@ -41,7 +41,7 @@ def default_workers() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """All names of one setting."""
+    """The names of one setting."""
 
     flag: str
     """Long option, without dashes in front."""

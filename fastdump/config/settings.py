@@ -103,7 +103,7 @@ class Settings:
 
     @property
     def layout(self) -> str | None:
-        """How backups are written; None is as suits the place."""
+        """The way in which backups are written; None suits the place."""
         return self.parsed("layout", parsers.one_of(LAYOUTS)) if self.text("layout") else None
 
     def texts(self, name: str) -> tuple[str, ...]:

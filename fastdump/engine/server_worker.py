@@ -81,7 +81,7 @@ class ServerWorker:
 
     @cached_property
     def _threads(self) -> _Threads:
-        """What the threads of this process share, which cannot be pickled."""
+        """The state that threads of this process share, which cannot be pickled."""
         return _Threads()
 
     def each(self, work: Callable[[T], Result], parts: Sequence[T], at_once: int) -> list[Result]:

@@ -320,7 +320,7 @@ class Archive:
 
     @property
     def reader(self) -> FileReader:
-        """What reads its files."""
+        """The reader of its files."""
         return FileReader()
 
     @property

@@ -24,7 +24,8 @@ from pathlib import Path
 from fastdump.errors import BackupNotFoundError, UsageError
 from fastdump.layouts.ages import CLOCK_SET_BACK, about_future, in_utc, oldest_first, when_made
 from fastdump.layouts.folder_writer import MANIFEST, PARTIAL, FolderWriter, new_writer
-from fastdump.layouts.interface import Form, Swept
+from fastdump.layouts.form import Form
+from fastdump.layouts.interface import Swept
 from fastdump.layouts.journal import Finished, Planned, read_journal
 from fastdump.layouts.manifest_checks import check_folder, damaged_manifests
 from fastdump.layouts.removal import remove_folder
@@ -93,7 +94,7 @@ class DatedFolders:
 
     @property
     def reader(self) -> FileReader:
-        """What reads its files."""
+        """The reader of its files."""
         return FileReader()
 
     @property

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from fastdump.layouts import manifest
-from fastdump.layouts.interface import Form
+from fastdump.layouts.form import Form
 from fastdump.layouts.joined_files import JoinedFile, JoinedLines, JoinedMembers
 from fastdump.layouts.journal import Finished, Journal, Planned
 from fastdump.model import Catalog, Chunk, Consistency, Encoding, Namespace, Part

@@ -30,7 +30,6 @@ from fastdump.report import CollectionReport, Problem
 __all__ = [
     "BackupWriter",
     "Destination",
-    "Form",
     "Layout",
     "Opened",
     "Outputs",
@@ -156,29 +155,12 @@ class ResumableWriter(BackupWriter, Protocol):
         """
 
 
-class Form(Protocol):
-    """The names and contents of a backup's files."""
-
-    layout: str
-    """Name of the layout, one of `fastdump.model.LAYOUTS`."""
-    encoding: Encoding
-    compressed: bool
-    latest_only: frozenset[str]
-    """Collections of which only the latest copy is kept, beside the backups."""
-
-    def file_names(self, catalog: Catalog) -> dict[Namespace, str]:
-        """Return the file of each collection, in the backup's folder or one folder deeper."""
-
-    def further_files(self, catalog: Catalog) -> dict[str, bytes]:
-        """Return the other files that the layout requires, as paths and contents."""
-
-
 class Source(Protocol):
     """A place from which backups can be read."""
 
     @property
     def reader(self) -> Reader:
-        """What reads its documents, where they do not come as a stream."""
+        """The reader of its documents, if they do not come as a stream."""
 
     @property
     def stream(self) -> Stream | None:
@@ -378,12 +360,12 @@ class Layout(Source, Destination, Protocol):
 
 
 class Swept(NamedTuple):
-    """What sweeping deleted."""
+    """The result of sweeping."""
 
     file_bytes: int | None
     """None where nothing is stored for several backups."""
     notes: tuple[str, ...] = ()
-    """What the user should know of it."""
+    """Sentences that the user should know."""
 
 
 class Resumable(Protocol):

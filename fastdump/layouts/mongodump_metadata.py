@@ -33,7 +33,7 @@ class Metadata:
 
     options: Bson = NO_OPTIONS
     indexes: tuple[Bson, ...] = ()
-    """All indexes except the one on `_id`."""
+    """The indexes except the one on `_id`."""
     uuid: str | None = None
     collection_name: str | None = None
     """Name of the collection; None from tools before 4.4."""

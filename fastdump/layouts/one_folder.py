@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fastdump.errors import StorageError
 from fastdump.layouts.folder_writer import PARTIAL, FolderWriter, new_writer
-from fastdump.layouts.interface import Form
+from fastdump.layouts.form import Form
 from fastdump.model import Catalog
 from fastdump.storage.disk_errors import disk
 from fastdump.storage.locking import Lock

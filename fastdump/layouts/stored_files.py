@@ -1,4 +1,4 @@
-"""What a dated folder of backups holds: files that a manifest describes, and files without one.
+"""The files in a folder of dated backups: files that a manifest describes, and files without one.
 
 Of some collections only the latest copy is kept, beside the dated folders, with its own manifest.
 """

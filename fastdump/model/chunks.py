@@ -16,7 +16,7 @@ class Bounds:
     records: tuple[int, ...] = ()
     ids: tuple[bytes, ...] = ()
     by_filter: bool = False
-    """Whether the server ignores `min` and `max`, so that `ids` must be sent in a filter; all of
+    """True if the server ignores `min` and `max`, so that `ids` must be sent in a filter; all of
     them are of one BSON type then."""
 
 
@@ -41,12 +41,12 @@ class Range:
 
     @property
     def is_by_record(self) -> bool:
-        """Whether it is a range of record ids."""
+        """True if it is a range of record ids."""
         return self.after is not None or self.until is not None
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is the whole collection, uncut."""
+        """True if it is the whole collection, uncut."""
         return not self.is_by_record and self.lower is None and self.upper is None
 
     def __str__(self) -> str:
@@ -69,13 +69,13 @@ class ChunkSource:
     query: bytes | None = None
     """BSON of the filter that documents must pass; None for all."""
     by_filter: bool = False
-    """Whether `lower` and `upper` are sent in a filter, to a server that ignores `min` and `max`.
+    """True if `lower` and `upper` are sent in a filter, to a server that ignores `min` and `max`.
     Both are of one BSON type then, and the first chunk has every document that is not from its
     `upper` on, also those with `_id`s of other types."""
     is_view: bool = False
-    """Whether the documents are those that a view shows."""
+    """True if the documents are those that a view shows."""
     committed: bool = False
-    """Whether to read only what a majority of a replica set has, which nothing can undo."""
+    """True if to read only what a majority of a replica set has, which nothing can undo."""
     at: ClusterTime | None = None
     """The moment at which the documents are read; None is now, whenever that is."""
     uuid: str | None = None
@@ -94,7 +94,7 @@ class Chunk:
     number: int = 0
     """The place of this chunk among those of its collection, from 0."""
     chunks: int = 1
-    """How many chunks its collection has."""
+    """Number of chunks of its collection."""
     raw_bytes: int = 0
     """An estimate of the size of its documents."""
 
@@ -107,7 +107,7 @@ class Chunk:
 
     @property
     def can_be_entered(self) -> bool:
-        """Whether reading can go on in the middle of it, after the last document that was seen."""
+        """True if reading can go on in the middle of it, after the last document that was seen."""
         return not (self.range.is_whole or self.source.by_filter)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""How documents are loaded, and the outcome of loading them."""
+"""The options of loading documents, and the outcome."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from fastdump.model.server import ClusterTime, Namespace
 __all__ = ["MAX_NAMED", "LoadOptions", "Loaded", "Rejection"]
 
 MAX_NAMED = 10
-"""How many rejected documents a report names."""
+"""Number of rejected documents that a report names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
-    """How documents are loaded by a restore or a copy."""
+    """The way in which a restore or a copy loads documents."""
 
     drop: bool = False
     """Drop each collection before it is loaded."""
@@ -69,7 +69,7 @@ class Loaded:
     documents: int
     raw_bytes: int
     seconds: float
-    """How long a worker was busy with them."""
+    """Time in seconds that a worker was busy with them."""
     inserted: int
     replaced: int
     """Documents that the target held under the same `_id` with other content."""
@@ -81,9 +81,9 @@ class Loaded:
     reasons: Counter[str] = field(default_factory=Counter)
     """The numbers of rejected documents, by reason."""
     interruptions: int = 0
-    """How often a server went away meanwhile."""
+    """Number of times that a server went away meanwhile."""
     without_id: int = 0
-    """How many documents have no `_id`, so that the server gave them one."""
+    """Number of documents without an `_id`, to which the server gave one."""
     damage: str | None = None
     """The damage of the file, if it could not be read completely."""
 

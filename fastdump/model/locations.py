@@ -1,4 +1,4 @@
-"""Where backups are: a path, or the address of an object store."""
+"""The place of backups: a path, or the address of an object store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Location = Path | str
 """A path of this machine, or the URL of an object store."""
 
 SCHEMES = ("s3", "gs", "az")
-"""What the URL of an object store begins with: Amazon S3 and its like, Google's, Azure's."""
+"""The beginnings of URLs of object stores: Amazon S3 and its like, Google's, Azure's."""
 
 
 def is_url(place: Location) -> bool:

@@ -29,13 +29,13 @@ LAYOUTS = ("komodo", "komodo-json", "mongodump", "archive", "repository")
 """The layouts of backups."""
 
 CONSISTENCIES = ("auto", "none", "snapshot", "oplog", "lock")
-"""How the documents of a backup may relate in time; `auto` becomes `snapshot` or `none`."""
+"""The ways in which documents of a backup may relate in time; `auto` becomes one of the others."""
 
 DEFAULT_MAX_LOCK_SECONDS = 600.0
-"""How long to keep others from writing, at most."""
+"""Longest time in seconds to keep others from writing."""
 
 DEFAULT_RETRY_SECONDS = 60.0
-"""How long to try again when a server goes away."""
+"""Time in seconds to try again when a server goes away."""
 
 KEEPS_DATABASE = frozenset({"mongodump", "archive", "repository"})
 """Layouts that can hold several databases; each is restored into a database of its own name."""

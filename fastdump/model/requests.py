@@ -30,12 +30,12 @@ class Server:
     """A mode, or a JSON object with mode, tagSets and maxStalenessSeconds; by default that of the
     URI."""
     retry_seconds: float = DEFAULT_RETRY_SECONDS
-    """How long to try again when the server goes away, in seconds."""
+    """Time in seconds to try again when the server goes away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionFilter:
-    """Which collections of a database are read, and which of their documents."""
+    """The collections of a database that are read, and the documents of them."""
 
     include: Sequence[str] = ()
     """Patterns of the names of collections that are wanted; none means all."""
@@ -51,7 +51,7 @@ class CollectionFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamespaceFilter:
-    """Which collections of a backup are restored, as `database.collection`, and their new names."""
+    """The collections of a backup to restore, as `database.collection`, and their new names."""
 
     include: Sequence[str] = ()
     """Patterns of the namespaces that are wanted; none means all."""
@@ -70,10 +70,10 @@ class WriteOptions:
     mongorestore reads; `repository`, in which backups share pieces, and the only one for an object
     store."""
     out: str | Path | None = None
-    """Where this one backup goes, instead of a dated folder in the backups folder; an archive's
+    """The place of this one backup, instead of a dated folder in the backups folder; an archive's
     file, or `-` for standard output. Nothing is pruned then."""
     gzip: bool = True
-    """Whether to compress. The layouts `komodo` and `komodo-json` always do."""
+    """True if to compress. The layouts `komodo` and `komodo-json` always do."""
     level: int = DEFAULT_LEVEL
     """Level of compression, 0 to 3."""
     mode: int = 0o600

@@ -1,4 +1,4 @@
-"""What is known of a server: how to reach it, and what it holds."""
+"""The knowledge about a server: how to reach it, and what it holds."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Connection:
     member: str | None = None
     """The only host to talk to, one of those that the URI leads to."""
     retry_seconds: float = DEFAULT_RETRY_SECONDS
-    """How long to try again when the server goes away."""
+    """Time in seconds to try again when the server goes away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +152,13 @@ class Collection:
     kind: CollectionKind
     options: Bson
     indexes: tuple[Bson, ...]
-    """All indexes except the one on `_id`, which the server builds by itself."""
+    """The indexes except the one on `_id`, which the server builds by itself."""
     documents: int
     """An estimate: the server's own count may be wrong after a crash."""
     raw_bytes: int
     """An estimate of the size of all documents as BSON."""
     capped: bool = False
-    """Whether it is capped. The order of a capped collection is its meaning, so it is never cut."""
+    """True if it is capped. The order of a capped collection is its meaning, so it is never cut."""
     uuid: str | None = None
     """The UUID that the server gave it, 32 hexadecimal digits, if it has one."""
     query: bytes | None = None
@@ -178,7 +178,7 @@ class Collection:
 
     @property
     def has_data(self) -> bool:
-        """Whether it has documents of its own, which a view has not."""
+        """True if it has documents of its own, which a view has not."""
         return self.kind is not CollectionKind.VIEW
 
     @property
@@ -231,13 +231,13 @@ class Selection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadOptions:
-    """How a server is read."""
+    """The way in which a server is read."""
 
     consistency: str = CONSISTENCIES[0]
     """One of `CONSISTENCIES`."""
     raise_snapshot_window: bool = False
     """Make the server keep its history as long as reading takes."""
     max_lock_seconds: float | None = DEFAULT_MAX_LOCK_SECONDS
-    """How long to keep others from writing, at most, in seconds; None is as long as it takes."""
+    """Longest time to keep others from writing, in seconds; None is as long as it takes."""
     max_rate: float | None = None
-    """How many megabytes of documents are read in a second, at most; None is no limit."""
+    """Largest number of megabytes of documents to read in a second; None is no limit."""

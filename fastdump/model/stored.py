@@ -93,7 +93,7 @@ class Piece:
     file_bytes: int
     """Size in the repository."""
     is_new: bool = False
-    """Whether it was put there by the backup that is being made."""
+    """True if it was put there by the backup that is being made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Part:
     raw_bytes: int
     file_bytes: int
     seconds: float
-    """How long a worker was busy with it."""
+    """Time in seconds that a worker was busy with it."""
     member_digests: bytes = b""
     """The BLAKE3 of each member's bytes, 32 bytes each, in the order of the file."""
     text_crc: int = 0
@@ -119,7 +119,7 @@ class Part:
     digest: str = ""
     """The hexadecimal BLAKE3 of its bytes in the file, if it is not made of members."""
     interruptions: int = 0
-    """How often the server went away meanwhile."""
+    """Number of times that the server went away meanwhile."""
     first: bytes = b""
     """The BLAKE3, 16 bytes, of the first document's `_id`; empty if there is none."""
     last: bytes = b""
@@ -168,9 +168,9 @@ class Origin:
     started: datetime | None = None
     """The beginning of that backup, if it is known."""
     latest_only: bool = False
-    """Whether only the latest copy of the collection is kept, beside the dated folders."""
+    """True if only the latest copy of the collection is kept, beside the dated folders."""
     is_of_another: bool = False
-    """Whether that latest copy is not of the backup that is looked at, but of another."""
+    """True if that latest copy is not of the backup that is looked at, but of another."""
     was_replaced: bool = False
     """True if another program replaced the file of the latest copy, and left its manifest."""
 
@@ -206,7 +206,7 @@ class StoredCollection:
 
     @property
     def is_of_collection(self) -> bool:
-        """Whether it was a collection of a server, so that each document has an `_id` of its own.
+        """True if it was a collection of a server, so that each document has an `_id` of its own.
 
         What other programs wrote, and what a view showed, may have no `_id`, or one twice.
         """
@@ -220,7 +220,7 @@ class StoredCollection:
 
 @dataclass(frozen=True, slots=True)
 class Consistency:
-    """How the documents of a backup relate in time."""
+    """The way in which the documents of a backup relate in time."""
 
     mode: str
     """One of `fastdump.model.CONSISTENCIES`, except `auto`."""
@@ -261,7 +261,7 @@ class Backup:
     """The operations that happened while it was made, if they were kept."""
     consistency: Consistency | None = None
     added_bytes: int | None = None
-    """How much of it no older backup of the repository has; None where backups share nothing."""
+    """Number of its bytes that no older backup of the repository has; None if nothing is shared."""
 
     @property
     def file_bytes(self) -> int:
@@ -284,17 +284,17 @@ class FileRange:
     offset: int
     file_bytes: int
     members: int | None = None
-    """How many whole gzip members it has; None if the file is not made of members whose lengths
+    """Number of its whole gzip members; None if the file is not made of members whose lengths
     are known."""
     encoding: Encoding = Encoding.BSON
     compressed: bool = True
-    """Whether the file is gzip, and not simply documents."""
+    """True if the file is gzip, and not simply documents."""
     pieces: tuple[Piece, ...] = ()
     """In a repository: the pieces that are read, instead of the bytes of a file."""
 
     @property
     def is_foreign(self) -> bool:
-        """Whether it is a whole gzip file, which cannot be read in parts."""
+        """True if it is a whole gzip file, which cannot be read in parts."""
         return self.compressed and self.members is None
 
 
@@ -309,13 +309,13 @@ class Segment:
     number: int = 0
     """The place of this segment among those of its file, from 0."""
     segments: int = 1
-    """How many segments the file has. Those of JSON lines take turns: each worker reads the whole
+    """Number of segments of the file. Those of JSON lines take turns: each worker reads the whole
     file, and keeps one block of lines of every so many."""
     documents: int | None = None
     raw_bytes: int = 0
     """Size of its documents, an estimate where members are not known."""
     ordered: bool = False
-    """Whether its documents must be loaded in their order."""
+    """True if its documents must be loaded in their order."""
     is_of_collection: bool = True
     """The same as that of the stored collection."""
 

@@ -100,7 +100,7 @@ _REACH_SECONDS = 10
 
 _LEAVE_SECONDS = 1
 MONGOS = "isdbgrid"
-"""What a mongos calls itself in its reply to `hello`."""
+"""Name that a mongos gives itself in its reply to `hello`."""
 
 _OF_A_SET = frozenset(
     {"replicaset", "directconnection", "loadbalanced", "readpreference", "readpreferencetags",

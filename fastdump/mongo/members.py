@@ -18,7 +18,7 @@ from fastdump.mongo.replica import check_usable
 __all__ = ["members"]
 
 _TURNS = 32
-"""How often the driver is asked for a member."""
+"""Number of times that the driver is asked for a member."""
 
 _ACQUAINTANCE_SECONDS = 2
 

@@ -111,13 +111,13 @@ class Replay:
         self._waiting: list[Document] = []
         self._size = 0
         self.operations = 0
-        """How many operations were applied."""
+        """Number of operations that were applied."""
         self.reached: ClusterTime | None = None
         """The last entry that was looked at."""
 
     @property
     def missing(self) -> Counter[Namespace]:
-        """How many operations were on a collection that is not there, and is not dropped later."""
+        """Number of operations on a collection that is not there, and is not dropped later."""
         return self._target.missing
 
     def apply(self, batch: Batch) -> bool:

@@ -85,7 +85,7 @@ class ReplayTarget:
         """The collections that are there now; for a time series its buckets."""
         self._kept = self.present.copy() if keeps else set[Namespace]()
         self.missing = Counter[Namespace]()
-        """How many operations were on a collection that is not there, and is not dropped later."""
+        """Number of operations on a collection that is not there, and is not dropped later."""
 
     def definitions(self) -> list[Definition]:
         """Return the collections that are there now, each with the indexes that it should have."""

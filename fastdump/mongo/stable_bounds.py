@@ -1,4 +1,4 @@
-"""Where to cut a collection so that the next backup finds the same places again.
+"""Find places to cut a collection that the next backup finds again.
 
 A repository stores what is cut in the same places once. Record ids do not change, so bounds are
 multiples of a power of two. Along `_id`, bounds are those of the last backup, and new ones behind
@@ -20,7 +20,7 @@ from fastdump.mongo.client import Client, Document
 __all__ = ["StableBoundFinder"]
 
 _CHUNK_BYTES = 32 * 1024 * 1024
-"""What a chunk should hold: between half of it and all of it, where no records are missing."""
+"""Wanted size of a chunk in bytes of BSON; it has half of it to all, if no records are missing."""
 
 _OUTGROWN = 3
 """Known bounds are given up where chunks are so many times larger on average."""

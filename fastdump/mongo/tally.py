@@ -52,7 +52,7 @@ class Tally:
 
     @property
     def loaded(self) -> Loaded:
-        """All of it, without the time and the interruptions, which are not counted here."""
+        """Return all of it, without the time and the interruptions, which are not counted here."""
         return Loaded(
             documents=self.documents,
             raw_bytes=self.raw_bytes,

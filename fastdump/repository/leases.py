@@ -38,12 +38,12 @@ _WAIT_SECONDS = 0.5
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """Who holds a lease, for people, and for others on the same machine."""
+    """The holder of a lease, for people, and for others on the same machine."""
 
     host: str
     process: int
     where: str = ""
-    """What else processes have in common that can see each other."""
+    """Return what else processes have in common that can see each other."""
 
     @classmethod
     def this(cls) -> Owner:
@@ -52,7 +52,7 @@ class Owner(msgspec.Struct, frozen=True):
 
     @property
     def has_died(self) -> bool:
-        """Whether it was a process that could be seen from here, and is no more."""
+        """True if it was a process that could be seen from here, and is no more."""
         if not self.where or self.where != _where():
             return False
         try:
@@ -91,7 +91,7 @@ class Lease:
         self._ended = threading.Event()
         self._refreshed = _now()
         self.has_lapsed = False
-        """Whether it was not put again for so long that others may have taken it for dead."""
+        """True if it was not put again for so long that others may have taken it for dead."""
         self.refresh()
         threading.Thread(target=self._keep, name="fastdump-lease", daemon=True).start()
 

@@ -94,7 +94,7 @@ class Repository:
 
     @property
     def reader(self) -> PieceReader:
-        """What reads its pieces."""
+        """The reader of its pieces."""
         return PieceReader(self._storage, self._key)
 
     def exists(self) -> bool:

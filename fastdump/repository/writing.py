@@ -37,11 +37,11 @@ __all__ = ["PieceOutputs", "RepositoryWriter"]
 
 _THREADS = 2
 _IN_FLIGHT = 3
-"""How many pieces of a worker wait or are being put, which bounds its memory."""
+"""Largest number of pieces of a worker that wait or are being put, which bounds its memory."""
 
 
 class PieceOutputs:
-    """Where workers put the pieces of chunks; it travels to their processes.
+    """The place where workers put the pieces of chunks; it travels to their processes.
 
     Args:
         storage: that of the repository.
@@ -181,7 +181,7 @@ class RepositoryWriter:
         return [part for _number, (_chunk, part) in sorted(self._parts[namespace].items())]
 
     def report(self, namespace: Namespace) -> CollectionReport:
-        """What the parts of a collection sum up to."""
+        """Return the sums of a collection's parts."""
         kind = self._kinds.get(namespace, CollectionKind.COLLECTION)  # the oplog is in no catalog
         return CollectionReport.of_written(namespace, kind, self.parts(namespace))
 

@@ -38,7 +38,7 @@ _CODE, _MESSAGE = (re.compile(rf"<{tag}>([^<]*)</{tag}>") for tag in ("Code", "M
 _CAUSE = re.compile(r'(?:message|error): "([^"\\]*)"')
 _WHERE = re.compile(r"^Generic \w+ error: ")
 _DEBUG = "\n\nDebug source:"
-"""What follows in the messages of obstore is for programmers, and may hold what was sent."""
+"""Mark in obstore's messages: what follows is for programmers, and may hold what was sent."""
 
 _PASSING = frozenset({408, 409, 425, 429})
 """HTTP statuses below 500 after which the same request may succeed."""
@@ -46,7 +46,7 @@ _FORBIDDEN = frozenset({401, 403})
 _NO_SUCH_RANGE = 416
 
 _METADATA = "169.254.169.254"
-"""Where a machine in a cloud asks for credentials when nothing else names any."""
+"""Address that a machine in a cloud asks for credentials when nothing else names any."""
 
 
 class ObjectStorage:

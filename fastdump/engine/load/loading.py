@@ -130,7 +130,7 @@ class Loading(Generic[P]):
 
     @property
     def _builds_indexes(self) -> bool:
-        """Whether the indexes of a collection are built as soon as its documents are loaded."""
+        """True if the indexes of a collection are built as soon as its documents are loaded."""
         # While an oplog is replayed, documents may break unique indexes.
         return self._target.how.indexes and self._target.operations is None
 

@@ -23,7 +23,7 @@ class Replayed:
     definitions: Sequence[Definition]
     """The collections that are there at its end, with the indexes that they should have."""
     operations: int
-    """How many operations were applied."""
+    """Number of operations that were applied."""
     reached: ClusterTime | None
     """The last entry that was looked at."""
     failures: Sequence[str]

@@ -71,7 +71,7 @@ class Operations:
     limit: ClusterTime | None = None
     """The entry before which to end."""
     is_of_another: bool = False
-    """Whether the oplog is not the backup's own. Collections that it names may then be on the
+    """True if the oplog is not the backup's own. Collections that it names may then be on the
     target without being in the backup."""
 
 
@@ -178,7 +178,7 @@ class LoadWorker(ServerWorker, Generic[P]):
 
     @property
     def senders(self) -> int:
-        """How many threads may send at the same time, if the order of documents does not matter."""
+        """Number of threads that may send at the same time, unless order matters."""
         return 1 if self._how.in_order else max(self._senders, self.under_way)
 
     def senders_of(self, piece: P) -> int:

@@ -53,7 +53,7 @@ class RestorePlan:
     """Files that are damaged and left out, each with the damage."""
     notes: tuple[str, ...]
     is_of_another: bool
-    """Whether the oplog to replay is not the backup's own."""
+    """True if the oplog to replay is not the backup's own."""
     name_of: Callable[[Namespace], Namespace | None]
     """Returns the name on the target of a collection of the oplog; None for an unwanted one."""
 

@@ -17,7 +17,7 @@ from fastdump.mongo.load import summed
 __all__ = ["RestoreWorker"]
 
 _NAMED = 3
-"""How many damaged places of a file a report names."""
+"""Number of damaged places of a file that a report names."""
 
 
 class RestoreWorker(LoadWorker[Segment]):

@@ -21,10 +21,10 @@ from fastdump.mongo.retry import retrying
 __all__ = ["CompareWorker", "Compared"]
 
 _RUN_BYTES = 4 * 1024 * 1024
-"""How many bytes of documents are looked up at a time."""
+"""Number of bytes of documents that are looked up at a time."""
 
 _NAMED = 3
-"""How many documents that differ or are missing are named."""
+"""Number of documents that are named of those that differ or are missing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ _DIGEST_BYTES = 12
 _KEY = Struct(f"{_DIGEST_BYTES}sI")
 _WHOLE_KEY = Struct(f"{_KEY.size}s")
 _BLOCK_KEYS = 2**17
-"""How many keys are sorted at a time: 10 MB of memory."""
+"""Number of keys to sort at a time: 10 MB of memory."""
 _SHARE_KEYS = 250_000
 """About how many are compared at a time: 30 MB of memory."""
 _PIECE_KEYS = 2**16
@@ -178,7 +178,7 @@ class Met:
     """The keys that several documents have."""
 
     counts: Counter[int]
-    """How many documents have a key that another has too, by the number of their collection."""
+    """Number of documents with a key that another has too, by the number of their collection."""
     keys: dict[int, set[Key]]
     """Some of those keys, by the number of their collection."""
 

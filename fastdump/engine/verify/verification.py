@@ -1,4 +1,4 @@
-"""What verifying files and verifying an archive have in common."""
+"""The common parts of verifying files and verifying an archive."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastdump.report import CollectionReport, Problem
 __all__ = ["LookAgain", "Verification", "all_results"]
 
 _NAMED = 3
-"""How many `_id`s that occur twice a problem names."""
+"""Number of `_id`s that a problem names of those that occur twice."""
 
 J = TypeVar("J", bound=Hashable)
 R = TypeVar("R")

@@ -30,7 +30,7 @@ from fastdump.storage.disk_errors import disk
 __all__ = ["Look", "Verified", "VerifyWorker"]
 
 _MAX_LINES = 10
-"""How many bad lines of a segment are named."""
+"""Number of bad lines of a segment that are named."""
 
 
 @dataclass(frozen=True, slots=True)
