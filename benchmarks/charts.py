@@ -84,6 +84,8 @@ def draw(path: Path, folder: Path) -> None:
             _bars(results, name, folder)
     _line(results, "growth", "size of the data (times 1.3 GB)", "seconds per GB", folder, _per_gb)
     _line(results, "workers", "workers", "seconds", folder, lambda rows: _median(rows, "seconds"))
+    _compared(results, "many", "collections", folder)
+    _compared(results, "distance", "round trip in milliseconds", folder)
 
 
 def _bars(results: list[Row], name: str, folder: Path) -> None:
@@ -145,6 +147,32 @@ def _line(
     for axes, label in ((left, y), (right, "peak memory of all processes, MB")):
         axes.set_xlabel(x)
         axes.set_ylabel(label)
+        axes.set_ylim(bottom=0)
+        axes.legend()
+        axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, folder / section)
+
+
+def _compared(results: list[Row], section: str, x: str, folder: Path) -> None:
+    """Draw the times of all tools, for backups on the left and restores on the right."""
+    groups = _grouped(results, f"{section}, backup", f"{section}, restore")
+    if not groups:
+        return
+    from matplotlib import pyplot as plt
+
+    figure, both = plt.subplots(1, 2, figsize=(9, 3.2))
+    for axes, work in zip(both, ("backup", "restore"), strict=True):
+        of_work = {key: rows for key, rows in groups.items() if key[0].endswith(work)}
+        for tool in dict.fromkeys(tool for _section, _data, tool in of_work):
+            points = sorted(
+                (int(data), _median(rows, "seconds"))
+                for (_section, data, found), rows in of_work.items()
+                if found == tool
+            )
+            axes.plot(*zip(*points, strict=True), marker="o", label=tool, color=_COLOURS[tool])
+        axes.set_title(work)
+        axes.set_xlabel(x)
+        axes.set_ylabel("seconds")
         axes.set_ylim(bottom=0)
         axes.legend()
         axes.spines[["top", "right"]].set_visible(False)

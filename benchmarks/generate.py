@@ -9,13 +9,19 @@ from __future__ import annotations
 import argparse
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
+
+from pymongo import IndexModel
 
 from benchmarks.shapes import SHAPES, hurtful, insert
 from fastdump.config import described
 from fastdump.demo.komodo import generate
 from fastdump.model import Connection
+from fastdump.mongo.client import connect
 
-__all__ = ["fill"]
+__all__ = ["fill", "fill_many"]
+
+_THREADS = 4
 
 
 def fill(
@@ -35,6 +41,22 @@ def fill(
     else:
         make, size = SHAPES[shape]
         insert(connection, database, shape, make(random.Random(seed), raw_bytes // size))
+
+
+def fill_many(connection: Connection, database: str, count: int) -> None:
+    """Fill a database with that number of collections of 20 documents, with two indexes each."""
+    with connect(connection) as client, ThreadPoolExecutor(_THREADS) as threads:
+
+        def make(number: int) -> None:
+            collection = client[database][f"c{number:05}"]
+            collection.insert_many(
+                {"_id": n, "name": f"n{n}", "value": n, "text": "x" * 100} for n in range(20)
+            )
+            collection.create_indexes(
+                [IndexModel("name"), IndexModel([("value", 1), ("name", -1)])]
+            )
+
+        list(threads.map(make, range(count)))
 
 
 def main() -> None:

@@ -21,8 +21,9 @@ from typing import Any
 
 from benchmarks import consistency
 from benchmarks.charts import draw, tell
-from benchmarks.generate import fill
+from benchmarks.generate import fill, fill_many
 from benchmarks.measure import Measurement, measure
+from benchmarks.relay import far
 from benchmarks.tools import (
     Tools,
     backup_commands,
@@ -37,7 +38,7 @@ from fastdump.mongo.client import connect
 
 __all__ = ["main"]
 
-SECTIONS = ("backup", "restore", "growth", "workers", "consistency")
+SECTIONS = ("backup", "restore", "many", "distance", "growth", "workers", "consistency")
 
 # Megabytes of documents. `random-ids` is four times the server's cache of 0.25 GB.
 _FULL = {
@@ -46,6 +47,10 @@ _FULL = {
 _QUICK = {"komodo": 80, "tiny": 10, "small": 1}
 _GROWTH = (1, 2, 4, 8)
 _WORKERS = (1, 2, 3, 4)
+_MANY = (500, 2000, 5000)
+"""Numbers of collections."""
+_ROUND_TRIPS = (1, 10, 40)
+"""Round trips in milliseconds."""
 
 
 @dataclass
@@ -85,6 +90,10 @@ class Bench:
                 self._backups(data)
         if "restore" in sections:
             self._restores()
+        if "many" in sections:
+            self._many()
+        if "distance" in sections:
+            self._distance()
         if "growth" in sections:
             self._growth()
         if "workers" in sections:
@@ -123,6 +132,49 @@ class Bench:
                 if "," not in tool:
                     self._measure("restore again", data, tool, number, command)
                 self._drop("restored")
+
+    def _many(self) -> None:
+        for count in _MANY[:1] if self.quick else _MANY:
+            database = f"many_{count}"
+            fill_many(described(self.server.uri), database, count)
+            self._all_tools("many", f"{count}", database, self.server.uri, own=self.server.uri)
+            self._drop(database)
+
+    def _distance(self) -> None:
+        self._fill("komodo", "komodo")
+        for milliseconds in _ROUND_TRIPS[-1:] if self.quick else _ROUND_TRIPS:
+            with far(self.server.port, milliseconds / 1000) as port:
+                uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
+                own = self.server.uri
+                self._all_tools("distance", f"{milliseconds}", "komodo", uri, own=own)
+
+    def _all_tools(self, section: str, data: str, database: str, uri: str, *, own: str) -> None:
+        """Measure a backup and a restore of a database by each tool, through an address.
+
+        Args:
+            section: the section of the results.
+            data: the name of this measurement.
+            database: the database.
+            uri: the address to measure.
+            own: the server's own address, for what is not measured.
+        """
+        backup, dump, out = (self.folder / name for name in ("own", "dump", "out"))
+        measure(fastdump_backup(own, database, backup), self.server.pid)
+        if self.tools.mongodump:
+            given = backup_commands(self.tools, own, database, dump, others=False)
+            measure(given["mongodump --gzip"], self.server.pid)
+        for number in self._numbers():
+            backups = backup_commands(self.tools, uri, database, out, others=False)
+            for tool, command in backups.items():
+                self._measure(f"{section}, backup", data, tool, number, command, out)
+                shutil.rmtree(out)
+            restores = restore_commands(self.tools, uri, database, "restored", backup, dump)
+            for tool, command in restores.items():
+                if "archive" not in tool and "," not in tool.removesuffix(", 4 workers"):
+                    self._measure(f"{section}, restore", data, tool, number, command)
+                    self._drop("restored")
+        shutil.rmtree(backup)
+        shutil.rmtree(dump, ignore_errors=True)
 
     def _growth(self) -> None:
         for factor in _GROWTH[:2] if self.quick else _GROWTH:

@@ -15,22 +15,27 @@ FASTDUMP = [sys.executable, "-m", "fastdump"]
 
 @dataclass(frozen=True)
 class Tools:
-    """Paths of mongodump and mongorestore; None if not installed."""
+    """Paths of the other tools; None if not installed."""
 
     mongodump: str | None
     mongorestore: str | None
+    zstd: str | None
 
     @classmethod
     def find(cls, mongodump: str | None, mongorestore: str | None) -> Tools:
         """Return the given paths, or else those on PATH."""
         return cls(
-            mongodump or shutil.which("mongodump"), mongorestore or shutil.which("mongorestore")
+            mongodump or shutil.which("mongodump"),
+            mongorestore or shutil.which("mongorestore"),
+            shutil.which("zstd"),
         )
 
     @property
     def missing(self) -> list[str]:
         """The names of the tools that are not installed."""
-        named = {"mongodump": self.mongodump, "mongorestore": self.mongorestore}
+        named = {
+            "mongodump": self.mongodump, "mongorestore": self.mongorestore, "zstd": self.zstd
+        }  # fmt: skip
         return [name for name, path in named.items() if path is None]
 
 
@@ -46,6 +51,11 @@ def backup_commands(
         dump = [tools.mongodump, "--quiet", "--uri", uri, "--db", database, "--out", str(out)]
         commands["mongodump"] = dump
         commands["mongodump --gzip"] = [*dump, "--gzip"]
+    if tools.mongodump and others and tools.zstd:
+        commands["mongodump, zstd -1"] = [
+            "/bin/sh", "-c", 'mkdir -p "$0" && "$@" --archive | zstd -q -1 -T0 -o "$0/archive.zst"',
+            str(out), *dump[:-2],
+        ]  # fmt: skip
     if tools.mongodump and others:
         # Write the archive into a folder, because a folder is measured and removed.
         commands["mongodump --gzip --archive"] = [
