@@ -127,11 +127,11 @@ def test_a_terminal_interrupts_all(full: Mortal, tmp_path: Path, processes: int)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_moments(full: Mortal, tmp_path: Path, number: signal.Signals) -> None:
     """The moments differ from run to run, so there are many."""
-    for moment in range(20):
+    for moment in range(8):
         backup = slow_start(full, tmp_path)
         # Before it has begun, a signal ends Python itself, which is not ours to silence.
         wait_until(partial(is_handling, backup, number), "it did not begin")
-        time.sleep(moment * 0.03)
+        time.sleep(moment * 0.07)
         os.killpg(backup.pid, number)
         assert ended(backup) in (130, 143), moment
 

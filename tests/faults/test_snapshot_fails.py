@@ -333,7 +333,7 @@ def killed(folder: Path, arguments: list[str]) -> str:
         time.sleep(0.02)
     os.kill(backup.pid, signal.SIGKILL)
     backup.wait()
-    planned = json.loads(journals[0].read_bytes().splitlines()[0])
+    planned = json.loads(journals[0].read_bytes().splitlines()[0].partition(b" ")[2])
     seconds, increment = planned["at"]
     return f"{seconds}:{increment}"
 

@@ -33,7 +33,7 @@ class FarServer(WireProxy):
         self.most: Counter[str] = Counter()
         self._under_way: Counter[str] = Counter()
         self._counting = threading.Lock()
-        for name in ("hello", "find", "getMore", "listIndexes", "insert", "create"):
+        for name in ("ping", "find", "getMore", "listIndexes", "insert", "create"):
             self.around(name, self._delayed(name))
 
     def _delayed(self, name: str) -> Around:

@@ -122,7 +122,7 @@ def test_a_server_that_knows_no_record_ids_is_asked_once(
 ) -> None:
     asked: list[str] = []
 
-    def refused(_database: object, source: Access, _pieces: int) -> tuple[int, ...]:
+    def refused(_client: object, _database: object, source: Access, _n: int) -> tuple[int, ...]:
         asked.append(source.collection)
         raise OperationFailure("unknown")
 

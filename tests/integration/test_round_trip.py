@@ -225,10 +225,10 @@ def test_a_backup_without_manifest_still_restores_its_documents(
     for broken in (b"{", None):
         manifest = Path(report.path) / "manifest.json"
         manifest.unlink() if broken is None else manifest.write_bytes(broken)
-        restored = fastdump.restore(
-            server.uri, target_db=target, folder=tmp_path, options=LoadOptions(drop=True)
-        )
+        how = LoadOptions(drop=True, salvage=broken is not None)
+        restored = fastdump.restore(server.uri, target_db=target, folder=tmp_path, options=how)
         assert (restored.inserted, len(restored.notes)) == (100, 1)
+        assert restored.complete is (broken is None)
         with server.client() as client:
             assert open_database(client, target).command({"count": "a/b"})["n"] == 100
 

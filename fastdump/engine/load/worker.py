@@ -146,7 +146,6 @@ class LoadWorker(ServerWorker, Generic[P]):
     @property
     def under_way(self) -> int:
         """The number of requests to the target that should be under way at a time."""
-        _version = self._version  # asks the server, so that the round trip is measured
         return requests_under_way(self.client)
 
     @abstractmethod
