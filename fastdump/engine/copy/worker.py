@@ -38,8 +38,9 @@ class CopyWorker(LoadWorker[Chunk]):
             ServerError: a server cannot be reached or refuses.
         """
         began = time.monotonic()
-        # A whole collection may be a capped one, whose order must be kept.
-        senders = 1 if piece.range.is_whole else self.senders_of(piece)
+        # A whole collection may be a capped one, whose order must be kept. Chunks that are fetched
+        # at the same time share the threads that send, which bounds the memory.
+        senders = 1 if piece.range.is_whole else max(1, self.senders_of(piece) // self.at_once)
         loaders = self.loaders(piece.target, senders)
         self.send_all(loaders, self._source.batches(piece))
         return summed(loaders, time.monotonic() - began)
