@@ -73,9 +73,9 @@ class Cursor:
         self._documents = 1
         self._bytes = max(document_bytes, 1)
         self._id = 0
-        self._is_interrupted = False
-        """True if a command was sent whose reply was not waited for, so that the server may hold a
-        cursor of unknown id."""
+        self._is_unknown = False
+        """True from the sending of a command until the id in its reply is known. If that is
+        interrupted, the server may hold a cursor of unknown id."""
         self.reached = 0
         """Record id of the last document read, in a scan that asks for resume tokens."""
 
@@ -99,11 +99,11 @@ class Cursor:
 
     def close(self) -> None:
         """End the cursor on the server, if it has not ended by itself."""
-        if self._is_interrupted:
+        if self._is_unknown:
             with suppress(PyMongoError):
                 sessions = [self._session.session_id]
                 self._database.client.admin.command({"killSessions": sessions})
-            self._id, self._is_interrupted = 0, False
+            self._id, self._is_unknown = 0, False
         if not self._id:
             return
         # If the connection is gone too, the server ends the cursor together with its session.
@@ -126,12 +126,11 @@ class Cursor:
         return max(size, 1)
 
     def _run(self, command: Document) -> Batch:
+        self._is_unknown = True
         try:
             reply = self._database.command(command, session=self._session)
         except PyMongoError:
-            raise
-        except BaseException:
-            self._is_interrupted = True
+            self._is_unknown = False
             raise
         raw = memoryview(cast("RawBSONDocument", reply).raw)
         cursor = element(raw, b"cursor")
@@ -148,6 +147,7 @@ class Cursor:
                 batch = _join(raw[found.value : found.end])
             elif found.name == b"postBatchResumeToken":
                 self.reached = self._record(raw, found.value)
+        self._is_unknown = False
         self._documents += batch.documents
         self._bytes += len(batch.data)
         return batch

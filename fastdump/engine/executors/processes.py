@@ -34,8 +34,9 @@ _MAX_DEATHS = 3
 """Number of workers that may die of one job before the command fails."""
 _START_SECONDS = 5
 """Longest time to wait until a process has started, in seconds, before it is interrupted."""
-_END_SECONDS = 1.5
-"""Time that an interrupted worker has to close its cursors, in seconds."""
+_END_SECONDS = 5.0
+"""Longest time that an interrupted worker has to close its cursors, in seconds. It needs a few
+milliseconds, but far more on a busy machine or to a distant server."""
 
 W = TypeVar("W", bound=Worker)
 Job = TypeVar("Job", bound=Hashable)
