@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -65,16 +67,14 @@ def test_the_largest_are_shown_or_all(
 
 def test_few_files_may_be_open(server: Server, database: str, tmp_path: Path) -> None:
     """Fewer than there are collections: by default, many systems allow 1,024."""
-    import resource
 
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    now_open = len(list(Path("/proc/self/fd").iterdir()))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (now_open + COUNT // 2, before[1]))
-    try:
-        report = package.backup(server.uri, db=database, folder=tmp_path, workers=2)
-        target = server.new_database()
-        package.restore(server.uri, target_db=target, folder=tmp_path, workers=2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    assert len(report.collections) == COUNT
+    def limited(*arguments: str | Path) -> None:
+        command = [sys.executable, "-m", "fastdump", *arguments, "-f", tmp_path, "-j", "2"]
+        few = ["bash", "-c", f'ulimit -n {COUNT // 2}; exec "$@"', "bash"]
+        done = subprocess.run([*few, *map(str, command)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    limited("backup", "--uri", server.uri, "--db", database)
+    target = server.new_database()
+    limited("restore", "--target-uri", server.uri, "--target-db", target, "-y")
     assert differences(state(server.connection, database), state(server.connection, target)) == []
