@@ -41,6 +41,7 @@ from fastdump.model import (
     NamespaceFilter,
     ReadOptions,
     Rejection,
+    Retention,
     Selection,
     Server,
     WriteOptions,
@@ -82,6 +83,7 @@ __all__ = [
     "Rejection",
     "Reporter",
     "RestoreReport",
+    "Retention",
     "Server",
     "ServerError",
     "StorageError",
@@ -107,6 +109,7 @@ def backup(
     reading: ReadOptions | None = None,
     writing: WriteOptions | None = None,
     max_backups: int = config.DEFAULT_MAX_BACKUPS,
+    retention: Retention | None = None,
     resume: bool = False,
     workers: int | None = None,
     reporter: Reporter | None = None,
@@ -123,6 +126,8 @@ def backup(
         reading: of which moment, and how fast, such as `ReadOptions(consistency="lock")`.
         writing: the form of the backup, such as `WriteOptions(layout="mongodump")`.
         max_backups: the number of backups to keep; 0 keeps all.
+        retention: the rules by which backups stay, such as `Retention(daily=7, monthly=12)`; then
+            `max_backups` does not count.
         resume: continue the unfinished backup of an earlier run with the same arguments, and leave
             an unfinished one behind for a later run.
         workers: the number of processes; by default the smaller of 4 and the number of cores.
@@ -150,7 +155,7 @@ def backup(
         how=config.checked_reading(reading),
         workers=config.checked_workers(workers),
         level=form.level,
-        max_backups=config.checked_number("max_backups", max_backups, 0),
+        retention=config.checked_retention(max_backups, retention),
         resume=resume,
         reporter=reporter or Silent(),
     )
@@ -327,18 +332,25 @@ def prune(
     folder: str | Path = config.DEFAULT_FOLDER,
     *,
     max_backups: int = config.DEFAULT_MAX_BACKUPS,
+    retention: Retention | None = None,
     dry_run: bool = False,
 ) -> PruneReport:
     """Remove the oldest complete backups until `max_backups` remain; 0 removes none.
 
+    Args:
+        folder: the backups folder, or the address of a repository.
+        max_backups: the number of backups to keep, of each database.
+        retention: the rules by which backups stay; then `max_backups` does not count.
+        dry_run: only return what would be removed.
+
     Raises:
         StorageError: the folder cannot be read, or a backup cannot be removed.
-        UsageError: `max_backups` is below zero.
+        UsageError: `max_backups`, or a number in the rules, is below zero.
     """
     from fastdump.engine.prune import prune as run
 
-    keep = config.checked_number("max_backups", max_backups, 0)
-    return run(_layout(folder), keep, dry_run=dry_run)
+    rules = config.checked_retention(max_backups, retention)
+    return run(_layout(folder), rules, dry_run=dry_run)
 
 
 def _server(server: str | Server) -> Server:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection as Some
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -284,6 +285,8 @@ class PruneReport:
     """Names of the removed backups, oldest first."""
     kept: tuple[str, ...]
     """Names of the remaining backups, oldest first."""
+    reasons: Mapping[str, tuple[str, ...]]
+    """The rules that keep each of them, such as `last` and `daily`, by name."""
     notes: tuple[str, ...] = ()
     """Sentences that the user should know."""
     freed_bytes: int | None = None

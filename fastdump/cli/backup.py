@@ -16,8 +16,8 @@ from contextlib import nullcontext, redirect_stdout
 from fastdump.cli.options import (
     add_folder,
     add_layout,
-    add_max_backups,
     add_rare,
+    add_retention,
     add_security,
     add_server,
     add_users_and_roles,
@@ -46,11 +46,13 @@ from fastdump.errors import UsageError
 from fastdump.model import (
     DEFAULT_DATABASE,
     KEEPS_DATABASE,
+    PERIODS,
     Catalog,
     Chunk,
     Collection,
     Connection,
     Namespace,
+    Retention,
     WriteOptions,
 )
 from fastdump.progress import Reporter, Silent
@@ -68,7 +70,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `backup`."""
     add_server(parser, SOURCE)
     add_folder(parser)
-    add_max_backups(parser)
+    add_retention(parser)
     add_layout(parser)
     add_selection(parser)
     add_consistency(parser)
@@ -102,7 +104,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if database is None and writing.layout not in KEEPS_DATABASE:
         database = DEFAULT_DATABASE
     selection = selection_of(settings, options, database)
-    level, max_backups = settings.level, settings.max_backups
+    level, retention = settings.level, settings.retention
     how = read_options_of(settings)
     place = destination(settings.folder, writing)
     if options.dry_run:
@@ -128,7 +130,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         how=how,
         workers=workers,
         level=level,
-        max_backups=max_backups,
+        retention=retention,
         resume=options.resume,
         reporter=reporter,
     )
@@ -171,8 +173,19 @@ def _show(report: BackupReport, reporter: Reporter, *, to_stream: bool, shows_al
         print(f"removed {len(report.pruned)} old {backups}: {', '.join(report.pruned)}")
 
 
+def _described(retention: Retention) -> str:
+    """Return the rules in words."""
+    rules = {rule: getattr(retention, rule) for rule in PERIODS}
+    words = [f"{number} {rule}" for rule, number in rules.items() if number]
+    if retention.last:
+        words.insert(0, f"the newest {retention.last} backups")
+    if retention.within is not None:
+        words.append(f"all within {retention.within}")
+    return ", ".join(words) or "all backups"
+
+
 def _ask(connection: Connection, database: str | None, settings: Settings) -> None:
-    kept = f"the newest {settings.max_backups} backups" if settings.max_backups else "all backups"
+    kept = _described(settings.retention)
     where = settings.text("out") or f"{settings.folder}, keeping {kept}"
     confirm(f"Back up {shown_database(connection, database)} into {where}?", yes=False)
 

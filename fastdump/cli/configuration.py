@@ -10,8 +10,8 @@ import argparse
 from fastdump.cli.options import (
     add_folder,
     add_layout,
-    add_max_backups,
     add_rare,
+    add_retention,
     add_security,
     add_server,
     add_workers,
@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_server(parser, SOURCE)
     add_server(parser, TARGET)
     add_folder(parser)
-    add_max_backups(parser)
+    add_retention(parser)
     add_layout(parser)
     add_workers(parser)
     add_rare(parser, "latest-only", "level", "mode")

@@ -17,7 +17,7 @@ from fastdump.cli.output import size, summary
 from fastdump.cli.reading import read_options_of
 from fastdump.config import Settings, described, whole_number
 from fastdump.errors import IncompleteError
-from fastdump.model import Connection, LoadOptions, Selection, WriteOptions
+from fastdump.model import Connection, LoadOptions, Retention, Selection, WriteOptions
 
 __all__ = ["EXAMPLES", "add_options", "run"]
 
@@ -82,7 +82,7 @@ def _back_up(
         how=read_options_of(settings),
         workers=workers,
         level=settings.level,
-        max_backups=0,
+        retention=Retention(),
         reporter=chosen_reporter(settings, options),
     )
     summary(report.collections, report.seconds)

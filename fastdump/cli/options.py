@@ -20,7 +20,7 @@ from fastdump.config import (
     one_of,
 )
 from fastdump.errors import UsageError
-from fastdump.model import LAYOUTS, Connection, LoadOptions
+from fastdump.model import LAYOUTS, PERIODS, Connection, LoadOptions
 from fastdump.progress import MODES, SHOWN, Reporter, Silent, reporter
 
 __all__ = [
@@ -29,8 +29,8 @@ __all__ = [
     "add_files",
     "add_folder",
     "add_layout",
-    "add_max_backups",
     "add_rare",
+    "add_retention",
     "add_security",
     "add_server",
     "add_target",
@@ -111,14 +111,32 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_max_backups(parser: argparse.ArgumentParser) -> None:
-    """Add `--max-backups`, the number of backups to keep."""
-    parser.add_argument(
-        "--max-backups",
-        metavar="N",
-        help="number of backups to keep, 0 keeps all (KOMODO_CLI_MAX_BACKUPS); default: "
-        f"{DEFAULT_MAX_BACKUPS}",
+def add_retention(parser: argparse.ArgumentParser) -> None:
+    """Add `--keep-last` and the other rules by which old backups stay."""
+    group = parser.add_argument_group(
+        "which backups stay",
+        "A backup stays if one rule keeps it. Hours, days and so on are those in UTC, and\n"
+        "only those with a backup count. Backups of different databases are counted apart.",
     )
+    group.add_argument(
+        "--max-backups",
+        "--keep-last",
+        metavar="N",
+        help="number of newest backups to keep, 0 keeps all if there is no other rule "
+        f"(KOMODO_CLI_MAX_BACKUPS); default: {DEFAULT_MAX_BACKUPS}, or none beside another rule",
+    )
+    group.add_argument(
+        "--keep-within",
+        metavar="TIME",
+        help="keep all that are at most this much older than the newest, such as 12h, 30d or 8w "
+        "(FASTDUMP_KEEP_WITHIN)",
+    )
+    for rule, period in zip(PERIODS, ("hour", "day", "week", "month", "year"), strict=True):
+        group.add_argument(
+            f"--keep-{rule}",
+            metavar="N",
+            help=f"keep the newest of each of the last N {period}s (FASTDUMP_KEEP_{rule.upper()})",
+        )
 
 
 def add_layout(parser: argparse.ArgumentParser) -> None:

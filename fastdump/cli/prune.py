@@ -1,24 +1,29 @@
-"""Remove old backups, until --max-backups remain."""
+"""Remove the backups that no rule keeps: by default all but the newest 14."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
-from fastdump.cli.options import add_folder, add_max_backups, add_yes, confirm
-from fastdump.cli.output import notes, size
+from fastdump.cli.options import add_folder, add_retention, add_yes, confirm
+from fastdump.cli.output import notes, size, table
 from fastdump.config import Settings
 from fastdump.report import PruneReport
 
 __all__ = ["EXAMPLES", "add_options", "run"]
 
-EXAMPLES = "fastdump prune -f /backups --max-backups 7"
+EXAMPLES = """\
+fastdump prune -f /backups --keep-last 7
+fastdump prune -f /backups --keep-within 2d --keep-daily 14 --keep-monthly 12 --dry-run"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `prune`."""
     add_folder(parser)
-    add_max_backups(parser)
-    parser.add_argument("--dry-run", action="store_true", help="show the plan, remove nothing")
+    add_retention(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show which rules keep what, remove nothing"
+    )
     add_yes(parser)
 
 
@@ -28,11 +33,13 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     from fastdump.places import layout
 
     place = layout(settings.folder)
-    planned = prune(place, settings.max_backups, dry_run=True)
+    planned = prune(place, settings.retention, dry_run=True)
     if not options.quiet:
         notes(planned.notes)
     if options.dry_run:
         _show(planned, "would remove", quiet=options.quiet)
+        if not options.quiet:
+            table(("backup", "kept as"), _kept(planned), right=())
         return 0
     if planned.removed:
         confirm(
@@ -40,11 +47,15 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
             f"from {settings.folder} ({planned.removed[0]} to {planned.removed[-1]})?",
             yes=options.yes,
         )
-    report = prune(place, settings.max_backups)
+    report = prune(place, settings.retention)
     if not options.quiet:
         notes(note for note in report.notes if note not in planned.notes)
     _show(report, "removed", quiet=options.quiet)
     return 0
+
+
+def _kept(report: PruneReport) -> Iterator[tuple[str, str]]:
+    return ((name, ", ".join(report.reasons[name])) for name in report.kept)
 
 
 def _show(report: PruneReport, verb: str, *, quiet: bool) -> None:

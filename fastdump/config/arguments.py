@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from fastdump.config.names import default_workers
 from fastdump.errors import UsageError
-from fastdump.model import CONSISTENCIES, LAYOUTS, LEVELS, LoadOptions, ReadOptions, WriteOptions
+from fastdump.model import (
+    CONSISTENCIES,
+    LAYOUTS,
+    LEVELS,
+    PERIODS,
+    LoadOptions,
+    ReadOptions,
+    Retention,
+    WriteOptions,
+)
 
 __all__ = [
     "MAX_WORKERS",
@@ -31,6 +42,21 @@ def checked_number(name: str, value: int, minimum: int, maximum: int | None = No
         upper = "" if maximum is None else f" and at most {maximum}"
         raise UsageError(f"{name} is {value}, but must be at least {minimum}{upper}")
     return value
+
+
+def checked_retention(max_backups: int, retention: Retention | None) -> Retention:
+    """Return the rules, or those that keep a number of newest backups.
+
+    Raises:
+        UsageError: a number is below zero.
+    """
+    if retention is None:
+        return Retention(last=checked_number("max_backups", max_backups, 0))
+    for rule in ("last", *PERIODS):
+        checked_number(f"retention.{rule}", getattr(retention, rule), 0)
+    if retention.within is not None and retention.within < timedelta():
+        raise UsageError("retention.within is below zero: use a positive time, or None")
+    return retention
 
 
 def checked_word(name: str, value: str, allowed: tuple[str, ...]) -> str:

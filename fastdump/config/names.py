@@ -14,6 +14,7 @@ from fastdump.model import (
     DEFAULT_LEVEL,
     DEFAULT_MAX_LOCK_SECONDS,
     DEFAULT_RETRY_SECONDS,
+    PERIODS,
 )
 
 __all__ = [
@@ -183,6 +184,8 @@ OPTIONS: dict[str, tuple[Name, str]] = {
         Name("max-backups", ("KOMODO_CLI_MAX_BACKUPS",), (("max_backups",),)),
         f"{DEFAULT_MAX_BACKUPS}",
     ),
+    "keep-within": (_option("keep-within"), ""),
+    **{f"keep-{rule}": (_option(f"keep-{rule}"), "") for rule in PERIODS},
     "layout": (_option("layout"), ""),
     "latest-only": (_option("latest-only"), ",".join(DEFAULT_LATEST_ONLY)),
     "workers": (_option("workers"), f"{default_workers()}"),

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 from fastdump.model import ClusterTime
 
-__all__ = ["cluster_time", "mode", "names", "one_of", "positive", "switch", "whole_number"]
+__all__ = [
+    "cluster_time",
+    "duration",
+    "mode",
+    "names",
+    "number_or_none",
+    "one_of",
+    "positive",
+    "switch",
+    "whole_number",
+]
 
 
 def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
@@ -58,6 +69,22 @@ def positive(text: str) -> float | None:
     if re.fullmatch(r"\d{1,6}(\.\d{1,3})?", text.strip(), re.ASCII) and float(text) > 0:
         return float(text)
     raise ValueError("a number above zero")
+
+
+def number_or_none(text: str) -> int | None:
+    """Parse a whole number; an empty text is None."""
+    return whole_number(0)(text) if text else None
+
+
+def duration(text: str) -> timedelta | None:
+    """Parse a time in hours, days or weeks; an empty text is None."""
+    if not text:
+        return None
+    found = re.fullmatch(r"\s*([1-9]\d{0,4})([hdw])\s*", text, re.ASCII)
+    if not found:
+        raise ValueError("a number of hours, days or weeks, such as 12h, 30d or 8w")
+    unit = {"h": "hours", "d": "days", "w": "weeks"}[found[2]]
+    return timedelta(**{unit: int(found[1])})
 
 
 def switch(text: str) -> bool:

@@ -21,7 +21,15 @@ from fastdump.config.connections import (
 from fastdump.config.files import Files
 from fastdump.config.names import CONNECTION_OPTIONS, ITEMS, OPTIONS, SOURCE, TARGET, Name, Origin
 from fastdump.errors import UsageError
-from fastdump.model import DEFAULT_DATABASE, LAYOUTS, Connection, Location, is_url
+from fastdump.model import (
+    DEFAULT_DATABASE,
+    LAYOUTS,
+    PERIODS,
+    Connection,
+    Location,
+    Retention,
+    is_url,
+)
 
 __all__ = ["SEPARATOR", "Settings", "Shown", "read_text"]
 
@@ -90,6 +98,16 @@ class Settings:
     def max_backups(self) -> int:
         """The number of backups to keep; 0 for all."""
         return self.parsed("max-backups", parsers.whole_number(0))
+
+    @property
+    def retention(self) -> Retention:
+        """The rules by which backups stay. Beside others, the default of `max_backups` is none."""
+        within = self.parsed("keep-within", parsers.duration)
+        rules = {rule: self.parsed(f"keep-{rule}", parsers.number_or_none) for rule in PERIODS}
+        others = Retention(within=within, **{rule: number or 0 for rule, number in rules.items()})
+        if others.limits and self._find(OPTIONS["max-backups"][0]) is None:
+            return others
+        return replace(others, last=self.max_backups)
 
     @property
     def workers(self) -> int:

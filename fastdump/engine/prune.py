@@ -1,4 +1,4 @@
-"""The command `prune`: remove the oldest backups of a folder, so that a given number remains."""
+"""The command `prune`: remove the backups of a folder that no rule keeps."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
+from fastdump.engine.retention import reasons_to_keep
 from fastdump.errors import StorageError
 from fastdump.layouts.ages import about_future
 from fastdump.layouts.interface import Layout, Swept
-from fastdump.model import Location
+from fastdump.model import Location, Retention
 from fastdump.report import PruneReport
 
 __all__ = ["prune"]
@@ -19,9 +20,9 @@ _TOLD = 3
 
 
 def prune(
-    layout: Layout, max_backups: int, *, newest: str | None = None, dry_run: bool = False
+    layout: Layout, retention: Retention, *, newest: str | None = None, dry_run: bool = False
 ) -> PruneReport:
-    """Remove the oldest complete backups until `max_backups` remain; 0 removes none.
+    """Remove the complete backups that no rule keeps.
 
     Unfinished backups of killed runs are removed too, if they are older than the oldest backup that
     is kept, and the pieces of a repository that no backup needs any more. Anything that is not
@@ -29,7 +30,7 @@ def prune(
 
     Args:
         layout: the folder of backups.
-        max_backups: the number of backups to keep.
+        retention: the rules; without any, all backups stay.
         newest: a backup that was just made, and is kept even if the clock makes it look old; the
             folder is still locked for it.
         dry_run: only return what would be removed.
@@ -37,9 +38,9 @@ def prune(
     Raises:
         StorageError: a backup cannot be removed, or one is being written there.
     """
-    is_free = newest is None and max_backups and not dry_run
+    is_free = newest is None and retention.limits and not dry_run
     with layout.locked() if is_free else nullcontext():
-        report = _prune(layout, max_backups, newest, dry_run=dry_run)
+        report = _prune(layout, retention, newest, dry_run=dry_run)
         # After a backup only if it made one superfluous, since all manifests are read for it.
         sweeps = not dry_run and (report.removed or newest is None)
         swept = layout.sweep() if sweeps else Swept(None)
@@ -50,18 +51,23 @@ def prune(
     )
 
 
-def _prune(layout: Layout, max_backups: int, newest: str | None, *, dry_run: bool) -> PruneReport:
+def _prune(
+    layout: Layout, retention: Retention, newest: str | None, *, dry_run: bool
+) -> PruneReport:
     backups = layout.backups()
-    surplus = max(0, len(backups) - max_backups) if max_backups else 0
-    doomed = [backup for backup in backups if backup.name != newest][:surplus]
-    kept = [backup for backup in backups if backup not in doomed]
+    reasons = reasons_to_keep(retention, backups)
+    if newest is not None:
+        reasons.setdefault(newest, ["newest"])
+    doomed = [backup for backup in backups if backup.name not in reasons]
+    kept = [backup for backup in backups if backup.name in reasons]
     if not dry_run:
-        stale = layout.stale() if max_backups and kept else []
+        stale = layout.stale() if retention.limits and kept else []
         left = [path for begun, path in stale if begun < kept[0].made]
         _remove(layout, [*(backup.path for backup in doomed), *left])
     return PruneReport(
         tuple(backup.name for backup in doomed),
         tuple(backup.name for backup in kept),
+        {backup.name: tuple(reasons[backup.name]) for backup in kept},
         tuple(about_future(backups)),
     )
 

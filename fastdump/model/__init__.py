@@ -16,7 +16,14 @@ from fastdump.model.names import (
     LAYOUTS,
     LEVELS,
 )
-from fastdump.model.requests import CollectionFilter, NamespaceFilter, Server, WriteOptions
+from fastdump.model.requests import (
+    PERIODS,
+    CollectionFilter,
+    NamespaceFilter,
+    Retention,
+    Server,
+    WriteOptions,
+)
 from fastdump.model.server import (
     BUCKETS,
     NO_OPTIONS,
@@ -66,6 +73,7 @@ __all__ = [
     "MAX_NAMED",
     "NO_OPTIONS",
     "OPLOG",
+    "PERIODS",
     "SCHEMES",
     "ArchivedBlock",
     "Backup",
@@ -98,6 +106,7 @@ __all__ = [
     "Range",
     "ReadOptions",
     "Rejection",
+    "Retention",
     "Segment",
     "Selection",
     "Server",

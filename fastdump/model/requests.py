@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from pathlib import Path
 
 from fastdump.model.names import (
@@ -13,7 +14,17 @@ from fastdump.model.names import (
     LAYOUTS,
 )
 
-__all__ = ["CollectionFilter", "NamespaceFilter", "Server", "WriteOptions"]
+__all__ = [
+    "PERIODS",
+    "CollectionFilter",
+    "NamespaceFilter",
+    "Retention",
+    "Server",
+    "WriteOptions",
+]
+
+PERIODS = ("hourly", "daily", "weekly", "monthly", "yearly")
+"""The rules of `Retention` that keep one backup of each period, shortest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +91,32 @@ class WriteOptions:
     """Permissions of the files."""
     latest_only: Sequence[str] = DEFAULT_LATEST_ONLY
     """Names of the collections of which only the latest copy is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """The rules by which backups stay. One that any rule keeps stays; without rules, all stay.
+
+    The numbers count periods that have a backup: with `daily=7`, the newest backup of each of the
+    last seven days on which there was one.
+    """
+
+    last: int = 0
+    """Number of newest backups to keep."""
+    within: timedelta | None = None
+    """Time before the newest backup in which all are kept."""
+    hourly: int = 0
+    """Number of hours of which to keep a backup."""
+    daily: int = 0
+    """Number of days."""
+    weekly: int = 0
+    """Number of weeks, from Monday."""
+    monthly: int = 0
+    """Number of months."""
+    yearly: int = 0
+    """Number of years."""
+
+    @property
+    def limits(self) -> bool:
+        """True if there is a rule, so that old backups are removed."""
+        return any(getattr(self, rule.name) for rule in fields(self))

@@ -28,7 +28,7 @@ from fastdump.engine.restore.run import restore
 from fastdump.engine.sessions import plain as reading_module
 from fastdump.errors import ServerError
 from fastdump.layouts.dated_folders import DatedFolders
-from fastdump.model import Connection, LoadOptions, ReadOptions, Selection, WriteOptions
+from fastdump.model import Connection, LoadOptions, ReadOptions, Retention, Selection, WriteOptions
 from fastdump.places import destination
 from fastdump.progress import Silent
 from tests.conftest import (
@@ -73,7 +73,7 @@ def back_up(connection: Connection, folder: Path, rate: float, layout: str = "ko
         destination(folder, WriteOptions(layout=layout, out=out)),
         workers=2,
         level=1,
-        max_backups=0,
+        retention=Retention(),
         how=ReadOptions(max_rate=rate),
         reporter=Silent(),
     )

@@ -79,3 +79,32 @@ def test_nothing_goes_after_a_backup_that_failed(fastdump: Run, tmp_path: Path) 
     uri = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200"
     assert fastdump("backup", "--uri", uri, "-f", tmp_path, "-y").code == 3
     assert len(list(tmp_path.iterdir())) == 20
+
+
+def test_rules_are_shown_and_kept(fastdump: Run, tmp_path: Path) -> None:
+    names = daily(tmp_path, 100)  # from 2023-11-01 to 2024-02-08
+    rules = ("--keep-within", "36h", "--keep-monthly", "3", "--keep-yearly", "1")
+    planned = fastdump("prune", "-f", tmp_path, *rules, "--dry-run", TZ="UTC")
+    assert planned.code == 0, planned.err
+    kept = {line.split()[0]: line.split(maxsplit=1)[1] for line in planned.out.splitlines()[-4:]}
+    assert kept == {
+        "2023-12-31_03-00-01": "monthly",
+        "2024-01-31_03-00-01": "monthly",
+        "2024-02-07_03-00-01": "within",
+        "2024-02-08_03-00-01": "within, monthly, yearly",
+    }
+    assert len(list(tmp_path.iterdir())) == 100
+    assert fastdump("prune", "-f", tmp_path, *rules, "-y", TZ="UTC").code == 0
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == set(kept) <= set(names)
+
+
+def test_a_backup_keeps_by_rules_too(fastdump: Run, server: Server, tmp_path: Path) -> None:
+    names = daily(tmp_path, 30)
+    database = server.new_database()
+    insert(server.connection, database, "Server", [{"_id": 1}])
+    arguments = ("backup", "--uri", server.uri, "--db", database, "-f", tmp_path, "-y")
+    done = fastdump(*arguments, "--keep-daily", "5", TZ="UTC")
+    assert done.code == 0, done.err
+    assert "removed 26 old" in done.out
+    left = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
+    assert left[:-1] == names[-4:]

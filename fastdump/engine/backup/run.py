@@ -23,6 +23,7 @@ from fastdump.model import (
     Namespace,
     Part,
     ReadOptions,
+    Retention,
     Selection,
 )
 from fastdump.mongo.client import connect, open_database
@@ -41,7 +42,7 @@ def backup(
     how: ReadOptions,
     workers: int,
     level: int,
-    max_backups: int,
+    retention: Retention,
     resume: bool = False,
     reporter: Reporter,
 ) -> BackupReport:
@@ -54,7 +55,7 @@ def backup(
         how: the consistency, and the limits on reading.
         workers: the number of worker processes.
         level: the compression level, one of `fastdump.model.LEVELS`.
-        max_backups: the number of backups to keep; 0 keeps all.
+        retention: the rules by which old backups stay.
         resume: continue a backup that an earlier run began, and let a later run continue this one.
         reporter: receives progress and notes.
 
@@ -83,7 +84,7 @@ def backup(
             known=destination.known_bounds(),
         )
         # Prune while the folder is still locked, so that no other backup is written meanwhile.
-        pruned = _prune(destination, max_backups, written.writer.name)
+        pruned = _prune(destination, retention, written.writer.name)
     catalog, writer = written.catalog, written.writer
     return BackupReport(
         name=writer.name,
@@ -134,11 +135,11 @@ def _notes(written: Written, destination: Destination) -> Iterator[str]:
             yield f"{path}: left behind by a backup that was killed; it may be deleted"
 
 
-def _prune(destination: Destination, max_backups: int, name: str) -> PruneReport:
+def _prune(destination: Destination, retention: Retention, name: str) -> PruneReport:
     if destination.layout is None:
-        return PruneReport((), (), tuple(destination.notes))
+        return PruneReport((), (), {}, tuple(destination.notes))
     try:
-        return prune(destination.layout, max_backups, newest=name)
+        return prune(destination.layout, retention, newest=name)
     except StorageError as error:
         raise IncompleteError(
             f"the backup {name} is complete, but old ones could not be removed: {error}"
