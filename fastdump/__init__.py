@@ -51,6 +51,7 @@ from fastdump.progress import Reporter, Silent
 from fastdump.report import (
     BackupReport,
     CollectionReport,
+    ConvertReport,
     CopyReport,
     Problem,
     PruneReport,
@@ -60,6 +61,7 @@ from fastdump.report import (
 from fastdump.version import __version__
 
 if TYPE_CHECKING:
+    from fastdump.engine.restore.filters import Filters
     from fastdump.layouts.interface import Layout
 
 __all__ = [
@@ -70,6 +72,7 @@ __all__ = [
     "CollectionFilter",
     "CollectionReport",
     "Consistency",
+    "ConvertReport",
     "CopyReport",
     "FastdumpError",
     "FormatError",
@@ -92,6 +95,7 @@ __all__ = [
     "WriteOptions",
     "__version__",
     "backup",
+    "convert",
     "copy",
     "list_backups",
     "prune",
@@ -204,26 +208,22 @@ def restore(
         StorageError: the folder cannot be read.
         UsageError: an argument is wrong.
     """
-    from fastdump.engine.restore.filters import Filters
     from fastdump.engine.restore.planning import plan_restore
     from fastdump.engine.restore.run import restore as run
-    from fastdump.patterns import Patterns, Renaming
     from fastdump.places import source
 
     which = None if name is None else str(name)
-    where, wanted = _server(target), namespaces or NamespaceFilter()
+    where = _server(target)
     plan = plan_restore(
         _connection(where),
         source(_location(folder), which),
         which,
         workers=config.checked_workers(workers),
         how=config.checked_loading(options),
-        filters=Filters(
-            target_db or config.database_of(where.uri),
-            target_collection,
-            Patterns(wanted.include),
-            Patterns(wanted.exclude),
-            Renaming([old for old, _new in wanted.rename], [new for _old, new in wanted.rename]),
+        filters=replace(
+            _filters(namespaces),
+            database=target_db or config.database_of(where.uri),
+            collection=target_collection,
         ),
     )
     return run(plan, workers=config.checked_workers(workers), reporter=reporter or Silent())
@@ -278,6 +278,61 @@ def copy(
         how=config.checked_loading(options),
     )
     return run(plan, how=how, workers=sharing, reporter=reporter or Silent())
+
+
+def convert(
+    folder: str | Path = config.DEFAULT_FOLDER,
+    *,
+    name: str | Path | None = None,
+    to: str | Path | None = None,
+    writing: WriteOptions | None = None,
+    namespaces: NamespaceFilter | None = None,
+    workers: int | None = None,
+    reporter: Reporter | None = None,
+) -> ConvertReport:
+    """Write a backup in another layout or to another place, without a server.
+
+    Args:
+        folder: the backups folder, or the address of a repository.
+        name: the name or path of a backup; by default the newest.
+        to: the folder or the address of the repository that gets the new backup; by default, the
+            place is the `out` of `writing`.
+        writing: the form of the new backup. `latest_only` does not count: each backup is whole.
+        namespaces: the collections to take, and their new names; by default all.
+        workers: the number of processes; by default the smaller of 4 and the number of cores.
+        reporter: an object that receives progress and notes.
+
+    Raises:
+        BackupDamagedError: the backup is damaged; there is no new one then.
+        BackupNotFoundError: there is no such backup, or a pattern matches nothing of it.
+        IncompleteError: a worker died.
+        StorageError: a disk or the object store refuses.
+        UsageError: an argument is wrong, or the layout cannot hold all of the backup.
+    """
+    from fastdump.engine.convert.planning import plan_convert
+    from fastdump.engine.convert.run import convert as run
+    from fastdump.places import default_layout, destination, source
+
+    if (to is None) == (writing is None or writing.out is None):
+        raise UsageError("name the place of the new backup, with either `to` or `writing.out`")
+    place = _location(folder if to is None else to)
+    form = config.checked_writing(writing or WriteOptions(layout=default_layout(place)))
+    which = None if name is None else str(name)
+    sharing = config.checked_workers(workers)
+    plan = plan_convert(
+        source(_location(folder), which),
+        which,
+        form.layout,
+        workers=sharing,
+        filters=_filters(namespaces),
+    )
+    return run(
+        plan,
+        destination(place, replace(form, latest_only=())),
+        workers=sharing,
+        level=form.level,
+        reporter=reporter or Silent(),
+    )
 
 
 def list_backups(folder: str | Path = config.DEFAULT_FOLDER) -> list[Backup]:
@@ -351,6 +406,19 @@ def prune(
 
     rules = config.checked_retention(max_backups, retention)
     return run(_layout(folder), rules, dry_run=dry_run)
+
+
+def _filters(namespaces: NamespaceFilter | None) -> Filters:
+    from fastdump.engine.restore.filters import Filters
+    from fastdump.patterns import Patterns, Renaming
+
+    wanted = namespaces or NamespaceFilter()
+    old, new = [one for one, _new in wanted.rename], [one for _old, one in wanted.rename]
+    return Filters(
+        include=Patterns(wanted.include),
+        exclude=Patterns(wanted.exclude),
+        renaming=Renaming(old, new),
+    )
 
 
 def _server(server: str | Server) -> Server:

@@ -22,6 +22,7 @@ __all__ = [
     "BackupReport",
     "CollectionReport",
     "Comparison",
+    "ConvertReport",
     "CopyReport",
     "LoadReport",
     "Problem",
@@ -275,6 +276,23 @@ class AgainstReport:
     def equal(self) -> bool:
         """True if no difference was found."""
         return all(found.equal for found in self.collections)
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertReport(_Totals):
+    """Report of a conversion."""
+
+    source: Location
+    """The backup that was read."""
+    name: str
+    path: Location
+    """The place of the new backup."""
+    workers: int
+    """Number of worker processes; 0 if the coordinator did the work."""
+    seconds: float
+    collections: tuple[CollectionReport, ...]
+    notes: tuple[str, ...] = ()
+    """Sentences that the user should know."""
 
 
 @dataclass(frozen=True, slots=True)

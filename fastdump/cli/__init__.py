@@ -17,6 +17,7 @@ from typing import NoReturn, Protocol
 from fastdump.cli import (
     backup,
     configuration,
+    convert,
     copy,
     demo,
     listing,
@@ -56,6 +57,7 @@ _COMMANDS: dict[str, tuple[_Command, list[str]]] = {
     "backup": (backup, ["bkp"]),
     "restore": (restore, ["rst"]),
     "copy": (copy, ["cp"]),
+    "convert": (convert, []),
     "list": (listing, ["ls"]),
     "verify": (verify, []),
     "prune": (prune, []),
@@ -67,7 +69,7 @@ _COMMANDS: dict[str, tuple[_Command, list[str]]] = {
 _OF_A_SOURCE = {"--uri", "--address", "--username", "--password-file", "--db"}
 """Options that a user of mongorestore gives to a restore."""
 
-_TAKE_PATH = ("restore", "verify")
+_TAKE_PATH = ("restore", "verify", "convert")
 """Commands that accept a path as an argument."""
 
 

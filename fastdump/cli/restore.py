@@ -10,6 +10,7 @@ that is set up to back up cannot restore by accident.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastdump.cli.options import (
@@ -33,10 +34,19 @@ from fastdump.config import TARGET, Settings
 from fastdump.patterns import Patterns, Renaming
 
 if TYPE_CHECKING:
+    from fastdump.engine.restore.filters import Filters
     from fastdump.engine.restore.planning import RestorePlan
     from fastdump.model import Connection
 
-__all__ = ["EXAMPLES", "add_options", "add_which", "run"]
+__all__ = [
+    "EXAMPLES",
+    "add_namespaces",
+    "add_options",
+    "add_which",
+    "chosen_backup",
+    "filters_of",
+    "run",
+]
 
 EXAMPLES = """\
 fastdump restore --target-uri mongodb://localhost:27017 -f /backups
@@ -49,7 +59,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_server(parser, TARGET)
     add_folder(parser)
     add_which(parser)
-    _add_namespaces(parser)
+    add_namespaces(parser)
+    parser.add_argument(
+        "--target-collection",
+        metavar="NAME",
+        help="new name of the collection, if the backup holds only one, such as a .bson file",
+    )
     add_target(parser)
     add_users_and_roles(parser, "restore")
     add_workers(parser)
@@ -86,19 +101,15 @@ def _add_oplog(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_namespaces(parser: argparse.ArgumentParser) -> None:
+def add_namespaces(parser: argparse.ArgumentParser) -> None:
+    """Add `--ns-include` and the like, which choose and rename collections."""
     group = parser.add_argument_group(
-        "which collections to restore, and their new names",
+        "which collections of the backup, and their new names",
         "A PATTERN is database.collection; * stands for any text, \\* for a star.\n"
         "Each has an environment variable, such as FASTDUMP_NS_INCLUDE.",
     )
-    group.add_argument(
-        "--target-collection",
-        metavar="NAME",
-        help="new name of the collection, if the backup holds only one, such as a .bson file",
-    )
     for flag, about in {
-        "ns-include": "restore only these collections; can be repeated",
+        "ns-include": "only these collections; can be repeated",
         "ns-exclude": "leave out these collections; can be repeated",
         "ns-from": "rename these; the text that * or $name$ matches goes into the new name",
         "ns-to": "their new names, one for each --ns-from",
@@ -148,17 +159,14 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _plan(settings: Settings, options: argparse.Namespace, connection: Connection) -> RestorePlan:
-    from fastdump.engine.restore.filters import Filters
     from fastdump.engine.restore.planning import plan_restore
     from fastdump.places import source
 
     which = chosen_backup(options)
-    filters = Filters(
-        settings.named_database(TARGET),
-        settings.text("target-collection"),
-        Patterns(settings.texts("ns-include")),
-        Patterns(settings.texts("ns-exclude")),
-        Renaming(settings.texts("ns-from"), settings.texts("ns-to")),
+    filters = replace(
+        filters_of(settings),
+        database=settings.named_database(TARGET),
+        collection=settings.text("target-collection"),
     )
     return plan_restore(
         connection,
@@ -167,6 +175,17 @@ def _plan(settings: Settings, options: argparse.Namespace, connection: Connectio
         workers=settings.workers,
         how=load_options_of(settings, options),
         filters=filters,
+    )
+
+
+def filters_of(settings: Settings) -> Filters:
+    """Return the collections that are chosen by pattern, and their new names."""
+    from fastdump.engine.restore.filters import Filters
+
+    return Filters(
+        include=Patterns(settings.texts("ns-include")),
+        exclude=Patterns(settings.texts("ns-exclude")),
+        renaming=Renaming(settings.texts("ns-from"), settings.texts("ns-to")),
     )
 
 

@@ -4,6 +4,7 @@ import sys
 from types import TracebackType
 
 import fastdump.engine.backup.run
+import fastdump.engine.convert.run
 import fastdump.engine.copy.run
 import fastdump.engine.restore.run
 import fastdump.engine.verify.run  # noqa: F401

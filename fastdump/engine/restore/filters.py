@@ -22,7 +22,7 @@ from fastdump.mongo.catalog import is_selected, is_servers_own
 from fastdump.mongo.target import check_databases
 from fastdump.patterns import Patterns, Renaming
 
-__all__ = ["Chosen", "Filters", "choose", "target_of"]
+__all__ = ["Chosen", "Filters", "choose", "choose_under_own_names", "target_of"]
 
 _SHOWN = 10
 
@@ -47,6 +47,11 @@ class Filters:
     include: Patterns = field(default_factory=lambda: Patterns(()))
     exclude: Patterns = field(default_factory=lambda: Patterns(()))
     renaming: Renaming = field(default_factory=lambda: Renaming((), ()))
+
+    @property
+    def change_something(self) -> bool:
+        """True if something may be left out or renamed."""
+        return bool(self.include or self.exclude or self.renaming.sources)
 
     def name_database(self, name: str) -> bool:
         """Return whether the user named that database, other than by a pattern for any database."""
@@ -81,11 +86,7 @@ def choose(
         UsageError: several databases or collections would become one, or a collection would go
             into the database `local`, or into one whose name is too long.
     """
-    if found:  # a backup of an oplog alone does not say which collections that is of
-        _check_patterns(backup, found, filters)
-    names = [str(one.namespace) for one in found]
-    notes = [f"--ns-exclude {text} matches nothing" for text in filters.exclude.unused(names)]
-    wanted = [one for one in found if _is_wanted(str(one.namespace), filters)]
+    wanted, notes = _wanted(backup, found, filters)
     wanted, left_out = _without_servers_own(backup, wanted, filters)
     notes += left_out
     kept: dict[Namespace, StoredCollection] = {}
@@ -106,6 +107,42 @@ def choose(
         merged = _merged(authorization)
         return Chosen({**renamed, **dict(_temporary(authorization))}, merged, tuple(notes))
     return Chosen(renamed, None, tuple(notes))
+
+
+def choose_under_own_names(
+    backup: Backup, found: Sequence[StoredCollection], filters: Filters
+) -> tuple[dict[Namespace, StoredCollection], list[str]]:
+    """Choose collections that stay in a backup, all of them with the names of their databases.
+
+    Unlike a restore this keeps what only a server would not take, and users and roles.
+
+    Returns:
+        The collections, called as they are to be, by their names in the backup; and notes.
+
+    Raises:
+        BackupNotFoundError: a pattern matches nothing.
+        UsageError: several collections would become one.
+    """
+    wanted, notes = _wanted(backup, found, filters)
+    renamed = {
+        one.namespace: replace(
+            one, namespace=filters.renaming.renamed(one.namespace) or one.namespace
+        )
+        for one in wanted
+    }
+    _check_collisions(renamed)
+    return renamed, notes
+
+
+def _wanted(
+    backup: Backup, found: Sequence[StoredCollection], filters: Filters
+) -> tuple[list[StoredCollection], list[str]]:
+    """Return the collections that the patterns name, and notes about patterns."""
+    if found:  # a backup of an oplog alone does not say which collections that is of
+        _check_patterns(backup, found, filters)
+    names = [str(one.namespace) for one in found]
+    notes = [f"--ns-exclude {text} matches nothing" for text in filters.exclude.unused(names)]
+    return [one for one in found if _is_wanted(str(one.namespace), filters)], notes
 
 
 def _check_patterns(backup: Backup, found: Sequence[StoredCollection], filters: Filters) -> None:

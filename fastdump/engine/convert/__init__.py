@@ -1,0 +1,1 @@
+"""The command `convert`: write a backup in another layout, without a server."""
