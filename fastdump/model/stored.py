@@ -213,6 +213,11 @@ class StoredCollection:
         return self.contents.documents is not None and self.uuid is not None
 
     @property
+    def is_of_other_moment(self) -> bool:
+        """True if it is not what the backup stored that is looked at, but a later copy."""
+        return self.origin.is_of_another or self.origin.was_replaced
+
+    @property
     def data(self) -> Namespace:
         """The collection of a server that holds its documents: for a time series its buckets."""
         return data_namespace(self.namespace, self.kind)

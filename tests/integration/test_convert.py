@@ -108,6 +108,25 @@ def test_an_oplog_goes_along(replica_set: Server, tmp_path: Path) -> None:
     assert "the oplog is left out, since collections are left out or renamed" in report.notes
 
 
+@pytest.mark.needs("snapshots")
+def test_the_latest_copy_of_another_backup_is_told(replica_set: Server, tmp_path: Path) -> None:
+    database, old, new = replica_set.new_database(), tmp_path / "old", tmp_path / "new"
+    names = []
+    for number in range(2):
+        insert(replica_set.connection, database, "Stats", [{"_id": number}])
+        insert(replica_set.connection, database, "c", [{"_id": number}])
+        names.append(package.backup(replica_set.uri, db=database, folder=old).name)
+    first = package.convert(old, name=names[0], to=new)
+    assert any("of Stats only the latest copy is kept" in note for note in first.notes)
+    second = package.convert(old, name=names[1], to=new)
+    assert second.notes == ()
+    moments = [one.consistency for one in package.list_backups(new)]
+    assert [one.consistency and one.consistency.moment for one in package.list_backups(old)] == [
+        one and one.moment for one in moments
+    ]
+    assert [one and one.exceptions for one in moments] == [(f"{database}.Stats",), ()]
+
+
 def test_all_backups_of_a_folder(fastdump: Run, server: Server, tmp_path: Path) -> None:
     """They are as old as before, and the newest is restored."""
     database, target = server.new_database(), server.new_database()

@@ -51,6 +51,22 @@ def backed_up(mongod: Mongod, path: Path, db: str | None = None) -> Path:
     return path
 
 
+def test_users_survive_conversions(locked: Mongod, tmp_path: Path) -> None:
+    root = login(locked.uri, "root")
+    with Server(root).client() as client:
+        client["people"].command("createUser", "me", pwd="x", roles=["readWrite"])
+        path = backed_up(locked, tmp_path / "all")
+        client["people"].command("dropUser", "me")
+    fastdump.convert(name=path, to=tmp_path / "repository",
+                     writing=fastdump.WriteOptions(layout="repository"))  # fmt: skip
+    dump = fastdump.WriteOptions(layout="mongodump", out=tmp_path / "dump")
+    fastdump.convert(tmp_path / "repository", writing=dump)
+    restored = fastdump.restore(root, name=tmp_path / "dump", options=USERS_TOO)
+    assert restored.complete
+    with Server(login(locked.uri, "me", "people")).client() as client:
+        assert client["people"].list_collection_names() == []
+
+
 @pytest.mark.parametrize("role", ["root", "restorers"])
 def test_the_user_that_a_restore_runs_as_stays(locked: Mongod, tmp_path: Path, role: str) -> None:
     """It is not in the backup, nor is the role that lets it do this."""

@@ -103,8 +103,18 @@ def plan_convert(
         tuple(pieces),
         reader,
         archive,
-        (*notes, *about_chosen, *about_oplog),
+        (*notes, *about_chosen, *about_oplog, *_of_others(backup, chosen)),
     )
+
+
+def _of_others(backup: Backup, chosen: Mapping[Namespace, StoredCollection]) -> Iterator[str]:
+    """Yield notes about collections of which only a copy of another backup is left."""
+    for one in chosen.values():
+        if one.origin.is_of_another:
+            yield (
+                f"{backup.path}: of {one.name} only the latest copy is kept, and it is of another "
+                "backup"
+            )
 
 
 def _oplog(

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastdump.codec.archive import Block, End
 from fastdump.codec.bson import Batch
@@ -19,7 +19,7 @@ from fastdump.engine.executors.forkserver import processes
 from fastdump.engine.grouping import Group, grouped
 from fastdump.errors import BackupDamagedError
 from fastdump.layouts.interface import BackupWriter, Destination, Opened
-from fastdump.model import Chunk, CollectionKind, Consistency, Encoding, Namespace, Part
+from fastdump.model import OPLOG, Chunk, CollectionKind, Consistency, Encoding, Namespace, Part
 from fastdump.model.server import data_namespace
 from fastdump.progress import Reporter
 from fastdump.report import ConvertReport
@@ -57,13 +57,27 @@ def convert(
         _check_counts(plan, writer)
         # It is as old as the documents are, whenever it is written in this form.
         made = backup.started or backup.made
-        writer.commit(plan.catalog, made, made, backup.consistency or Consistency("none"))
+        writer.commit(plan.catalog, made, made, _consistency(plan))
     except BaseException:
         writer.abort()
         raise
     finally:
         writer.close()
     return _report(plan, writer, destination, used, time.monotonic() - clock)
+
+
+def _consistency(plan: ConvertPlan) -> Consistency:
+    """Return how the documents of the new backup relate in time."""
+    found = plan.backup.consistency
+    left_oplog = plan.backup.oplog is not None and OPLOG not in plan.collections
+    if found is None or left_oplog:
+        return Consistency("none")
+    if found.moment is None:
+        return found
+    taken = {str(name): one for name, one in plan.collections.items()}
+    others = [*found.exceptions, *(name for name, one in taken.items() if one.is_of_other_moment)]
+    renamed = {str(taken[name].namespace) for name in others if name in taken}
+    return replace(found, exceptions=tuple(sorted(renamed)))
 
 
 def _report(
