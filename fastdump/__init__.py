@@ -350,6 +350,7 @@ def verify(
     name: str | Path | None = None,
     workers: int | None = None,
     unique: bool = False,
+    sample: float = 1,
     reporter: Reporter | None = None,
 ) -> VerifyReport:
     """Read a whole backup and compare it with its manifest.
@@ -360,6 +361,7 @@ def verify(
         workers: the number of processes; by default the smaller of 4 and the number of cores.
         unique: also check that no two documents of a collection have the same `_id`, which takes
             16 bytes per document in the folder for temporary files.
+        sample: the share of the documents to read, such as 0.05; which ones, is chance.
         reporter: an object that receives progress and notes.
 
     Returns:
@@ -379,6 +381,7 @@ def verify(
         which,
         workers=config.checked_workers(workers),
         unique=unique,
+        share=config.checked_share("sample", sample),
         reporter=reporter or Silent(),
     )
 

@@ -227,10 +227,13 @@ class VerifyReport(_Totals):
     collections: tuple[CollectionReport, ...]
     problems: tuple[Problem, ...]
     notes: tuple[str, ...] = ()
+    share: float = 1
+    """The share of the documents that was wanted to be read, at most 1; the reports of collections
+    are of those that were read."""
 
     @property
     def intact(self) -> bool:
-        """True if everything is as it was written."""
+        """True if everything that was read is as it was written."""
         return not self.problems
 
 

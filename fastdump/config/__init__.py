@@ -12,6 +12,7 @@ from fastdump.config.arguments import (
     checked_number,
     checked_reading,
     checked_retention,
+    checked_share,
     checked_word,
     checked_workers,
     checked_writing,
@@ -26,7 +27,7 @@ from fastdump.config.names import (
     TARGET,
     Origin,
 )
-from fastdump.config.parsers import cluster_time, one_of, switch, whole_number
+from fastdump.config.parsers import cluster_time, one_of, percentage, switch, whole_number
 from fastdump.config.settings import SEPARATOR, Settings, Shown, read_text
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "checked_number",
     "checked_reading",
     "checked_retention",
+    "checked_share",
     "checked_word",
     "checked_workers",
     "checked_writing",
@@ -53,6 +55,7 @@ __all__ = [
     "described",
     "hidden",
     "one_of",
+    "percentage",
     "read_text",
     "switch",
     "whole_number",

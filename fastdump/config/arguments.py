@@ -59,6 +59,17 @@ def checked_retention(max_backups: int, retention: Retention | None) -> Retentio
     return retention
 
 
+def checked_share(name: str, value: float) -> float:
+    """Return the share, if it is above 0 and at most 1.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not 0 < value <= 1:
+        raise UsageError(f"{name} is {value}, but must be above 0 and at most 1")
+    return value
+
+
 def checked_word(name: str, value: str, allowed: tuple[str, ...]) -> str:
     """Return the word, if it is an allowed one.
 

@@ -15,6 +15,7 @@ __all__ = [
     "names",
     "number_or_none",
     "one_of",
+    "percentage",
     "positive",
     "switch",
     "whole_number",
@@ -85,6 +86,14 @@ def duration(text: str) -> timedelta | None:
         raise ValueError("a number of hours, days or weeks, such as 12h, 30d or 8w")
     unit = {"h": "hours", "d": "days", "w": "weeks"}[found[2]]
     return timedelta(**{unit: int(found[1])})
+
+
+def percentage(text: str) -> float:
+    """Parse a percentage above zero; return it as a share, at most 1."""
+    found = re.fullmatch(r"\s*(\d{1,3}(?:\.\d{1,3})?)\s*%\s*", text, re.ASCII)
+    if found and 0 < float(found[1]) <= 100:
+        return float(found[1]) / 100
+    raise ValueError("a percentage such as 5%")
 
 
 def switch(text: str) -> bool:

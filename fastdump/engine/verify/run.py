@@ -9,6 +9,7 @@ from fastdump.engine.verify.archive import ArchiveVerification
 from fastdump.engine.verify.duplicate_ids import Keys
 from fastdump.engine.verify.files import FilesVerification
 from fastdump.engine.verify.verification import Verification
+from fastdump.errors import UsageError
 from fastdump.layouts.interface import Source
 from fastdump.model import OPLOG, Namespace, StoredCollection
 from fastdump.progress import Reporter
@@ -24,6 +25,7 @@ def verify(
     *,
     workers: int,
     unique: bool = False,
+    share: float = 1,
     reporter: Reporter,
 ) -> VerifyReport:
     """Inflate every document, and check CRCs, framing, counts and digests.
@@ -34,15 +36,20 @@ def verify(
         workers: number of processes.
         unique: see that no two documents of a collection have the same `_id`, which takes 16 bytes
             for each document in the folder for temporary files.
+        share: the share of the documents to read, above 0 and at most 1; which ones, is chance.
         reporter: is told about the progress.
 
     Raises:
         BackupNotFoundError: there is no such backup.
         IncompleteError: a worker died.
         StorageError: a file cannot be read.
+        UsageError: an archive, or `unique`, needs all documents.
     """
     clock = time.monotonic()
     backup = source.find(name)
+    if share < 1 and (unique or source.stream is not None):
+        what = "the search for an _id that is there twice" if unique else "an archive"
+        raise UsageError(f"--sample reads a part, and {what} needs all documents: leave it out")
     collections, notes = source.contents(backup)
     if backup.oplog is not None:
         collections = [*collections, backup.oplog]
@@ -54,7 +61,7 @@ def verify(
         if source.stream is not None:
             run = ArchiveVerification(backup, source.stream, present, keys, reporter)
         else:
-            run = FilesVerification(backup, present, source.reader, workers, keys, reporter)
+            run = FilesVerification(backup, present, source.reader, workers, keys, reporter, share)
         run.run()
     return VerifyReport(
         backup.name,
@@ -63,6 +70,7 @@ def verify(
         tuple(run.reports()),
         tuple(problems + run.problems + source.problems(backup)),
         tuple(notes),
+        share,
     )
 
 
