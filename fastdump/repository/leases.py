@@ -67,6 +67,9 @@ class Owner(msgspec.Struct, frozen=True):
         return f"process {self.process} of {self.host}"
 
 
+_OWNERS = msgspec.json.Decoder(Owner)
+
+
 class _Found(NamedTuple):
     key: str
     modified: datetime
@@ -176,7 +179,7 @@ def _leases(storage: Storage, kind: str) -> Iterator[_Found]:
 
 def _owner(content: bytes) -> Owner:
     try:
-        return msgspec.json.decode(content, type=Owner)
+        return _OWNERS.decode(content)
     except msgspec.DecodeError:
         return Owner("an unknown machine", 0)
 

@@ -24,7 +24,7 @@ import msgspec
 from fastdump.errors import BackupDamagedError, BackupNotFoundError, ObjectNotFoundError
 from fastdump.layouts.ages import about_future, oldest_first
 from fastdump.layouts.interface import Swept
-from fastdump.layouts.manifest import Manifest
+from fastdump.layouts.manifest import NO_CHECKSUM, Manifest, is_sealed, sealed
 from fastdump.model import Backup, Bounds, Catalog, Location, Namespace, Piece, StoredCollection
 from fastdump.report import Problem
 from fastdump.repository import manifests
@@ -57,6 +57,11 @@ class _Description(msgspec.Struct, frozen=True):
     id: str
     key: str
     """Hexadecimal."""
+    checksum: str
+    """That of the description itself, as manifests have it."""
+
+
+_DESCRIPTIONS = msgspec.json.Decoder(_Description)
 
 
 class Repository:
@@ -293,7 +298,7 @@ class Repository:
         where = f"{self._storage.shown}/{DESCRIPTION}"
         try:
             content = self._storage.get(DESCRIPTION)
-            found = msgspec.json.decode(content, type=_Description)
+            found = _DESCRIPTIONS.decode(content)
             is_key = len(bytes.fromhex(found.key)) == _KEY_BYTES
         except ObjectNotFoundError:
             return None
@@ -305,15 +310,21 @@ class Repository:
             )
         if not is_key:
             raise BackupDamagedError(f"{where}: its key is damaged")
+        if not is_sealed(content, found.checksum):
+            raise BackupDamagedError(f"{where}: it is not what was written")
         return found
 
     def _make(self) -> None:
         """Make the repository, unless somebody else is faster."""
         made = _Description(
-            FORMAT, f"fastdump {__version__}", uuid4().hex, secrets.token_hex(_KEY_BYTES)
+            FORMAT,
+            f"fastdump {__version__}",
+            uuid4().hex,
+            secrets.token_hex(_KEY_BYTES),
+            NO_CHECKSUM,
         )
         content = msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n"
-        self._storage.put_new(DESCRIPTION, content)
+        self._storage.put_new(DESCRIPTION, sealed(content))
 
 
 def _pieces(found: Manifest) -> Iterator[Piece]:

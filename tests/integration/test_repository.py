@@ -402,6 +402,7 @@ def test_what_is_no_repository(fastdump: Run, s3: S3Server, tmp_path: Path) -> N
         ({"format": 3}, "format 3 needs a newer fastdump"),
         ({"key": "00"}, "its key is damaged"),
         ({"key": 7}, "it describes no repository"),
+        ({"id": "another"}, "it is not what was written"),
     ],
 )
 def test_a_description_that_cannot_be_understood(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from base64 import b64encode
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -141,3 +143,28 @@ def test_a_flipped_bit_is_no_crash(place: int, bit: int) -> None:
 def test_deep_nesting_is_no_crash() -> None:
     with pytest.raises(FormatError):
         manifest.read(content()[:-1] + b', "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+
+
+FIRST_READS = """
+import sys, threading
+from fastdump.layouts import manifest
+content = open(sys.argv[1], "rb").read()
+sys.setswitchinterval(1e-6)
+begin = threading.Barrier(16)
+def read():
+    begin.wait()
+    manifest.read(content)
+threads = [threading.Thread(target=read) for _ in range(16)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+@pytest.mark.timeout(120)
+def test_threads_may_read_their_first_manifest_at_the_same_time(tmp_path: Path) -> None:
+    """A repository is read so. Some runs ended with a segmentation fault."""
+    path = tmp_path / "manifest.json"
+    path.write_bytes(content())
+    for _ in range(12):
+        done = subprocess.run([sys.executable, "-c", FIRST_READS, path], capture_output=True)
+        assert (done.returncode, done.stderr) == (0, b"")
