@@ -13,7 +13,7 @@ import pytest
 import fastdump
 from benchmarks.shapes import insert
 from fastdump import LoadOptions
-from fastdump.codec import gzip
+from fastdump.codec import frames, gzip
 from fastdump.demo.compare import differences, state
 from fastdump.errors import BackupDamagedError, FastdumpError
 from fastdump.mongo import cursor
@@ -117,6 +117,15 @@ def was_komodos(path: Path, original: Path) -> bool:
     return path.name.endswith("manifest.json") and "komodo-json" in original.name
 
 
+def is_same_piece(path: Path, original: Path) -> bool:
+    """A piece is named by its documents; the last bits of a deflate stream may mean nothing."""
+    if "pieces" not in path.parts or not path.exists():
+        return False
+    contents = (one.read_bytes() for one in (path, original))
+    found, was = (b"".join(batch.data for batch in frames.unpack(one)) for one in contents)
+    return found == was
+
+
 @pytest.mark.timeout(3000)
 def test_every_damage_is_found(original: Path, tmp_path: Path) -> None:
     chance = random.Random(f"{original}")
@@ -140,7 +149,7 @@ def test_every_damage_is_found(original: Path, tmp_path: Path) -> None:
             found = fastdump.verify(folder, name=backup.name).problems
         except FastdumpError:
             continue
-        if not found:
+        if not found and not is_same_piece(path, original / path.relative_to(folder)):
             missed.append((number, kind.__name__, path.name))
     assert missed == []
 
