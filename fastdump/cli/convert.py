@@ -10,15 +10,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastdump.cli.options import add_folder, add_layout, add_workers, chosen_reporter
 from fastdump.cli.output import notes, summary
 from fastdump.cli.restore import add_namespaces, add_which, chosen_backup, filters_of
 from fastdump.config import Settings
 from fastdump.errors import UsageError
-from fastdump.layouts.interface import Destination
 from fastdump.model import Location, WriteOptions, is_url
-from fastdump.progress import Reporter
+
+if TYPE_CHECKING:
+    from fastdump.layouts.interface import Destination
+    from fastdump.progress import Reporter
 
 __all__ = ["EXAMPLES", "add_options", "run"]
 
