@@ -12,7 +12,7 @@ __all__ = ["add_consistency", "add_selection", "read_options_of", "selection_of"
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Return the part of a database that is read."""
+    """Add the options that choose collections and documents to read."""
     group = parser.add_argument_group(
         "which collections and documents to read",
         "Most have an environment variable, such as FASTDUMP_COLLECTION.",

@@ -23,6 +23,8 @@ __all__ = [
     "checked_mode",
     "checked_number",
     "checked_reading",
+    "checked_retention",
+    "checked_share",
     "checked_word",
     "checked_workers",
     "checked_writing",

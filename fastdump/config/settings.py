@@ -121,7 +121,7 @@ class Settings:
 
     @property
     def layout(self) -> str | None:
-        """The way in which backups are written; None suits the place."""
+        """The layout in which backups are written; None means the one that suits the place."""
         return self.parsed("layout", parsers.one_of(LAYOUTS)) if self.text("layout") else None
 
     def texts(self, name: str) -> tuple[str, ...]:

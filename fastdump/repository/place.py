@@ -58,7 +58,7 @@ class _Description(msgspec.Struct, frozen=True):
     key: str
     """Hexadecimal."""
     checksum: str
-    """That of the description itself, as manifests have it."""
+    """Checksum of the description itself, computed as in manifests."""
 
 
 _DESCRIPTIONS = msgspec.json.Decoder(_Description)

@@ -1,4 +1,4 @@
-"""Which backups the rules keep."""
+"""The rules of retention keep the right backups."""
 
 from __future__ import annotations
 

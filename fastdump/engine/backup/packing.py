@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from blake3 import blake3
@@ -22,7 +22,7 @@ from fastdump.model import (
 )
 from fastdump.mongo import ejson
 
-__all__ = ["Packer", "describe_losses", "packer"]
+__all__ = ["Packer", "at_least_one", "describe_losses", "packer"]
 
 _KEY_BYTES = 16
 
@@ -186,6 +186,16 @@ def packer(encoding: Encoding, level: int | None, chunk: Chunk) -> Packer:
     if encoding is Encoding.JSON:
         return _Lines(level, first=chunk.number == 0)
     return _Members(level)
+
+
+def at_least_one(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Yield the batches; one empty batch if there are none, for a valid gzip file."""
+    empty = True
+    for batch in batches:
+        empty = False
+        yield batch
+    if empty:
+        yield Batch(b"", 0)
 
 
 def describe_losses(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
-from fastdump.codec.bson import Batch
-from fastdump.engine.backup.packing import Packer, packer
+from fastdump.engine.backup.packing import Packer, at_least_one, packer
 from fastdump.engine.backup.view_ids import ViewLook
 from fastdump.engine.grouping import Group
 from fastdump.engine.server_worker import ServerWorker
@@ -88,7 +86,10 @@ class BackupWorker(ServerWorker):
         with ExitStack() as held:
             look = held.enter_context(ViewLook(chunk.namespace)) if chunk.source.is_view else None
             output = held.enter_context(self._outputs.opened(chunk))
-            for batch in self._at_least_one(chunk, interruptions.append):
+            # Not held by a name: an interrupt then closes the cursor as soon as it leaves the loop.
+            for batch in at_least_one(
+                self.batches(chunk, interruptions.append, fetch_ahead=self._fetch_ahead)
+            ):
                 places.append(output.write(packing.pack(batch), batch.documents))
                 if look is not None:
                     look.add(batch)
@@ -96,12 +97,3 @@ class BackupWorker(ServerWorker):
             ids = None if look is None else look.end()
             part = output.end(packing.part(time.monotonic() - began, places))
         return replace(part, ids=ids, interruptions=len(interruptions))
-
-    def _at_least_one(self, chunk: Chunk, lost: Callable[[Exception], None]) -> Iterator[Batch]:
-        """Yield the chunk's batches; one empty batch if there are none, for a valid gzip file."""
-        empty = True
-        for batch in self.batches(chunk, lost, fetch_ahead=self._fetch_ahead):
-            empty = False
-            yield batch
-        if empty:
-            yield Batch(b"", 0)

@@ -25,7 +25,7 @@ from fastdump.model import (
     StoredCollection,
 )
 
-__all__ = ["ConvertPlan", "Piece", "plan_convert"]
+__all__ = ["ConvertPlan", "Piece", "chunk_of", "plan_convert"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class ConvertPlan:
     catalog: Catalog
     """The same, as if a server had described them."""
     pieces: tuple[Piece, ...]
-    """None for an archive, which is read as it comes."""
+    """Parts of files to convert; none for an archive, which is read as it comes."""
     reader: Reader
     archive: Stream | None
     notes: tuple[str, ...]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from fastdump.codec.bson import Batch
-from fastdump.engine.backup.packing import packer
+from fastdump.engine.backup.packing import at_least_one, packer
 from fastdump.engine.convert.planning import Piece
 from fastdump.engine.executors import Progress
 from fastdump.engine.grouping import Group
@@ -51,22 +51,15 @@ class ConvertWorker:
         began = time.monotonic()
         packing, places = packer(self._encoding, self._level, piece.chunk), list[int]()
         with self._outputs.opened(piece.chunk) as output:
-            for batch in self._at_least_one(piece.segment):
+            for batch in at_least_one(self._batches(piece.segment)):
                 places.append(output.write(packing.pack(batch), batch.documents))
                 if self.progress is not None:
                     self.progress.add(batch.documents, len(batch.data))
             return output.end(packing.part(time.monotonic() - began, places))
 
-    def _at_least_one(self, segment: Segment | None) -> Iterator[Batch]:
-        """Yield the batches; one empty batch if there are none, for a valid gzip file."""
-        empty = True
-        for batch in () if segment is None else self._batches(segment):
-            empty = False
-            yield batch
-        if empty:
-            yield Batch(b"", 0)
-
-    def _batches(self, segment: Segment) -> Iterator[Batch]:
+    def _batches(self, segment: Segment | None) -> Iterator[Batch]:
+        if segment is None:
+            return
         if segment.place.encoding is not Encoding.JSON:
             yield from self._reader.batches(segment.place)
             return
