@@ -1,0 +1,144 @@
+"""Backups that are there already: list, verify, convert, prune. No server is needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from fastdump import config
+from fastdump.api.arguments import filters_of, layout_of, location_of
+from fastdump.errors import UsageError
+from fastdump.model import Backup, NamespaceFilter, Retention, WriteOptions
+from fastdump.progress import Reporter, Silent
+from fastdump.report import ConvertReport, PruneReport, VerifyReport
+
+
+def list_backups(folder: str | Path = config.DEFAULT_FOLDER) -> list[Backup]:
+    """Return all complete backups of a folder, oldest first.
+
+    Raises:
+        StorageError: the folder cannot be read.
+    """
+    return layout_of(folder).backups()
+
+
+def verify(
+    folder: str | Path = config.DEFAULT_FOLDER,
+    *,
+    name: str | Path | None = None,
+    workers: int | None = None,
+    unique: bool = False,
+    sample: float = 1,
+    reporter: Reporter | None = None,
+) -> VerifyReport:
+    """Read a whole backup and compare it with its manifest.
+
+    Args:
+        folder: the folder of backups.
+        name: the name or path of a backup; by default the most recent complete one.
+        workers: the number of processes; by default the smaller of 4 and the number of cores.
+        unique: also check that no two documents of a collection have the same `_id`, which takes
+            16 bytes per document in the folder for temporary files.
+        sample: the share of the documents to read, such as 0.05; which ones, is chance.
+        reporter: an object that receives progress and notes.
+
+    Returns:
+        A report. Check its `intact`: damage is named in the report, and raises no error.
+
+    Raises:
+        BackupNotFoundError: there is no such backup.
+        IncompleteError: a worker died.
+        StorageError: the folder cannot be read.
+    """
+    from fastdump.engine.verify.run import verify as run
+    from fastdump.places import source
+
+    which = None if name is None else str(name)
+    return run(
+        source(location_of(folder), which),
+        which,
+        workers=config.checked_workers(workers),
+        unique=unique,
+        share=config.checked_share("sample", sample),
+        reporter=reporter or Silent(),
+    )
+
+
+def convert(
+    folder: str | Path = config.DEFAULT_FOLDER,
+    *,
+    name: str | Path | None = None,
+    to: str | Path | None = None,
+    writing: WriteOptions | None = None,
+    namespaces: NamespaceFilter | None = None,
+    workers: int | None = None,
+    reporter: Reporter | None = None,
+) -> ConvertReport:
+    """Write a backup in another layout or to another place, without a server.
+
+    Args:
+        folder: the backups folder, or the address of a repository.
+        name: the name or path of a backup; by default the newest.
+        to: the folder or the address of the repository that gets the new backup; by default, the
+            place is the `out` of `writing`.
+        writing: the form of the new backup. `latest_only` does not count: each backup is whole.
+        namespaces: the collections to take, and their new names; by default all.
+        workers: the number of processes; by default the smaller of 4 and the number of cores.
+        reporter: an object that receives progress and notes.
+
+    Raises:
+        BackupDamagedError: the backup is damaged; there is no new one then.
+        BackupNotFoundError: there is no such backup, or a pattern matches nothing of it.
+        IncompleteError: a worker died.
+        StorageError: a disk or the object store refuses.
+        UsageError: an argument is wrong, or the layout cannot hold all of the backup.
+    """
+    from fastdump.engine.convert.planning import plan_convert
+    from fastdump.engine.convert.run import convert as run
+    from fastdump.places import default_layout, destination, source
+
+    if (to is None) == (writing is None or writing.out is None):
+        raise UsageError("name the place of the new backup, with either `to` or `writing.out`")
+    place = location_of(folder if to is None else to)
+    form = config.checked_writing(writing or WriteOptions(layout=default_layout(place)))
+    which = None if name is None else str(name)
+    sharing = config.checked_workers(workers)
+    plan = plan_convert(
+        source(location_of(folder), which),
+        which,
+        form.layout,
+        workers=sharing,
+        filters=filters_of(namespaces),
+    )
+    return run(
+        plan,
+        destination(place, replace(form, latest_only=())),
+        workers=sharing,
+        level=form.level,
+        reporter=reporter or Silent(),
+    )
+
+
+def prune(
+    folder: str | Path = config.DEFAULT_FOLDER,
+    *,
+    max_backups: int = config.DEFAULT_MAX_BACKUPS,
+    retention: Retention | None = None,
+    dry_run: bool = False,
+) -> PruneReport:
+    """Remove the oldest complete backups until `max_backups` remain; 0 removes none.
+
+    Args:
+        folder: the backups folder, or the address of a repository.
+        max_backups: the number of backups to keep, of each database.
+        retention: the rules by which backups stay; then `max_backups` does not count.
+        dry_run: only return what would be removed.
+
+    Raises:
+        StorageError: the folder cannot be read, or a backup cannot be removed.
+        UsageError: `max_backups`, or a number in the rules, is below zero.
+    """
+    from fastdump.engine.prune import prune as run
+
+    rules = config.checked_retention(max_backups, retention)
+    return run(layout_of(folder), rules, dry_run=dry_run)
