@@ -87,3 +87,8 @@ def layout_of(folder: str | Path) -> Layout:
 def location_of(folder: str | Path) -> Location:
     """Return the place that is meant: the address of an object store, or a path."""
     return folder if is_url(folder) else Path(folder)
+
+
+def name_of(name: str | Path | None) -> str | None:
+    """Return the name or path of the backup that is meant; None is the newest."""
+    return None if name is None else str(name)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fastdump import config
-from fastdump.api.arguments import filters_of, layout_of, location_of
+from fastdump.api.arguments import filters_of, layout_of, location_of, name_of
 from fastdump.errors import UsageError
 from fastdump.model import Backup, NamespaceFilter, Retention, WriteOptions
 from fastdump.progress import Reporter, Silent
@@ -53,7 +53,7 @@ def verify(
     from fastdump.engine.verify.run import verify as run
     from fastdump.places import source
 
-    which = None if name is None else str(name)
+    which = name_of(name)
     return run(
         source(location_of(folder), which),
         which,
@@ -101,7 +101,7 @@ def convert(
         raise UsageError("name the place of the new backup, with either `to` or `writing.out`")
     place = location_of(folder if to is None else to)
     form = config.checked_writing(writing or WriteOptions(layout=default_layout(place)))
-    which = None if name is None else str(name)
+    which = name_of(name)
     sharing = config.checked_workers(workers)
     plan = plan_convert(
         source(location_of(folder), which),

@@ -1,4 +1,4 @@
-"""Moving the documents of a database: back up, restore, copy."""
+"""Moving the documents of a database: backup, restore, copy."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fastdump.api.arguments import (
     connection_of,
     filters_of,
     location_of,
+    name_of,
     selection_of,
     server_of,
 )
@@ -136,13 +137,13 @@ def restore(
     from fastdump.engine.restore.run import restore as run
     from fastdump.places import source
 
-    which = None if name is None else str(name)
+    which, sharing = name_of(name), config.checked_workers(workers)
     where = server_of(target)
     plan = plan_restore(
         connection_of(where),
         source(location_of(folder), which),
         which,
-        workers=config.checked_workers(workers),
+        workers=sharing,
         how=config.checked_loading(options),
         filters=replace(
             filters_of(namespaces),
@@ -150,7 +151,7 @@ def restore(
             collection=target_collection,
         ),
     )
-    return run(plan, workers=config.checked_workers(workers), reporter=reporter or Silent())
+    return run(plan, workers=sharing, reporter=reporter or Silent())
 
 
 def copy(

@@ -109,7 +109,7 @@ def test_a_copy_keeps_several_requests_under_way(
     target = server.new_database()
     report = fastdump.copy(far.uri, server.uri, db=database, target_db=target, workers=1)
     assert report.complete
-    assert far.most["getMore"] > 2  # on a busy machine they are fewer than elsewhere
+    assert far.most["getMore"] > 4
     assert differences(state(server.connection, database), state(server.connection, target)) == []
 
 
