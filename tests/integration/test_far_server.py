@@ -22,7 +22,7 @@ from tests.proxy import Around, Document, Forward, WireProxy
 
 pytestmark = pytest.mark.timeout(120)
 
-ROUND_TRIP_SECONDS = 0.03
+ROUND_TRIP_SECONDS = 0.06
 
 
 class FarServer(WireProxy):
