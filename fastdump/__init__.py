@@ -13,7 +13,7 @@ These functions print nothing and ask nothing. A failure raises a `FastdumpError
 
 from __future__ import annotations
 
-from fastdump.api.backups import convert, list_backups, prune, verify
+from fastdump.api.backups import convert, list_backups, prune, rekey, verify
 from fastdump.api.databases import backup, copy, restore
 from fastdump.errors import (
     BackupDamagedError,
@@ -28,7 +28,9 @@ from fastdump.errors import (
 from fastdump.model import (
     Backup,
     CollectionFilter,
+    Compression,
     Consistency,
+    Keys,
     LoadOptions,
     Namespace,
     NamespaceFilter,
@@ -46,6 +48,7 @@ from fastdump.report import (
     CopyReport,
     Problem,
     PruneReport,
+    RekeyReport,
     RestoreReport,
     VerifyReport,
 )
@@ -58,12 +61,14 @@ __all__ = [
     "BackupReport",
     "CollectionFilter",
     "CollectionReport",
+    "Compression",
     "Consistency",
     "ConvertReport",
     "CopyReport",
     "FastdumpError",
     "FormatError",
     "IncompleteError",
+    "Keys",
     "LoadOptions",
     "Namespace",
     "NamespaceFilter",
@@ -71,6 +76,7 @@ __all__ = [
     "PruneReport",
     "ReadOptions",
     "Rejection",
+    "RekeyReport",
     "Reporter",
     "RestoreReport",
     "Retention",
@@ -86,6 +92,7 @@ __all__ = [
     "copy",
     "list_backups",
     "prune",
+    "rekey",
     "restore",
     "verify",
 ]

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from fastdump.config.clouds import aws_profile, checked_url
-from fastdump.errors import BackupDamagedError, UsageError
+from fastdump.config.state import state_folder
+from fastdump.errors import BackupDamagedError, BackupNotFoundError, UsageError
 from fastdump.layouts.archive import Archive, ArchivePlace
 from fastdump.layouts.archive_output import STREAM
 from fastdump.layouts.dated_folders import DatedFolders
@@ -17,9 +18,16 @@ from fastdump.layouts.komodo import KomodoForm
 from fastdump.layouts.mongodump import MongodumpFile, MongodumpFolder, MongodumpForm
 from fastdump.layouts.one_folder import OneFolder
 from fastdump.model import (
+    DEFAULT_COMPRESSION,
     DEFAULT_RETRY_SECONDS,
+    GZIP,
     LAYOUTS,
+    METHODS,
+    NO_KEYS,
+    NONE,
+    Compression,
     Encoding,
+    Keys,
     Location,
     WriteOptions,
     is_url,
@@ -30,9 +38,18 @@ from fastdump.storage.object_store import ObjectStorage
 from fastdump.storage.retrying import RetryingStorage
 from fastdump.storage.volume import PRIVATE
 
-__all__ = ["default_layout", "destination", "layout", "source"]
+__all__ = ["default_layout", "destination", "layout", "repository", "source"]
 
 _REPOSITORY = "repository"
+
+_METHODS = {
+    "komodo": (GZIP,),
+    "komodo-json": (GZIP,),
+    "mongodump": (GZIP, NONE),
+    "archive": (GZIP, NONE),
+    _REPOSITORY: tuple(METHODS),
+}
+"""The ways of compressing that each layout has: other programs must be able to read it."""
 
 
 def default_layout(folder: Location, *, stands_alone: bool = False) -> str:
@@ -45,27 +62,55 @@ def default_layout(folder: Location, *, stands_alone: bool = False) -> str:
     return _REPOSITORY if _holds_repository(folder) and not stands_alone else LAYOUTS[0]
 
 
-def layout(folder: Location) -> Layout:
+def layout(folder: Location, keys: Keys = NO_KEYS) -> Layout:
     """Return a place of backups to look at, told by looking.
+
+    Args:
+        folder: the folder of backups, or the address of a repository.
+        keys: what opens an encrypted repository.
 
     Raises:
         UsageError: the URL of an object store is malformed, or a profile is.
     """
     if _holds_repository(folder):
-        return _repository(folder)
+        return _repository(folder, keys)
     return DatedFolders(Path(folder))
+
+
+def repository(folder: Location, keys: Keys) -> Repository:
+    """Return the repository in a place.
+
+    Args:
+        folder: its address or folder.
+        keys: what opens it.
+
+    Raises:
+        BackupNotFoundError: there is none.
+        UsageError: the URL of an object store is malformed, or a profile is.
+    """
+    if not _holds_repository(folder):
+        raise BackupNotFoundError(f"{folder} is no repository; check the address")
+    return _repository(folder, keys)
 
 
 def _holds_repository(folder: Location) -> bool:
     return is_url(folder) or (Path(folder) / DESCRIPTION).is_file()
 
 
-def _repository(folder: Location, level: int | None = None, mode: int = PRIVATE) -> Repository:
+def _repository(
+    folder: Location,
+    keys: Keys,
+    compression: Compression = DEFAULT_COMPRESSION,
+    mode: int = PRIVATE,
+) -> Repository:
+    memory = LocalStorage(state_folder())
     if isinstance(folder, str) and is_url(folder):
         options = aws_profile() if folder.startswith("s3:") else {}
         stored = ObjectStorage(checked_url(folder), options)
-        return Repository(RetryingStorage(stored, DEFAULT_RETRY_SECONDS), level)
-    return Repository(LocalStorage(Path(folder), mode), level)
+        retrying = RetryingStorage(stored, DEFAULT_RETRY_SECONDS)
+        return Repository(retrying, compression, keys=keys, memory=memory)
+    stored_here = LocalStorage(Path(folder), mode)
+    return Repository(stored_here, compression, keys=keys, memory=memory)
 
 
 def destination(folder: Location, options: WriteOptions) -> Destination:
@@ -79,8 +124,20 @@ def destination(folder: Location, options: WriteOptions) -> Destination:
         UsageError: the options contradict each other.
     """
     out = None if options.out is None else str(options.out)
+    allowed = _METHODS[options.layout]
+    if options.compression.method not in allowed:
+        raise UsageError(
+            f"--compression {options.compression.method} cannot be combined with --layout "
+            f"{options.layout}, which is {'always ' if len(allowed) == 1 else ''}"
+            f"{' or '.join(allowed)}"
+        )
     if options.layout == _REPOSITORY:
         return _new_repository(folder, options)
+    if options.keys.recipients:
+        raise UsageError(
+            f"--encrypt-to cannot be combined with --layout {options.layout}: only a repository is "
+            "encrypted"
+        )
     if out is None and _holds_repository(folder):
         raise UsageError(
             f"{folder} holds a repository, and the {options.layout} layout is files in a folder: "
@@ -92,12 +149,7 @@ def destination(folder: Location, options: WriteOptions) -> Destination:
             raise UsageError(
                 "--layout archive writes one file: name it with --out (- for standard output)"
             )
-        return ArchivePlace(out, compressed=options.gzip, level=options.level, mode=options.mode)
-    if not options.gzip and options.layout != "mongodump":
-        raise UsageError(
-            f"--no-gzip cannot be combined with --layout {options.layout}, which is always gzip: "
-            "use it with mongodump or archive"
-        )
+        return ArchivePlace(out, options.compression.gzip_level, options.mode)
     if out == STREAM:
         raise UsageError(
             f"--layout {options.layout} writes many files, which cannot go to standard output: use "
@@ -120,23 +172,24 @@ def _new_repository(folder: Location, options: WriteOptions) -> Repository:
                 f"{folder} holds backups of another layout: name another folder for a repository "
                 "with -f"
             )
-    return _repository(folder, options.level if options.gzip else None, options.mode)
+    return _repository(folder, options.keys, options.compression, options.mode)
 
 
 def _form(options: WriteOptions) -> Form:
     if options.layout == "mongodump":
-        return MongodumpForm(compressed=options.gzip)
+        return MongodumpForm(options.compression.gzip_level)
     encoding = Encoding.JSON if options.layout == "komodo-json" else Encoding.BSON
-    return KomodoForm(options.latest_only, encoding)
+    return KomodoForm(options.latest_only, encoding, options.compression.effort)
 
 
-def source(folder: Location, name: str | None) -> Source:
+def source(folder: Location, name: str | None, keys: Keys = NO_KEYS) -> Source:
     """Look at the files of a backup, and return the source that reads them.
 
     Args:
         folder: the folder of backups, or the address of a repository.
         name: the name or path of a backup, `-` for standard input; None for the most recent one of
             the folder.
+        keys: what opens an encrypted repository.
 
     Raises:
         BackupDamagedError: a file is not an archive.
@@ -147,7 +200,7 @@ def source(folder: Location, name: str | None) -> Source:
     if name == STREAM:
         return Archive(name)
     if _holds_repository(folder) and (name is None or "/" not in name):
-        return _repository(folder)
+        return _repository(folder, keys)
     folder = Path(folder)
     path = folder / (name or "")
     if path.is_dir() and _holds_repository(path):

@@ -27,6 +27,7 @@ __all__ = [
     "LoadReport",
     "Problem",
     "PruneReport",
+    "RekeyReport",
     "RestoreReport",
     "VerifyReport",
     "Work",
@@ -312,3 +313,25 @@ class PruneReport:
     """Sentences that the user should know."""
     freed_bytes: int | None = None
     """Size of the pieces that no backup of a repository needed any more; None elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class RekeyReport:
+    """Report of encrypting a repository for others."""
+
+    recipients: tuple[str, ...]
+    """The public keys for which everything new is encrypted."""
+    objects: int
+    """Number of pieces and manifests that were encrypted again."""
+    file_bytes: int
+    """Their size."""
+    left: int
+    """Number of those that stay encrypted for the former recipients."""
+    failures: tuple[str, ...]
+    """Messages about objects that could not be encrypted again."""
+    seconds: float
+
+    @property
+    def complete(self) -> bool:
+        """True if everything is encrypted for the new recipients."""
+        return not self.left

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from fastdump import config
 from fastdump.model import (
+    NO_KEYS,
     CollectionFilter,
     Connection,
+    Keys,
     Location,
     NamespaceFilter,
     Selection,
@@ -73,7 +75,7 @@ def selection_of(database: str | None, wanted: CollectionFilter | None) -> Selec
     )
 
 
-def layout_of(folder: str | Path) -> Layout:
+def layout_of(folder: str | Path, keys: Keys = NO_KEYS) -> Layout:
     """Return the layout of the backups in a folder or a repository.
 
     Raises:
@@ -81,7 +83,7 @@ def layout_of(folder: str | Path) -> Layout:
     """
     from fastdump.places import layout
 
-    return layout(location_of(folder))
+    return layout(location_of(folder), keys)
 
 
 def location_of(folder: str | Path) -> Location:

@@ -8,18 +8,24 @@ from pathlib import Path
 from fastdump import config
 from fastdump.api.arguments import filters_of, layout_of, location_of, name_of
 from fastdump.errors import UsageError
-from fastdump.model import Backup, NamespaceFilter, Retention, WriteOptions
+from fastdump.model import NO_KEYS, Backup, Keys, NamespaceFilter, Retention, WriteOptions
 from fastdump.progress import Reporter, Silent
-from fastdump.report import ConvertReport, PruneReport, VerifyReport
+from fastdump.report import ConvertReport, PruneReport, RekeyReport, VerifyReport
 
 
-def list_backups(folder: str | Path = config.DEFAULT_FOLDER) -> list[Backup]:
+def list_backups(
+    folder: str | Path = config.DEFAULT_FOLDER, *, keys: Keys = NO_KEYS
+) -> list[Backup]:
     """Return all complete backups of a folder, oldest first.
+
+    Args:
+        folder: the backups folder, or the address of a repository.
+        keys: what opens an encrypted repository; without them little is known of its backups.
 
     Raises:
         StorageError: the folder cannot be read.
     """
-    return layout_of(folder).backups()
+    return layout_of(folder, keys).backups()
 
 
 def verify(
@@ -29,6 +35,7 @@ def verify(
     workers: int | None = None,
     unique: bool = False,
     sample: float = 1,
+    keys: Keys = NO_KEYS,
     reporter: Reporter | None = None,
 ) -> VerifyReport:
     """Read a whole backup and compare it with its manifest.
@@ -40,6 +47,7 @@ def verify(
         unique: also check that no two documents of a collection have the same `_id`, which takes
             16 bytes per document in the folder for temporary files.
         sample: the share of the documents to read, such as 0.05; which ones, is chance.
+        keys: what opens an encrypted repository.
         reporter: an object that receives progress and notes.
 
     Returns:
@@ -55,7 +63,7 @@ def verify(
 
     which = name_of(name)
     return run(
-        source(location_of(folder), which),
+        source(location_of(folder), which, keys),
         which,
         workers=config.checked_workers(workers),
         unique=unique,
@@ -71,6 +79,7 @@ def convert(
     to: str | Path | None = None,
     writing: WriteOptions | None = None,
     namespaces: NamespaceFilter | None = None,
+    keys: Keys = NO_KEYS,
     workers: int | None = None,
     reporter: Reporter | None = None,
 ) -> ConvertReport:
@@ -83,6 +92,7 @@ def convert(
             place is the `out` of `writing`.
         writing: the form of the new backup. `latest_only` does not count: each backup is whole.
         namespaces: the collections to take, and their new names; by default all.
+        keys: what opens the old backup, if it is encrypted; those of the new one are in `writing`.
         workers: the number of processes; by default the smaller of 4 and the number of cores.
         reporter: an object that receives progress and notes.
 
@@ -104,7 +114,7 @@ def convert(
     which = name_of(name)
     sharing = config.checked_workers(workers)
     plan = plan_convert(
-        source(location_of(folder), which),
+        source(location_of(folder), which, keys),
         which,
         form.layout,
         workers=sharing,
@@ -114,7 +124,6 @@ def convert(
         plan,
         destination(place, replace(form, latest_only=())),
         workers=sharing,
-        level=form.level,
         reporter=reporter or Silent(),
     )
 
@@ -125,6 +134,7 @@ def prune(
     max_backups: int = config.DEFAULT_MAX_BACKUPS,
     retention: Retention | None = None,
     dry_run: bool = False,
+    keys: Keys = NO_KEYS,
 ) -> PruneReport:
     """Remove the oldest complete backups until `max_backups` remain; 0 removes none.
 
@@ -133,6 +143,7 @@ def prune(
         max_backups: the number of backups to keep, of each database.
         retention: the rules by which backups stay; then `max_backups` does not count.
         dry_run: only return what would be removed.
+        keys: what opens an encrypted repository; it can be pruned without.
 
     Raises:
         StorageError: the folder cannot be read, or a backup cannot be removed.
@@ -141,4 +152,33 @@ def prune(
     from fastdump.engine.prune import prune as run
 
     rules = config.checked_retention(max_backups, retention)
-    return run(layout_of(folder), rules, dry_run=dry_run)
+    return run(layout_of(folder, keys), rules, dry_run=dry_run)
+
+
+def rekey(
+    folder: str | Path,
+    recipients: Keys,
+    *,
+    keys: Keys = NO_KEYS,
+    reporter: Reporter | None = None,
+) -> RekeyReport:
+    """Encrypt a repository for others: everything new, and with keys what is there already.
+
+    Args:
+        folder: the address of the repository, or its folder.
+        recipients: for whom, such as `Keys(recipients=["age1…"])`.
+        keys: what opens the repository now; without them what is there stays as it is.
+        reporter: an object that receives progress.
+
+    Returns:
+        A report. Check its `complete`: what could not be encrypted again raises no error.
+
+    Raises:
+        BackupNotFoundError: there is no repository.
+        StorageError: the storage refuses, or somebody else is at work there.
+        UsageError: the repository is not encrypted, or a passphrase is missing.
+    """
+    from fastdump.places import repository
+
+    place = repository(location_of(folder), replace(keys, recipients=()))
+    return place.rekey(recipients, reporter or Silent())

@@ -17,7 +17,9 @@ from fastdump.api.arguments import (
 from fastdump.model import (
     DEFAULT_DATABASE,
     KEEPS_DATABASE,
+    NO_KEYS,
     CollectionFilter,
+    Keys,
     LoadOptions,
     NamespaceFilter,
     ReadOptions,
@@ -83,7 +85,6 @@ def backup(
         destination(place, form),
         how=config.checked_reading(reading),
         workers=config.checked_workers(workers),
-        level=form.level,
         retention=config.checked_retention(max_backups, retention),
         resume=resume,
         reporter=reporter or Silent(),
@@ -99,6 +100,7 @@ def restore(
     name: str | Path | None = None,
     namespaces: NamespaceFilter | None = None,
     options: LoadOptions | None = None,
+    keys: Keys = NO_KEYS,
     workers: int | None = None,
     reporter: Reporter | None = None,
 ) -> RestoreReport:
@@ -118,6 +120,7 @@ def restore(
         namespaces: the collections to restore and their new names; by default all, with their own
             names.
         options: the options of writing documents, such as `LoadOptions(drop=True)`.
+        keys: what opens an encrypted repository.
         workers: the number of processes; by default the smaller of 4 and the number of cores.
         reporter: an object that receives progress and notes.
 
@@ -141,7 +144,7 @@ def restore(
     where = server_of(target)
     plan = plan_restore(
         connection_of(where),
-        source(location_of(folder), which),
+        source(location_of(folder), which, keys),
         which,
         workers=sharing,
         how=config.checked_loading(options),

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 
+from fastdump.cli.keys import add_encryption, add_passphrase, keys_of
 from fastdump.cli.options import (
     add_folder,
     add_layout,
@@ -72,6 +73,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
     add_retention(parser)
     add_layout(parser)
+    add_encryption(parser)
+    add_passphrase(parser)
     add_selection(parser)
     add_consistency(parser)
     add_users_and_roles(parser, "back up")
@@ -104,7 +107,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if database is None and writing.layout not in KEEPS_DATABASE:
         database = DEFAULT_DATABASE
     selection = selection_of(settings, options, database)
-    level, retention = settings.level, settings.retention
+    retention = settings.retention
     how = read_options_of(settings)
     place = destination(settings.folder, writing)
     if options.dry_run:
@@ -129,7 +132,6 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         place,
         how=how,
         workers=workers,
-        level=level,
         retention=retention,
         resume=options.resume,
         reporter=reporter,
@@ -145,9 +147,9 @@ def _write_options(settings: Settings, layout: str) -> WriteOptions:
     return WriteOptions(
         layout=layout,
         out=settings.text("out"),
-        gzip=settings.gzip,
-        level=settings.level,
+        compression=settings.compression,
         mode=settings.mode,
+        keys=keys_of(settings),
         latest_only=settings.latest_only,
     )
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastdump.cli.keys import add_encryption, add_identity, keys_of
 from fastdump.cli.options import add_folder, add_layout, add_workers, chosen_reporter
 from fastdump.cli.output import notes, summary
 from fastdump.cli.restore import add_namespaces, add_which, chosen_backup, filters_of
 from fastdump.config import Settings
 from fastdump.errors import UsageError
-from fastdump.model import Location, WriteOptions, is_url
+from fastdump.model import Keys, Location, WriteOptions, is_url
 
 if TYPE_CHECKING:
     from fastdump.layouts.interface import Destination
@@ -43,6 +45,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "removed there",
     )
     add_layout(parser)
+    add_encryption(parser)
+    add_identity(parser)
     add_namespaces(parser)
     add_workers(parser)
 
@@ -65,9 +69,15 @@ def _names(settings: Settings, options: argparse.Namespace) -> Iterator[str | No
     from fastdump.places import layout
 
     if options.all:
-        yield from (backup.name for backup in layout(settings.folder).backups())
+        place = layout(settings.folder, _opening(settings))
+        yield from (backup.name for backup in place.backups())
     else:
         yield chosen_backup(options)
+
+
+def _opening(settings: Settings) -> Keys:
+    """Return the keys that open the old backup; the recipients are those of the new one."""
+    return replace(keys_of(settings), recipients=())
 
 
 def _convert(
@@ -79,13 +89,13 @@ def _convert(
 
     layout, place = _destination(settings, options)
     plan = plan_convert(
-        source(settings.folder, name),
+        source(settings.folder, name, _opening(settings)),
         name,
         layout,
         workers=settings.workers,
         filters=filters_of(settings),
     )
-    report = convert(plan, place, workers=settings.workers, level=settings.level, reporter=reporter)
+    report = convert(plan, place, workers=settings.workers, reporter=reporter)
     if not options.quiet:
         notes(report.notes, reporter)
         summary(report.collections, report.seconds, shows_all=options.verbose)
@@ -107,9 +117,9 @@ def _destination(settings: Settings, options: argparse.Namespace) -> tuple[str, 
     how = WriteOptions(
         layout=layout,
         out=out,
-        gzip=settings.gzip,
-        level=settings.level,
+        compression=settings.compression,
         mode=settings.mode,
+        keys=replace(keys_of(settings), identities=()),
         latest_only=(),
     )
     return layout, destination(folder, how)

@@ -81,7 +81,6 @@ def _back_up(
         destination(folder, WriteOptions(latest_only=settings.latest_only)),
         how=read_options_of(settings),
         workers=workers,
-        level=settings.level,
         retention=Retention(),
         reporter=chosen_reporter(settings, options),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from fastdump.cli.keys import add_identity, keys_of
 from fastdump.cli.options import add_folder
 from fastdump.cli.output import age, notes, size, table
 from fastdump.config import Settings
@@ -18,6 +19,7 @@ EXAMPLES = "fastdump list -f /backups"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `list`."""
     add_folder(parser)
+    add_identity(parser)
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:  # noqa: ARG001
@@ -25,7 +27,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:  # noqa: ARG001
     from fastdump.layouts.ages import about_future
     from fastdump.places import layout
 
-    place = layout(settings.folder)
+    place = layout(settings.folder, keys_of(settings))
     backups, latest = place.backups(), place.latest()
     if not backups:
         print(f"{settings.folder}: there is no complete backup in it")
@@ -50,15 +52,15 @@ def _show(backups: Sequence[Backup]) -> None:
 
 
 def _row(backup: Backup, *, shares: bool) -> tuple[str, ...]:
-    documents = backup.documents
+    documents, is_sealed = backup.documents, backup.sealed_bytes is not None
     sizes = [size(backup.file_bytes), *([size(backup.added_bytes or 0)] if shares else [])]
     return (
         backup.name,
         age(backup.made),
         *sizes,
         "?" if documents is None else f"{documents:,}",
-        f"{len(backup.collections)}",
-        ", ".join(backup.databases) or "?",
+        "?" if is_sealed else f"{len(backup.collections)}",
+        "encrypted" if is_sealed else ", ".join(backup.databases) or "?",
         backup.server_version or "?",
         str(backup.consistency or "?"),
     )

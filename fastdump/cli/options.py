@@ -20,7 +20,7 @@ from fastdump.config import (
     one_of,
 )
 from fastdump.errors import UsageError
-from fastdump.model import LAYOUTS, PERIODS, Connection, LoadOptions
+from fastdump.model import GZIP, LAYOUTS, NONE, PERIODS, Connection, LoadOptions
 from fastdump.progress import MODES, SHOWN, Reporter, Silent, reporter
 
 __all__ = [
@@ -140,7 +140,7 @@ def add_retention(parser: argparse.ArgumentParser) -> None:
 
 
 def add_layout(parser: argparse.ArgumentParser) -> None:
-    """Add `--layout`, `--out` and `--gzip`: the form and the place of a backup."""
+    """Add `--layout`, `--out` and `--compression`: the form and the place of a backup."""
     parser.add_argument(
         "--layout",
         metavar="|".join(LAYOUTS),
@@ -157,18 +157,20 @@ def add_layout(parser: argparse.ArgumentParser) -> None:
         "goes to a file, or with - to standard output (FASTDUMP_OUT)",
     )
     parser.add_argument(
-        "--gzip",
-        action="store_const",
-        const="true",
-        help="compress (FASTDUMP_GZIP); the default",
+        "--compression",
+        metavar="METHOD[:LEVEL]",
+        help="gzip, with level 0 to 3; zstd, with level 1 to 19, only for the layout repository; "
+        "or none, only for mongodump, archive and repository (FASTDUMP_COMPRESSION); default: "
+        "gzip:1",
     )
-    parser.add_argument(
-        "--no-gzip",
-        action="store_const",
-        const="false",
-        dest="gzip",
-        help="do not compress; only for the layouts mongodump, archive and repository",
-    )
+    for flag, method in (("--gzip", GZIP), ("--no-gzip", NONE)):
+        parser.add_argument(
+            flag,
+            action="store_const",
+            const=method,
+            dest="compression",
+            help=f"the same as --compression {method}",
+        )
 
 
 def add_rare(parser: argparse.ArgumentParser, *names: str) -> None:
@@ -201,7 +203,7 @@ _RARE = {
         "keep only the newest copy of these collections, beside the dated folders "
         "(FASTDUMP_LATEST_ONLY); default: Stats",
     ),
-    "level": ("0-3", "level of compression (FASTDUMP_LEVEL); default: 1"),
+    "level": ("N", "level of compression, if --compression has none (FASTDUMP_LEVEL); default: 1"),
     "mode": ("MODE", "permissions of the files that are written (FASTDUMP_MODE); default: 600"),
 }
 

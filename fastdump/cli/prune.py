@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
+from fastdump.cli.keys import add_identity, keys_of
 from fastdump.cli.options import add_folder, add_retention, add_yes, confirm
 from fastdump.cli.output import notes, size, table
 from fastdump.config import Settings
@@ -20,6 +21,7 @@ fastdump prune -f /backups --keep-within 2d --keep-daily 14 --keep-monthly 12 --
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `prune`."""
     add_folder(parser)
+    add_identity(parser)
     add_retention(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="show which rules keep what, remove nothing"
@@ -32,7 +34,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     from fastdump.engine.prune import prune
     from fastdump.places import layout
 
-    place = layout(settings.folder)
+    place = layout(settings.folder, keys_of(settings))
     planned = prune(place, settings.retention, dry_run=True)
     if not options.quiet:
         notes(planned.notes)

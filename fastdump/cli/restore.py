@@ -13,6 +13,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fastdump.cli.keys import add_identity, keys_of
 from fastdump.cli.options import (
     LOAD_SWITCHES,
     add_folder,
@@ -58,6 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `restore`."""
     add_server(parser, TARGET)
     add_folder(parser)
+    add_identity(parser)
     add_which(parser)
     add_namespaces(parser)
     parser.add_argument(
@@ -170,7 +172,7 @@ def _plan(settings: Settings, options: argparse.Namespace, connection: Connectio
     )
     return plan_restore(
         connection,
-        source(settings.folder, which),
+        source(settings.folder, which, keys_of(settings)),
         which,
         workers=settings.workers,
         how=load_options_of(settings, options),

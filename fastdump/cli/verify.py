@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from fastdump.cli.keys import add_identity, keys_of
 from fastdump.cli.options import (
     add_folder,
     add_security,
@@ -38,6 +39,7 @@ _ALL = "100%"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `verify`."""
     add_folder(parser)
+    add_identity(parser)
     add_which(parser)
     add_workers(parser)
     parser.add_argument(
@@ -81,7 +83,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if options.deep:
         raise UsageError("--deep needs --against: add --against")
     report = verify(
-        source(settings.folder, which),
+        source(settings.folder, which, keys_of(settings)),
         which,
         workers=settings.workers,
         unique=options.unique,
@@ -105,7 +107,7 @@ def _compare(settings: Settings, options: argparse.Namespace, which: str | None)
     report = compare(
         connection,
         settings.named_database(SOURCE),
-        source(settings.folder, which),
+        source(settings.folder, which, keys_of(settings)),
         which,
         deep=options.deep,
         workers=settings.workers,

@@ -9,8 +9,9 @@ from fastdump.errors import UsageError
 from fastdump.model import (
     CONSISTENCIES,
     LAYOUTS,
-    LEVELS,
+    METHODS,
     PERIODS,
+    Compression,
     LoadOptions,
     ReadOptions,
     Retention,
@@ -19,6 +20,7 @@ from fastdump.model import (
 
 __all__ = [
     "MAX_WORKERS",
+    "checked_compression",
     "checked_loading",
     "checked_mode",
     "checked_number",
@@ -120,6 +122,20 @@ def checked_reading(reading: ReadOptions | None) -> ReadOptions:
     return found
 
 
+def checked_compression(compression: Compression) -> Compression:
+    """Return the way of compressing, if there is one with this name and level.
+
+    Raises:
+        UsageError: there is none.
+    """
+    lowest, highest, _usual = METHODS[
+        checked_word("compression", compression.method, tuple(METHODS))
+    ]
+    name = f"level of {compression.method}"
+    checked_number(name, compression.effort, lowest, highest)
+    return compression
+
+
 def checked_writing(writing: WriteOptions | None) -> WriteOptions:
     """Return the options of writing a backup, or their defaults for None.
 
@@ -128,7 +144,7 @@ def checked_writing(writing: WriteOptions | None) -> WriteOptions:
     """
     found = writing or WriteOptions()
     checked_word("layout", found.layout, LAYOUTS)
-    checked_number("level", found.level, min(LEVELS), max(LEVELS))
+    checked_compression(found.compression)
     checked_mode(found.mode)
     return found
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from fastdump.model import (
     CONSISTENCIES,
     DEFAULT_LATEST_ONLY,
-    DEFAULT_LEVEL,
     DEFAULT_MAX_LOCK_SECONDS,
     DEFAULT_RETRY_SECONDS,
+    GZIP,
     PERIODS,
 )
 
@@ -175,7 +175,15 @@ def _option(flag: str) -> Name:
     return Name(flag, (_variable(flag),), (("fastdump", flag),))
 
 
+def _secret(flag: str, variable: str) -> Name:
+    return Name(flag, (variable,), (), in_file=True, flag_in_file=True)
+
+
 OPTIONS: dict[str, tuple[Name, str]] = {
+    "encrypt-to": (_option("encrypt-to"), ""),
+    "identity": (_option("identity"), ""),
+    "passphrase-file": (_secret("passphrase-file", "FASTDUMP_PASSPHRASE"), ""),
+    "new-passphrase-file": (_secret("new-passphrase-file", "FASTDUMP_NEW_PASSPHRASE"), ""),
     "folder": (
         Name("folder", ("KOMODO_CLI_BACKUPS_FOLDER",), (("backups_folder",),)),
         DEFAULT_FOLDER,
@@ -189,7 +197,7 @@ OPTIONS: dict[str, tuple[Name, str]] = {
     "layout": (_option("layout"), ""),
     "latest-only": (_option("latest-only"), ",".join(DEFAULT_LATEST_ONLY)),
     "workers": (_option("workers"), f"{default_workers()}"),
-    "level": (_option("level"), f"{DEFAULT_LEVEL}"),
+    "level": (_option("level"), ""),
     "write-concern": (_option("write-concern"), ""),
     "consistency": (_option("consistency"), CONSISTENCIES[0]),
     "raise-snapshot-window": (_option("raise-snapshot-window"), "false"),
@@ -198,7 +206,14 @@ OPTIONS: dict[str, tuple[Name, str]] = {
     "max-rate": (_option("max-rate"), ""),
     "mode": (_option("mode"), "600"),
     "out": (_option("out"), ""),
-    "gzip": (_option("gzip"), "true"),
+    "compression": (
+        Name(
+            "compression",
+            ("FASTDUMP_COMPRESSION", "FASTDUMP_GZIP"),
+            (("fastdump", "compression"), ("fastdump", "gzip")),
+        ),
+        GZIP,
+    ),
     "collection": (_option("collection"), ""),
     "exclude-collection": (_option("exclude-collection"), ""),
     "query": (_option("query"), ""),

@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 
-from fastdump.model import ClusterTime
+from fastdump.model import GZIP, METHODS, NONE, ClusterTime, Compression
 
 __all__ = [
     "cluster_time",
+    "compression",
     "duration",
     "mode",
     "names",
@@ -61,6 +62,21 @@ def cluster_time(text: str) -> ClusterTime | None:
     if not found:
         raise ValueError("seconds since 1970 and a counter, such as 1764009600:1")
     return ClusterTime(int(found[1]), int(found[2] or 0))
+
+
+def compression(text: str) -> Compression:
+    """Parse `gzip`, `zstd` or `none`, and a level after a colon.
+
+    `true` and `false` are the values of `FASTDUMP_GZIP`.
+    """
+    method, _colon, level = text.strip().lower().partition(":")
+    if method not in METHODS:
+        try:
+            method = GZIP if switch(method) else NONE
+        except ValueError:
+            raise ValueError(f"one of {', '.join(METHODS)}, or with a level as zstd:3") from None
+    lowest, highest, _usual = METHODS[method]
+    return Compression(method, whole_number(lowest, highest)(level) if level else None)
 
 
 def positive(text: str) -> float | None:

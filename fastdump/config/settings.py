@@ -24,7 +24,10 @@ from fastdump.errors import UsageError
 from fastdump.model import (
     DEFAULT_DATABASE,
     LAYOUTS,
+    METHODS,
+    NONE,
     PERIODS,
+    Compression,
     Connection,
     Location,
     Retention,
@@ -35,7 +38,10 @@ __all__ = ["SEPARATOR", "Settings", "Shown", "read_text"]
 
 T = TypeVar("T")
 
-_IMPLIED = {"layout": "komodo, or repository in object stores and where there is one"}
+_IMPLIED = {
+    "layout": "komodo, or repository in object stores and where there is one",
+    "level": "1",
+}
 """The defaults that depend on something else, for people."""
 
 SEPARATOR = "\0"
@@ -115,11 +121,6 @@ class Settings:
         return self.parsed("workers", parsers.whole_number(1, MAX_WORKERS))
 
     @property
-    def level(self) -> int:
-        """The compression level."""
-        return self.parsed("level", parsers.whole_number(0, 3))
-
-    @property
     def layout(self) -> str | None:
         """The layout in which backups are written; None means the one that suits the place."""
         return self.parsed("layout", parsers.one_of(LAYOUTS)) if self.text("layout") else None
@@ -136,9 +137,16 @@ class Settings:
         return parsers.names(value.text)
 
     @property
-    def gzip(self) -> bool:
-        """True if a new backup is compressed."""
-        return self.parsed("gzip", parsers.switch)
+    def compression(self) -> Compression:
+        """The way in which a new backup is compressed."""
+        found = self.parsed("compression", parsers.compression)
+        if found.level is not None or found.method == NONE:
+            return found
+        lowest, highest, usual = METHODS[found.method]
+        level = self.parsed(
+            "level", lambda text: parsers.whole_number(lowest, highest)(text or f"{usual}")
+        )
+        return found._replace(level=level)
 
     @property
     def mode(self) -> int:
@@ -230,11 +238,11 @@ class Settings:
                 if value is not None:
                     text = _named(value, partial(_without_secrets, item))
                     yield Shown(f"{origin.role} {item.replace('_', ' ')}", text, value.origin)
-        for flag in OPTIONS:
+        for flag, (name, _default) in OPTIONS.items():
             if flag == "size":
                 continue  # only the demo has it
             option = self._option(flag)
-            shown = option.text.replace(SEPARATOR, ", ")
+            shown = "***" if name.in_file and option.text else option.text.replace(SEPARATOR, ", ")
             yield Shown(flag.replace("-", " "), shown or _IMPLIED.get(flag, "none"), option.origin)
 
     def _implied_database(self, origin: Origin) -> _Value:

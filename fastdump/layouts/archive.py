@@ -57,18 +57,16 @@ class ArchivePlace:
 
     Args:
         path: the file, which is replaced when the archive is complete; `-` for standard output.
-        compressed: compress with gzip.
-        level: the compression level of everything but the documents.
+        level: of gzip; None does not compress.
         mode: the permissions of the file.
     """
 
-    def __init__(self, path: str, *, compressed: bool, level: int, mode: int) -> None:
+    def __init__(self, path: str, level: int | None, mode: int) -> None:
         self._path = path
         self.can_repeat = path != STREAM
         self.layout = None
         self.resumable = None
         self._volume = Volume(Path(path).absolute().parent, mode)
-        self._compressed = compressed
         self._level = level
 
     @property
@@ -85,8 +83,7 @@ class ArchivePlace:
         Raises:
             StorageError: the file cannot be written.
         """
-        level = self._level if self._compressed else None
-        return ArchiveWriter(self._path, catalog, workers, level, self._volume)
+        return ArchiveWriter(self._path, catalog, workers, self._level, self._volume)
 
 
 class ArchiveWriter:
@@ -99,8 +96,7 @@ class ArchiveWriter:
     ) -> None:
         self._volume = volume
         self.path = Path(path) if path == STREAM else Path(path).absolute()
-        self.compressed = level is not None
-        self._level = level
+        self.level = level
         self._partial = (
             None if path == STREAM else self.path.with_name(f".{self.path.name}.partial")
         )
@@ -213,7 +209,7 @@ class ArchiveWriter:
     def _write(self, data: bytes) -> None:
         with disk(self.path):
             self.outputs.write(
-                data if self._level is None else gzip.pack(Batch(data, 0), self._level)
+                data if self.level is None else gzip.pack(Batch(data, 0), self.level)
             )
 
 

@@ -201,7 +201,7 @@ class DatedFolders:
         """A text that is equal for folders that write backups in the same way."""
         form = self._form
         assert form is not None, "this folder was opened for reading"  # noqa: S101
-        return f"{form.layout} {form.compressed} {sorted(form.latest_only)}"
+        return f"{form.layout} {form.level} {sorted(form.latest_only)}"
 
     def resume(self, settings: str) -> tuple[FolderWriter, Planned, Sequence[Finished]] | None:
         """Return the newest unfinished backup with the same settings, or None.

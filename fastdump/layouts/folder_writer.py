@@ -90,7 +90,7 @@ class FolderWriter:
         self._volume = volume
         self._lock = lock
         self.encoding = form.encoding
-        self.compressed = form.compressed
+        self.level = form.level
         self._partial = partial
         self._form = form
         self._joiner = ThreadPoolExecutor(1, "fastdump-join")
@@ -288,7 +288,7 @@ class FolderWriter:
 def _joined(form: Form) -> type[JoinedFile]:
     if form.encoding is Encoding.JSON:
         return JoinedLines
-    return JoinedMembers if form.compressed else JoinedFile
+    return JoinedFile if form.level is None else JoinedMembers
 
 
 def new_writer(

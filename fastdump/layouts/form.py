@@ -15,7 +15,8 @@ class Form(Protocol):
     layout: str
     """Name of the layout, one of `fastdump.model.LAYOUTS`."""
     encoding: Encoding
-    compressed: bool
+    level: int | None
+    """Level of gzip; None for plain files."""
     latest_only: frozenset[str]
     """Collections of which only the latest copy is kept, beside the backups."""
 

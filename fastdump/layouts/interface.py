@@ -84,8 +84,8 @@ class BackupWriter(Protocol):
 
     encoding: Encoding
     """Encoding of the documents."""
-    compressed: bool
-    """True if the documents are compressed with gzip."""
+    level: int | None
+    """Level of gzip at which workers compress documents; None if they do not."""
 
     @property
     def path(self) -> Location:

@@ -16,13 +16,13 @@ class KomodoForm:
     Args:
         latest_only: collections of which a new backup replaces the only copy.
         encoding: BSON, or the JSON lines of Komodo's own backup.
+        level: of gzip.
     """
 
-    compressed = True
-
-    def __init__(self, latest_only: Sequence[str], encoding: Encoding) -> None:
+    def __init__(self, latest_only: Sequence[str], encoding: Encoding, level: int) -> None:
         self.latest_only = frozenset(latest_only)
         self.encoding = encoding
+        self.level: int | None = level
         self.layout = "komodo-json" if encoding is Encoding.JSON else "komodo"
 
     def file_names(self, catalog: Catalog) -> dict[Namespace, str]:

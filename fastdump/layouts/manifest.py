@@ -151,6 +151,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """Moment that all documents are of; null if they are of different moments."""
     cluster_time: _Time | None = None
     """The same moment as a cluster time."""
+    key: str | msgspec.UnsetType = msgspec.UNSET
+    """The key of the names of its pieces, hexadecimal, in an encrypted repository."""
     exceptions: list[str] = []
     """Collections, as `database.collection`, whose documents are of a later moment."""
 
@@ -197,7 +199,7 @@ def describe(
         NO_CHECKSUM,
         consistency.moment,
         None if consistency.cluster_time is None else str(consistency.cluster_time),
-        list(consistency.exceptions),
+        exceptions=list(consistency.exceptions),
     )
 
 

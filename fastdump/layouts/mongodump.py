@@ -62,16 +62,16 @@ class MongodumpForm:
     """Form of the layout `mongodump`, which mongorestore reads.
 
     Args:
-        compressed: compress with gzip, as `mongodump --gzip`.
+        level: of gzip, as `mongodump --gzip`; None for plain files.
     """
 
     layout = "mongodump"
     encoding = Encoding.BSON
     latest_only: frozenset[str] = frozenset()
 
-    def __init__(self, *, compressed: bool = True) -> None:
-        self.compressed = compressed
-        self._suffix = ".gz" if compressed else ""
+    def __init__(self, level: int | None) -> None:
+        self.level = level
+        self._suffix = "" if level is None else ".gz"
 
     def file_names(self, catalog: Catalog) -> dict[Namespace, str]:
         """Return the file of each collection, in the folder of its database."""
@@ -97,7 +97,7 @@ class MongodumpForm:
         return {f"{name}{self._suffix}": self._packed(content) for name, content in files.items()}
 
     def _packed(self, content: bytes) -> bytes:
-        return gzip.compress(content, mtime=0) if self.compressed else content
+        return content if self.level is None else gzip.compress(content, mtime=0)
 
 
 def _path(namespace: Namespace) -> str:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from fastdump.model.chunks import Bounds, Chunk, ChunkSource, Range
+from fastdump.model.compression import DEFAULT_COMPRESSION, GZIP, METHODS, NONE, ZSTD, Compression
 from fastdump.model.loading import MAX_NAMED, Loaded, LoadOptions, Rejection
 from fastdump.model.locations import SCHEMES, Location, is_url
 from fastdump.model.names import (
     CONSISTENCIES,
     DEFAULT_DATABASE,
     DEFAULT_LATEST_ONLY,
-    DEFAULT_LEVEL,
     DEFAULT_MAX_LOCK_SECONDS,
     DEFAULT_RETRY_SECONDS,
     KEEPS_DATABASE,
     LAYOUTS,
-    LEVELS,
 )
 from fastdump.model.requests import (
+    NO_KEYS,
+    PASSPHRASE,
     PERIODS,
     CollectionFilter,
+    Keys,
     NamespaceFilter,
     Retention,
     Server,
@@ -62,19 +64,24 @@ from fastdump.model.stored import (
 __all__ = [
     "BUCKETS",
     "CONSISTENCIES",
+    "DEFAULT_COMPRESSION",
     "DEFAULT_DATABASE",
     "DEFAULT_LATEST_ONLY",
-    "DEFAULT_LEVEL",
     "DEFAULT_MAX_LOCK_SECONDS",
     "DEFAULT_RETRY_SECONDS",
+    "GZIP",
     "KEEPS_DATABASE",
     "LAYOUTS",
-    "LEVELS",
     "MAX_NAMED",
+    "METHODS",
+    "NONE",
+    "NO_KEYS",
     "NO_OPTIONS",
     "OPLOG",
+    "PASSPHRASE",
     "PERIODS",
     "SCHEMES",
+    "ZSTD",
     "ArchivedBlock",
     "Backup",
     "Bounds",
@@ -86,6 +93,7 @@ __all__ = [
     "Collection",
     "CollectionFilter",
     "CollectionKind",
+    "Compression",
     "Connection",
     "Consistency",
     "Contents",
@@ -93,6 +101,7 @@ __all__ = [
     "Encoding",
     "ExtendedJson",
     "FileRange",
+    "Keys",
     "LoadOptions",
     "Loaded",
     "Location",

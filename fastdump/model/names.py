@@ -6,12 +6,10 @@ __all__ = [
     "CONSISTENCIES",
     "DEFAULT_DATABASE",
     "DEFAULT_LATEST_ONLY",
-    "DEFAULT_LEVEL",
     "DEFAULT_MAX_LOCK_SECONDS",
     "DEFAULT_RETRY_SECONDS",
     "KEEPS_DATABASE",
     "LAYOUTS",
-    "LEVELS",
 ]
 
 DEFAULT_DATABASE = "komodo"
@@ -19,11 +17,6 @@ DEFAULT_DATABASE = "komodo"
 
 DEFAULT_LATEST_ONLY = ("Stats",)
 """Collections of which only the latest copy is kept: Komodo's measurements, which are large."""
-
-LEVELS = range(4)
-"""The levels of compression that isal has."""
-
-DEFAULT_LEVEL = 1
 
 LAYOUTS = ("komodo", "komodo-json", "mongodump", "archive", "repository")
 """The layouts of backups."""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 
+from fastdump.model.compression import DEFAULT_COMPRESSION, Compression
 from fastdump.model.names import (
     DEFAULT_LATEST_ONLY,
-    DEFAULT_LEVEL,
     DEFAULT_RETRY_SECONDS,
     LAYOUTS,
 )
 
 __all__ = [
+    "NO_KEYS",
+    "PASSPHRASE",
     "PERIODS",
     "CollectionFilter",
+    "Keys",
     "NamespaceFilter",
     "Retention",
     "Server",
@@ -72,6 +75,28 @@ class NamespaceFilter:
     """Pairs of patterns: from, to."""
 
 
+PASSPHRASE = "passphrase"  # noqa: S105 - a word
+"""The word that stands for a passphrase among the recipients of an encrypted repository."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """The keys of an encrypted repository, in the format of age."""
+
+    recipients: Sequence[str] = ()
+    """For whom a new repository is encrypted: public keys, as `age1…`, or the word `passphrase`. If
+    the repository is there, it must be encrypted for just these."""
+    identities: Sequence[str] = field(default=(), repr=False)
+    """Secret keys, as `AGE-SECRET-KEY-1…`, any of which may open it."""
+    passphrase: str | None = field(default=None, repr=False)
+    """A passphrase, instead of identities."""
+    ask: Callable[[bool], str] | None = field(default=None, repr=False)
+    """Asks for a passphrase that is missing; with True, for a new one."""
+
+
+NO_KEYS = Keys()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteOptions:
     """The form in which a backup is written, and where."""
@@ -83,12 +108,12 @@ class WriteOptions:
     out: str | Path | None = None
     """The place of this one backup, instead of a dated folder in the backups folder; an archive's
     file, or `-` for standard output. Nothing is pruned then."""
-    gzip: bool = True
-    """True if to compress. The layouts `komodo` and `komodo-json` always do."""
-    level: int = DEFAULT_LEVEL
-    """Level of compression, 0 to 3."""
+    compression: Compression = DEFAULT_COMPRESSION
+    """gzip; for the layouts `mongodump` and `archive` also `none`, for `repository` also `zstd`."""
     mode: int = 0o600
     """Permissions of the files."""
+    keys: Keys = NO_KEYS
+    """For whom a repository is encrypted. What reads it is not needed to write."""
     latest_only: Sequence[str] = DEFAULT_LATEST_ONLY
     """Names of the collections of which only the latest copy is kept."""
 

@@ -265,18 +265,23 @@ class Backup:
     oplog: StoredCollection | None = None
     """The operations that happened while it was made, if they were kept."""
     consistency: Consistency | None = None
+    sealed_bytes: int | None = None
+    """Size of its pieces if it is encrypted and there is no key to it: then nothing but its name,
+    its age and this is known. Its `databases` is a word that only tells databases apart."""
     added_bytes: int | None = None
     """Number of its bytes that no older backup of the repository has; None if nothing is shared."""
 
     @property
     def file_bytes(self) -> int:
         """Size of its files, or of its pieces, also of those that others share."""
+        if self.sealed_bytes is not None:
+            return self.sealed_bytes
         return sum(collection.file_bytes for collection in self.collections)
 
     @property
     def documents(self) -> int | None:
-        """Number of documents; None if the manifest is missing."""
-        if not self.has_manifest:
+        """Number of documents; None if the manifest is missing, or cannot be read."""
+        if not self.has_manifest or self.sealed_bytes is not None:
             return None
         return sum(collection.contents.documents or 0 for collection in self.collections)
 

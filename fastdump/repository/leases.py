@@ -27,10 +27,10 @@ import msgspec
 from fastdump.errors import ObjectNotFoundError, StorageError
 from fastdump.storage.interface import Storage
 
-__all__ = ["BACKUP", "LEASES", "SWEEP", "Lease", "Owner", "remove_dead"]
+__all__ = ["BACKUP", "LEASES", "REKEY", "SWEEP", "Lease", "Owner", "remove_dead"]
 
 LEASES = "leases"
-BACKUP, SWEEP = "backup", "sweep"
+BACKUP, SWEEP, REKEY = "backup", "sweep", "rekey"
 
 LIFE = timedelta(minutes=10)
 _REFRESH_SECONDS = 60.0
@@ -81,7 +81,7 @@ class Lease:
 
     Args:
         storage: that of the repository.
-        kind: `BACKUP` or `SWEEP`.
+        kind: `BACKUP`, `SWEEP` or `REKEY`.
 
     Raises:
         StorageError: it cannot be put.
@@ -114,7 +114,7 @@ class Lease:
         """Return who else is at work, as far as they live.
 
         Args:
-            kind: `BACKUP` or `SWEEP`.
+            kind: `BACKUP`, `SWEEP` or `REKEY`.
             but: keys of leases of our own.
 
         Raises:
@@ -164,7 +164,7 @@ def remove_dead(storage: Storage, now: datetime) -> None:
     Raises:
         StorageError: the storage refuses.
     """
-    for kind in (BACKUP, SWEEP):
+    for kind in (BACKUP, SWEEP, REKEY):
         for one in list(_leases(storage, kind)):
             if now - one.modified >= LIFE or one.owner.has_died:
                 storage.delete(one.key)

@@ -1,13 +1,14 @@
 """The manifests of a repository: a backup is there if and only if its manifest is.
 
 They are those of folders (`layouts.manifest`), in a format of their own number, with pieces instead
-of files.
+of files. In an encrypted repository, a line in clear comes before the encrypted manifest: what
+pruning and sweeping need, on a machine that cannot read it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -32,17 +33,23 @@ from fastdump.model import (
     StoredCollection,
 )
 from fastdump.report import CollectionReport
+from fastdump.repository.envelope import Envelope
 
 __all__ = [
     "BACKUPS",
     "FORMAT",
     "LAYOUT",
+    "Sealed",
     "backup_of",
     "bounds_of",
+    "closed",
     "cut_before",
     "moment_in",
+    "named",
     "new_name",
+    "opened",
     "read",
+    "reclosed",
     "written",
 ]
 
@@ -51,6 +58,9 @@ BACKUPS = "backups"
 FORMAT = 2
 """Of manifests with pieces, and of the repository as a whole."""
 LAYOUT = "repository"
+
+_NAME_BYTES = 32
+_WORD_BYTES = 8
 
 _NAME_FORMAT = "%Y-%m-%d_%H-%M-%S"
 _NAME = re.compile(r"(\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2})Z\.([0-9a-f]{5})[0-9a-f]{4}")
@@ -84,7 +94,8 @@ def written(
     consistency: Consistency,
     parts: Mapping[Namespace, Sequence[Part]],
     cuts: Mapping[Namespace, Bounds],
-) -> bytes:
+    key: bytes | None,
+) -> manifest.Manifest:
     """Return the manifest of a backup.
 
     Args:
@@ -94,6 +105,7 @@ def written(
         consistency: how its documents relate in time.
         parts: what became of the chunks of each collection, in their order.
         cuts: where collections were cut.
+        key: that of the names of pieces, if the repository does not say it.
     """
     entries = [
         _entry(one, parts.get(one.namespace, ()), cuts.get(one.namespace, Bounds()))
@@ -102,7 +114,9 @@ def written(
     described = manifest.describe(
         catalog, LAYOUT, started, ended, consistency, entries, form=FORMAT
     )
-    return manifest.write(described, indent=0)
+    if key is None:
+        return described
+    return msgspec.structs.replace(described, key=key.hex())
 
 
 def _entry(collection: Collection, parts: Sequence[Part], bounds: Bounds) -> manifest.Entry:
@@ -125,6 +139,109 @@ def _stored(piece: Piece) -> manifest.StoredPiece:
     )
 
 
+def named(found: manifest.Manifest | Sealed) -> Iterator[bytes]:
+    """Yield the names of the pieces that a backup needs."""
+    if isinstance(found, Sealed):
+        digits = found.pieces
+        yield from (digits[at : at + _NAME_BYTES] for at in range(0, len(digits), _NAME_BYTES))
+        return
+    for one in found.collections:
+        if one.pieces is not msgspec.UNSET:
+            yield from (bytes.fromhex(piece.name) for piece in one.pieces)
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """The line before an encrypted manifest."""
+
+    format: int
+    started: datetime
+    databases: str
+    """A word that is the same for backups of the same databases, and tells nothing else."""
+    file_bytes: int
+    """Size of the pieces."""
+    pieces: bytes
+    """The names of the pieces, 32 bytes each, in base64."""
+    manifest: str
+    """BLAKE3 of the encrypted manifest, hexadecimal."""
+    checksum: str
+    """Checksum of this line, computed as in manifests."""
+
+
+_SEALED = msgspec.json.Decoder(Sealed)
+
+
+def closed(found: manifest.Manifest, envelope: Envelope) -> bytes:
+    """Return a manifest as an object."""
+    content = manifest.write(found, indent=0)
+    if not envelope.recipients:
+        return content
+    assert found.key is not msgspec.UNSET  # noqa: S101 - each encrypted backup has one
+    encrypted = envelope.close(content)
+    told = "\0".join(found.databases).encode()
+    line = Sealed(
+        FORMAT,
+        found.started,
+        blake3(told, key=bytes.fromhex(found.key)).hexdigest(_WORD_BYTES),
+        sum(one.file_bytes for one in found.collections),
+        b"".join(dict.fromkeys(named(found))),
+        blake3(encrypted).hexdigest(),
+        manifest.NO_CHECKSUM,
+    )
+    return _joined(line, encrypted)
+
+
+def reclosed(content: bytes, old: Envelope, new: Envelope, where: str) -> bytes:
+    """Return the object of an encrypted manifest, encrypted for others.
+
+    Raises:
+        BackupDamagedError: it is not what was written, or for other keys.
+    """
+    line, encrypted = _parted(content, where)
+    try:
+        encrypted = new.close(old.open(encrypted))
+    except FormatError as error:
+        raise BackupDamagedError(f"{where}: {error}") from error
+    changed = blake3(encrypted).hexdigest()
+    fresh = msgspec.structs.replace(line, manifest=changed, checksum=manifest.NO_CHECKSUM)
+    return _joined(fresh, encrypted)
+
+
+def _joined(line: Sealed, encrypted: bytes) -> bytes:
+    content = msgspec.json.format(msgspec.json.encode(line), indent=0)
+    return manifest.sealed(content) + b"\n" + encrypted
+
+
+def _parted(content: bytes, where: str) -> tuple[Sealed, bytes]:
+    line, _, encrypted = content.partition(b"\n")
+    try:
+        found = _SEALED.decode(line)
+    except ValueError as error:
+        raise BackupDamagedError(f"{where}: it is no manifest: {error}") from error
+    is_whole = manifest.is_sealed(line, found.checksum)
+    if not is_whole or blake3(encrypted).hexdigest() != found.manifest:
+        raise BackupDamagedError(f"{where}: it is not what was written")
+    return found, encrypted
+
+
+def opened(content: bytes, envelope: Envelope, where: str) -> manifest.Manifest | Sealed:
+    """Return the manifest in an object, or what is known of it without its key.
+
+    Raises:
+        BackupDamagedError: it is not what was written, or of a later format.
+    """
+    if not envelope.recipients:
+        return read(content, where)
+    sealed, encrypted = _parted(content, where)
+    try:
+        content = envelope.open(encrypted)
+    except FormatError:
+        return sealed
+    found = read(content, where)
+    if set(named(found)) != set(named(sealed)):
+        raise BackupDamagedError(f"{where}: its first line names other pieces than the manifest")
+    return found
+
+
 def read(content: bytes, where: str) -> manifest.Manifest:
     """Return the manifest in the content of an object.
 
@@ -141,7 +258,7 @@ def read(content: bytes, where: str) -> manifest.Manifest:
     return found
 
 
-def backup_of(name: str, where: str, found: manifest.Manifest | None) -> Backup:
+def backup_of(name: str, where: str, found: manifest.Manifest | Sealed | None) -> Backup:
     """Return the backup that a manifest describes.
 
     Args:
@@ -153,6 +270,18 @@ def backup_of(name: str, where: str, found: manifest.Manifest | None) -> Backup:
     taken = moment.astimezone().replace(tzinfo=None) if moment_in(name) else datetime.min
     if found is None:
         return Backup(name, where, taken, moment, (), has_manifest=False, layout=LAYOUT)
+    if isinstance(found, Sealed):
+        return Backup(
+            name,
+            where,
+            taken,
+            in_utc(found.started),
+            (),
+            has_manifest=True,
+            layout=LAYOUT,
+            databases=(found.databases,),
+            sealed_bytes=found.file_bytes,
+        )
     collections = stored(found)
     return Backup(
         name,

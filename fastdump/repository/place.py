@@ -10,36 +10,52 @@ See docs/formats.md.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from uuid import uuid4
 
-import msgspec
+from msgspec import UNSET
 
-from fastdump.errors import BackupDamagedError, BackupNotFoundError, ObjectNotFoundError
+from fastdump.errors import (
+    BackupDamagedError,
+    BackupNotFoundError,
+    ObjectNotFoundError,
+    UsageError,
+)
 from fastdump.layouts.ages import about_future, oldest_first
 from fastdump.layouts.interface import Swept
-from fastdump.layouts.manifest import NO_CHECKSUM, Manifest, is_sealed, sealed
-from fastdump.model import Backup, Bounds, Catalog, Location, Namespace, Piece, StoredCollection
-from fastdump.report import Problem
-from fastdump.repository import manifests
-from fastdump.repository.leases import BACKUP, SWEEP, Lease, remove_dead
-from fastdump.repository.manifests import BACKUPS, FORMAT
-from fastdump.repository.pieces import PIECES, name_in
-from fastdump.repository.reading import PieceReader, names_there
+from fastdump.layouts.manifest import Manifest
+from fastdump.model import (
+    DEFAULT_COMPRESSION,
+    NO_KEYS,
+    Backup,
+    Bounds,
+    Catalog,
+    Compression,
+    Keys,
+    Location,
+    Namespace,
+    StoredCollection,
+)
+from fastdump.progress import Reporter
+from fastdump.report import Problem, RekeyReport
+from fastdump.repository import description, manifests
+from fastdump.repository.description import DESCRIPTION, Description
+from fastdump.repository.envelope import Envelope
+from fastdump.repository.leases import BACKUP, REKEY, SWEEP, Lease
+from fastdump.repository.manifests import BACKUPS, Sealed
+from fastdump.repository.memory import Memory
+from fastdump.repository.reading import PieceReader, names_there, pieces_in
+from fastdump.repository.rekeying import Rekeying, see_free
+from fastdump.repository.sealing import ClearSeal, MemorySeal, remembered
+from fastdump.repository.sweeping import sweep
 from fastdump.repository.writing import PieceOutputs, RepositoryWriter
-from fastdump.storage.interface import Entry, Storage
-from fastdump.version import __version__
+from fastdump.storage.interface import Storage
 
 __all__ = ["DESCRIPTION", "Repository"]
-
-DESCRIPTION = "repository.json"
-"""The object that makes a place a repository."""
 
 GRACE = timedelta(days=1)
 """So long a piece that no manifest names stays, for the next run of a backup that was killed."""
@@ -48,28 +64,15 @@ _THREADS = 8
 _BOUNDS_OF = 8
 """Of so many backups the bounds are looked at: those of other databases may lie in between."""
 
-_KEY_BYTES = 32
-
-
-class _Description(msgspec.Struct, frozen=True):
-    format: int
-    tool: str
-    id: str
-    key: str
-    """Hexadecimal."""
-    checksum: str
-    """Checksum of the description itself, computed as in manifests."""
-
-
-_DESCRIPTIONS = msgspec.json.Decoder(_Description)
-
 
 class Repository:
     """A place of backups.
 
     Args:
         storage: where it is.
-        level: of the compression of new pieces; None does not compress.
+        compression: that of new pieces.
+        keys: for whom a new repository is encrypted, and what opens it.
+        memory: a folder in which this machine remembers what it cannot read.
         grace: how long a piece that no manifest names stays.
     """
 
@@ -78,13 +81,22 @@ class Repository:
     resumable = None
 
     def __init__(
-        self, storage: Storage, level: int | None = None, grace: timedelta = GRACE
+        self,
+        storage: Storage,
+        compression: Compression = DEFAULT_COMPRESSION,
+        grace: timedelta = GRACE,
+        keys: Keys = NO_KEYS,
+        memory: Storage | None = None,
     ) -> None:
         self._storage = storage
-        self._level = level
+        self._compression = compression
         self._grace = grace
+        self._keys = keys
+        self._memory = Memory(memory)
         self._lease: Lease | None = None
-        self._manifests: dict[str, Manifest | None] = {}
+        self._found: Description | None = None
+        self._manifests: dict[str, Manifest | Sealed | None] = {}
+        self._said: list[str] = []
         self._notes: tuple[str, ...] = ()
 
     @property
@@ -94,13 +106,13 @@ class Repository:
 
     @property
     def notes(self) -> Sequence[str]:
-        """The guarantees that its storage does not give."""
-        return self._storage.notes
+        """The guarantees that its storage does not give, and sentences about its keys."""
+        return [*self._storage.notes, *self._said]
 
     @property
     def reader(self) -> PieceReader:
         """The reader of its pieces."""
-        return PieceReader(self._storage, self._key)
+        return PieceReader(self._storage, self._names_keys, self._envelope)
 
     def exists(self) -> bool:
         """Return whether there is a repository.
@@ -124,16 +136,26 @@ class Repository:
             if not backups:
                 raise BackupNotFoundError(f"{self._storage.shown}: there is no backup in it")
             self._notes = tuple(about_future(backups))
-            return backups[-1]
+            return self._readable(backups[-1])
         name = name.rpartition("/")[2]
         found = [one for one in backups if one.name == name] or [
             one for one in backups if one.name.startswith(name)
         ]
         if len(found) == 1:
-            return found[0]
+            return self._readable(found[0])
         which = f"{len(found)} backups are called so" if found else "there is no such backup"
         raise BackupNotFoundError(
             f"{self._where(name)}: {which}; 'fastdump list' shows those that there are"
+        )
+
+    def _readable(self, backup: Backup) -> Backup:
+        if backup.sealed_bytes is None:
+            return backup
+        if self._envelope.can_read:
+            raise UsageError(f"{backup.path} is encrypted for other keys than those of --identity")
+        or_passphrase = " or give its passphrase" if self._description.locked else ""
+        raise UsageError(
+            f"{backup.path} is encrypted: name the file with your key by --identity{or_passphrase}"
         )
 
     def contents(self, backup: Backup) -> tuple[list[StoredCollection], list[str]]:
@@ -143,7 +165,8 @@ class Repository:
             BackupDamagedError: its manifest is damaged.
         """
         if not backup.has_manifest:
-            manifests.read(self._storage.get(f"{BACKUPS}/{backup.name}"), str(backup.path))
+            where = str(backup.path)
+            manifests.opened(self._storage.get(f"{BACKUPS}/{backup.name}"), self._envelope, where)
         return list(backup.collections), list(self._notes)
 
     def damaged_definitions(self, backup: Backup) -> list[Problem]:  # noqa: ARG002
@@ -162,30 +185,60 @@ class Repository:
         """Return where the newest backup of each collection cut it."""
         if not self.exists():
             return {}
+        if not self._envelope.can_read:
+            known_here = self._memory.load(self._description.id)
+            return known_here.bounds if known_here else {}
         names = sorted(self._names(), reverse=True)[:_BOUNDS_OF]
         found = self._read(names)
         known: dict[Namespace, Bounds] = {}
         for name in reversed(names):
-            known |= manifests.bounds_of(one) if (one := found.get(name)) is not None else {}
+            one = found.get(name)
+            known |= manifests.bounds_of(one) if isinstance(one, Manifest) else {}
         return known
 
     def begin(self, taken: datetime, catalog: Catalog, workers: int) -> RepositoryWriter:  # noqa: ARG002
         """Start a backup; the first one makes the repository."""
         if not self.exists():
             self._make()
+        envelope, seal = self._envelope, self._seal()
         lease = Lease(self._storage, BACKUP)
         try:
             lease.wait_for(SWEEP)
+            lease.wait_for(REKEY)
+            key = seal.key or bytes.fromhex(self._description.key or "")
             outputs = PieceOutputs(
-                self._storage, self._key, names_there(self._storage), self._level
+                self._storage, key, self._reusable(), envelope, self._compression
             )
         except BaseException:
             lease.release()
             raise
         self._lease = lease
         return RepositoryWriter(
-            self._storage, outputs, lease, manifests.new_name(datetime.now(UTC)), catalog
+            self._storage, outputs, lease, manifests.new_name(datetime.now(UTC)), catalog, seal
         )
+
+    def _make(self) -> None:
+        """Make the repository, unless somebody else is faster."""
+        description.make(self._storage, self._keys)
+        if self._description.recipients:
+            self._said.append(
+                f"{self._storage.shown} is a new encrypted repository: without the key or the "
+                "passphrase nobody can ever read it, so keep a copy of it apart from this machine"
+            )
+
+    def rekey(self, keys: Keys, reporter: Reporter) -> RekeyReport:
+        """Encrypt the repository for the recipients of these keys.
+
+        What is there already needs an identity that opens it.
+
+        Raises:
+            StorageError: the storage refuses, or somebody else is at work there.
+            UsageError: it is not encrypted, or there is no passphrase.
+        """
+        if not self._description.recipients:
+            raise UsageError(f"{self._storage.shown} is not encrypted: there is nothing to change")
+        found = self._description
+        return Rekeying(self._storage, found, self._envelope, reporter).run(keys)
 
     def stale(self) -> list[tuple[datetime, Location]]:
         """Return nothing: what killed runs put is for the next backup, or swept."""
@@ -193,7 +246,13 @@ class Repository:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Do nothing: leases keep what others need."""
+        """See that no manifest is being encrypted for others; leases keep what backups need.
+
+        Raises:
+            StorageError: it is.
+        """
+        if self.exists():
+            see_free(self._storage)
         yield
 
     def remove(self, path: Location) -> None:
@@ -206,62 +265,19 @@ class Repository:
         """Delete the pieces that no manifest names, but for new ones, unless a backup runs."""
         if not self.exists():
             return Swept(0)
-        lease = Lease(self._storage, SWEEP)
-        try:
-            own = self._lease
-            busy = lease.others(BACKUP, *([own.key] if own is not None else []))
-            if busy:
-                return Swept(
-                    0,
-                    (
-                        f"{self._storage.shown}: nothing is swept while {busy[0]} makes a backup; "
-                        "the next prune does it",
-                    ),
-                )
-            return self._sweep(lease)
-        finally:
-            lease.release()
-
-    def _sweep(self, lease: Lease) -> Swept:
-        found = self._read()
-        if damaged := [name for name, one in found.items() if one is None]:
-            return Swept(
-                0,
-                (
-                    f"{self._where(damaged[0])} is damaged, and nobody knows which pieces it needs:"
-                    " nothing is swept; delete it if it is of no use",
-                ),
-            )
-        now = lease.now()
-        remove_dead(self._storage, now)
-        named = {piece.name for one in found.values() if one for piece in _pieces(one)}
-        doomed = [
-            entry
-            for entry in self._storage.list(PIECES)
-            if name_in(entry.key) not in named and now - entry.modified >= self._grace
-        ]
-        return Swept(self._delete(doomed, lease))
-
-    def _delete(self, doomed: Iterable[Entry], lease: Lease) -> int:
-        def delete(entry: Entry) -> int:
-            if lease.has_lapsed:  # a backup may have begun that took this for dead
-                return 0
-            self._storage.delete(entry.key)
-            return entry.size
-
-        with ThreadPoolExecutor(_THREADS, "fastdump-sweep") as threads:
-            return sum(threads.map(delete, doomed))
+        own = () if self._lease is None else (self._lease.key,)
+        return sweep(self._storage, self._read, self._grace, own)
 
     def _names(self) -> list[str]:
         keys = (entry.key.removeprefix(f"{BACKUPS}/") for entry in self._storage.list(BACKUPS))
         return [name for name in keys if manifests.moment_in(name) is not None]
 
-    def _read(self, names: Sequence[str] | None = None) -> dict[str, Manifest | None]:
+    def _read(self, names: Sequence[str] | None = None) -> dict[str, Manifest | Sealed | None]:
         """Return manifests by the names of backups; None for one that is damaged.
 
         One that was removed meanwhile is left out.
         """
-        self._key  # noqa: B018 - there must be a repository
+        self._envelope  # noqa: B018 - there must be a repository
         wanted = self._names() if names is None else names
         with ThreadPoolExecutor(_THREADS, "fastdump-manifest") as threads:
             list(threads.map(self._load, [one for one in wanted if one not in self._manifests]))
@@ -270,7 +286,7 @@ class Repository:
     def _load(self, name: str) -> None:
         try:
             content = self._storage.get(f"{BACKUPS}/{name}")
-            self._manifests[name] = manifests.read(content, self._where(name))
+            self._manifests[name] = manifests.opened(content, self._envelope, self._where(name))
         except ObjectNotFoundError:
             return
         except BackupDamagedError:
@@ -280,56 +296,70 @@ class Repository:
         return f"{self._storage.shown}/{BACKUPS}/{name}"
 
     @property
-    def _key(self) -> bytes:
+    def _description(self) -> Description:
         found = self._described()
         if found is None:
             raise BackupNotFoundError(
                 f"{self._storage.shown}: there is no repository of backups; check the address"
             )
-        return bytes.fromhex(found.key)
-
-    def _described(self) -> _Description | None:
-        if self._description is None:
-            self.__dict__.pop("_description", None)  # somebody may make it
-        return self._description
-
-    @cached_property
-    def _description(self) -> _Description | None:
-        where = f"{self._storage.shown}/{DESCRIPTION}"
-        try:
-            content = self._storage.get(DESCRIPTION)
-            found = _DESCRIPTIONS.decode(content)
-            is_key = len(bytes.fromhex(found.key)) == _KEY_BYTES
-        except ObjectNotFoundError:
-            return None
-        except ValueError as error:
-            raise BackupDamagedError(f"{where}: it describes no repository: {error}") from error
-        if found.format > FORMAT:
-            raise BackupDamagedError(
-                f"{where}: format {found.format} needs a newer fastdump than {__version__}"
-            )
-        if not is_key:
-            raise BackupDamagedError(f"{where}: its key is damaged")
-        if not is_sealed(content, found.checksum):
-            raise BackupDamagedError(f"{where}: it is not what was written")
         return found
 
-    def _make(self) -> None:
-        """Make the repository, unless somebody else is faster."""
-        made = _Description(
-            FORMAT,
-            f"fastdump {__version__}",
-            uuid4().hex,
-            secrets.token_hex(_KEY_BYTES),
-            NO_CHECKSUM,
-        )
-        content = msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n"
-        self._storage.put_new(DESCRIPTION, sealed(content))
+    def _described(self) -> Description | None:
+        if self._found is None:  # somebody may make it
+            self._found = description.read(self._storage)
+        return self._found
 
+    @cached_property
+    def _envelope(self) -> Envelope:
+        return description.envelope(self._storage, self._description, self._keys)
 
-def _pieces(found: Manifest) -> Iterator[Piece]:
-    for one in manifests.stored(found):
-        yield from one.file.pieces if one.file else ()
+    @property
+    def _names_keys(self) -> list[bytes]:
+        """Return the keys of the names of pieces: one, or of each machine that wrote its own."""
+        if self._description.key is not None:
+            return [bytes.fromhex(self._description.key)]
+        found = (one for one in self._read().values() if isinstance(one, Manifest))
+        return list({bytes.fromhex(one.key): None for one in found if one.key is not UNSET})
+
+    def _seal(self) -> ClearSeal | MemorySeal:
+        """Return how this machine writes, with what it remembers."""
+        found = self._description
+        if not found.recipients:
+            return ClearSeal()
+        known = self._memory.load(found.id)
+        if known is None:
+            newest = self._newest()
+            known = remembered(newest)
+            if newest is None and self._names():
+                self._said.append(
+                    f"{self._storage.shown}: this machine remembers nothing of this encrypted "
+                    "repository, so it writes everything once more"
+                )
+        elif set(known.recipients) != set(found.recipients):
+            self._said.append(
+                f"{self._storage.shown} is now encrypted for {', '.join(found.recipients)}, and no "
+                f"longer for {', '.join(known.recipients)}"
+            )
+        seal = MemorySeal(found, self._envelope, self._memory, known, self._said)
+        seal.remember({})
+        return seal
+
+    def _newest(self) -> Manifest | None:
+        """Return the newest manifest that can be read."""
+        found = self._read()
+        readable = ((name, one) for name, one in found.items() if isinstance(one, Manifest))
+        return max(readable, default=("", None), key=lambda one: one[0])[1]
+
+    def _reusable(self) -> dict[bytes, int]:
+        """Return the pieces that need not be written again, each with its size in bytes.
+
+        Those from before the repository was encrypted for others are for the former ones.
+        """
+        if not self._envelope.recipients:
+            return names_there(self._storage)
+        entries = list(self._storage.list())
+        since = next(one.modified for one in entries if one.key == DESCRIPTION)
+        return pieces_in(one for one in entries if one.modified >= since)
 
 
 def _with_added(backups: Iterable[Backup]) -> Iterator[Backup]:

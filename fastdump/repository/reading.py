@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from fastdump.codec import frames
@@ -11,10 +11,11 @@ from fastdump.errors import BackupDamagedError, FormatError, ObjectNotFoundError
 from fastdump.layouts.segments import SEGMENT_BYTES
 from fastdump.model import FileRange, Piece, Segment, StoredCollection
 from fastdump.report import Problem
+from fastdump.repository.envelope import Envelope
 from fastdump.repository.pieces import PIECES, key_of, name_in, name_of
-from fastdump.storage.interface import Storage
+from fastdump.storage.interface import Entry, Storage
 
-__all__ = ["PieceReader", "names_there"]
+__all__ = ["PieceReader", "names_there", "pieces_in"]
 
 
 def names_there(storage: Storage) -> dict[bytes, int]:
@@ -23,7 +24,12 @@ def names_there(storage: Storage) -> dict[bytes, int]:
     Raises:
         StorageError: the storage cannot be read.
     """
-    found = ((name_in(entry.key), entry.size) for entry in storage.list(PIECES))
+    return pieces_in(storage.list(PIECES))
+
+
+def pieces_in(entries: Iterable[Entry]) -> dict[bytes, int]:
+    """Return the names of those objects that are pieces, each with its size in bytes."""
+    found = ((name_in(entry.key), entry.size) for entry in entries)
     return {name: size for name, size in found if name is not None}
 
 
@@ -32,12 +38,14 @@ class PieceReader:
 
     Args:
         storage: that of the repository.
-        key: that of the names of its pieces.
+        keys: those of the names of its pieces; any may be the right one.
+        envelope: how they are encrypted.
     """
 
-    def __init__(self, storage: Storage, key: bytes) -> None:
+    def __init__(self, storage: Storage, keys: Sequence[bytes], envelope: Envelope) -> None:
         self._storage = storage
-        self._key = key
+        self._keys = keys
+        self._envelope = envelope
 
     def missing(self, collections: Sequence[StoredCollection]) -> list[Problem]:
         """Return which pieces of some collections are missing."""
@@ -120,12 +128,13 @@ class PieceReader:
 
     def _read(self, piece: Piece) -> list[Batch] | str:
         try:
-            found = list(frames.unpack(self._storage.get(key_of(piece.name))))
+            data = self._envelope.open(self._storage.get(key_of(piece.name)))
+            found = list(frames.unpack(data))
         except ObjectNotFoundError:
             return "the piece is missing"
         except FormatError as error:
             return str(error)
-        if name_of(found, self._key) != piece.name:
+        if all(name_of(found, key) != piece.name for key in self._keys):
             return "its documents are not those that it is named by"
         return found
 

@@ -9,17 +9,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from threading import BoundedSemaphore
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from fastdump.codec import frames
 from fastdump.codec.bson import Batch
 from fastdump.errors import StorageError
 from fastdump.layouts.journal import Finished, Planned
+from fastdump.layouts.manifest import Manifest
 from fastdump.model import (
     Bounds,
     Catalog,
     Chunk,
     CollectionKind,
+    Compression,
     Consistency,
     Encoding,
     Namespace,
@@ -28,16 +30,31 @@ from fastdump.model import (
 )
 from fastdump.report import CollectionReport
 from fastdump.repository import manifests
+from fastdump.repository.envelope import Envelope
 from fastdump.repository.leases import SWEEP, Lease
 from fastdump.repository.pieces import Cutter, key_of, name_of
 from fastdump.repository.reading import names_there
 from fastdump.storage.interface import Storage
 
-__all__ = ["PieceOutputs", "RepositoryWriter"]
+__all__ = ["PieceOutputs", "RepositoryWriter", "Seal"]
 
 _THREADS = 2
 _IN_FLIGHT = 3
 """Largest number of pieces of a worker that wait or are being put, which bounds its memory."""
+
+
+class Seal(Protocol):
+    """What makes the object of a manifest, encrypted or not."""
+
+    @property
+    def key(self) -> bytes | None:
+        """The key of the names of pieces, if it must be in the manifest."""
+
+    def close(self, found: Manifest) -> bytes:
+        """Return the manifest as an object."""
+
+    def remember(self, cuts: Mapping[Namespace, Bounds]) -> None:
+        """Remember where collections were cut, if the next backup cannot read the manifest."""
 
 
 class PieceOutputs:
@@ -46,20 +63,27 @@ class PieceOutputs:
     Args:
         storage: that of the repository.
         key: that of the names of its pieces.
-        known: the pieces that it holds, each with its size.
-        level: of compression; None does not compress.
+        known: the pieces that need not be written, each with its size.
+        envelope: how pieces are encrypted.
+        compression: that of new pieces.
     """
 
     can_restart: ClassVar[bool] = True
     takes_many: ClassVar[bool] = False
 
     def __init__(
-        self, storage: Storage, key: bytes, known: Mapping[bytes, int], level: int | None
+        self,
+        storage: Storage,
+        key: bytes,
+        known: Mapping[bytes, int],
+        envelope: Envelope,
+        compression: Compression,
     ) -> None:
         self._storage = storage
         self._key = key
         self._known = dict(known)
-        self._level = level
+        self._envelope = envelope
+        self._compression = compression
 
     @contextmanager
     def opened(self, chunk: Chunk) -> Iterator[PieceOutput]:  # noqa: ARG002 - one is as another
@@ -80,11 +104,17 @@ class PieceOutputs:
         name = name_of(batches, self._key)
         size, is_new = self._known.get(name), False
         if size is None:
-            data = frames.pack(batches, self._level)
-            is_new = self._storage.put_new(key_of(name), data)
+            data = self._envelope.close(frames.pack(batches, self._compression))
+            is_new = self._put(key_of(name), data)
             size = self._known[name] = len(data)
         documents = sum(batch.documents for batch in batches)
         return Piece(name, documents, sum(len(one.data) for one in batches), size, is_new)
+
+    def _put(self, key: str, data: bytes) -> bool:
+        if not self._envelope.recipients:
+            return self._storage.put_new(key, data)
+        self._storage.put(key, data)  # one that is there is encrypted for others
+        return True
 
 
 class PieceOutput:
@@ -139,10 +169,11 @@ class RepositoryWriter:
         lease: keeps these from being swept; it is released at the end.
         name: that of the backup.
         catalog: what is backed up.
+        seal: makes the object of a manifest, and remembers what the next backup must know.
     """
 
     encoding = Encoding.PIECES
-    compressed = False
+    level: int | None = None
 
     def __init__(
         self,
@@ -151,8 +182,10 @@ class RepositoryWriter:
         lease: Lease,
         name: str,
         catalog: Catalog,
+        seal: Seal,
     ) -> None:
         self._storage = storage
+        self._seal = seal
         self._kinds = {one.namespace: one.kind for one in catalog.collections}
         self._lease = lease
         self.name = name
@@ -194,14 +227,16 @@ class RepositoryWriter:
             StorageError: the storage refuses, or a piece is gone; there is no manifest then.
         """
         parts = {name: self.parts(name) for name in list(self._parts)}
-        content = manifests.written(catalog, started, ended, consistency, parts, self._cuts())
+        cuts = self._cuts()
+        found = manifests.written(catalog, started, ended, consistency, parts, cuts, self._seal.key)
         named = {piece.name for found in parts.values() for one in found for piece in one.pieces}
         self._see_there(named)
-        if not self._storage.put_new(self._manifest, content):
+        if not self._storage.put_new(self._manifest, self._seal.close(found)):
             raise StorageError(f"{self.path} is there already; run the same command again")
         self._lease.refresh()
         if self._lease.has_lapsed:
             self._see_again(named)
+        self._seal.remember(cuts)
 
     def _see_there(self, named: set[bytes]) -> None:
         if gone := named - names_there(self._storage).keys():

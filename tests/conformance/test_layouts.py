@@ -96,7 +96,7 @@ def documents(name: str, number: int) -> bytes:
 def write(writer: BackupWriter, name: str, number: int) -> None:
     namespace = Namespace("db", name)
     chunk = Chunk(namespace, ChunkSource(namespace), number=number, chunks=3)
-    packing = packer(writer.encoding, 1 if writer.compressed else None, chunk)
+    packing = packer(writer.encoding, writer.level, chunk)
     with writer.outputs.opened(chunk) as output:
         place = output.write(packing.pack(Batch(documents(name, number), 3)), 3)
         part = output.end(packing.part(0.1, [place]))

@@ -32,7 +32,7 @@ def die_while_writing(outputs: Outputs) -> None:
 
 @pytest.mark.timeout(30)  # it would wait for ever
 def test_its_turn_ends_with_it(tmp_path: Path) -> None:
-    place = ArchivePlace(str(tmp_path / "archive"), compressed=False, level=1, mode=0o600)
+    place = ArchivePlace(str(tmp_path / "archive"), None, 0o600)
     writer = place.begin(TAKEN, catalog_of(["c"]), 1)
     killed = multiprocessing.get_context("forkserver").Process(
         target=die_while_writing, args=(writer.outputs,)

@@ -38,7 +38,8 @@ def database(server: Server) -> str:
 
 
 LAYOUTS = [
-    "komodo", "komodo-json", "mongodump", "plain mongodump", "repository", "plain repository"
+    "komodo", "komodo-json", "mongodump", "none mongodump",
+    "repository", "none repository", "zstd repository",
 ]  # fmt: skip
 
 
@@ -50,13 +51,12 @@ def original(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     folder = tmp_path_factory.mktemp(request.param.replace(" ", "-"))
-    layout = request.param.removeprefix("plain ")
-    gzipped = layout == request.param
+    *method, layout = request.param.split()
     fastdump.backup(
         server.uri,
         db=database,
         folder=folder,
-        writing=fastdump.WriteOptions(layout=layout, gzip=gzipped),
+        writing=fastdump.WriteOptions(layout=layout, compression=fastdump.Compression(*method)),
     )
     assert fastdump.verify(folder).intact
     return folder

@@ -116,7 +116,7 @@ def test_backups_and_sweeps_come_in_between_each_other(monkeypatch: pytest.Monke
     def back_up(seed: int) -> int:
         chance, count = random.Random(seed), 0
         while time.monotonic() < until:
-            writer = Repository(storage, 1).begin(datetime.now(), CATALOG, 1)
+            writer = Repository(storage).begin(datetime.now(), CATALOG, 1)
             try:
                 put(writer, chance.sample(range(12), 4))
                 if chance.random() < 0.8:
@@ -152,12 +152,12 @@ def test_a_backup_that_slept_finds_what_was_swept(monkeypatch: pytest.MonkeyPatc
     """Its machine was suspended for so long that a sweep took it for dead."""
     storage = MemoryStorage()
     grace = timedelta(0)
-    first = Repository(storage, 1).begin(datetime.now(), CATALOG, 1)
+    first = Repository(storage).begin(datetime.now(), CATALOG, 1)
     put(first, [1, 2, 3])
     first.close()  # killed
     clock = [0.0]
     monkeypatch.setattr(leases, "_now", lambda: clock[0])
-    writer = Repository(storage, 1).begin(datetime.now(), CATALOG, 1)
+    writer = Repository(storage).begin(datetime.now(), CATALOG, 1)
     put(writer, [1, 2, 3])
     assert Repository(storage, grace=grace).sweep().file_bytes == 0
     with monkeypatch.context() as other:
@@ -172,7 +172,7 @@ def test_a_backup_that_slept_finds_what_was_swept(monkeypatch: pytest.MonkeyPatc
 
 def test_a_sweep_that_slept_deletes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     storage = MemoryStorage()
-    killed = Repository(storage, 1).begin(datetime.now(), CATALOG, 1)
+    killed = Repository(storage).begin(datetime.now(), CATALOG, 1)
     put(killed, [1, 2, 3])
     killed.close()
     monkeypatch.setattr(leases.Lease, "__setattr__", _keep_lapsed)

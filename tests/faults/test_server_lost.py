@@ -72,7 +72,6 @@ def back_up(connection: Connection, folder: Path, rate: float, layout: str = "ko
         Selection("db"),
         destination(folder, WriteOptions(layout=layout, out=out)),
         workers=2,
-        level=1,
         retention=Retention(),
         how=ReadOptions(max_rate=rate),
         reporter=Silent(),

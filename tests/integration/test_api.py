@@ -47,7 +47,11 @@ def test_wrong_arguments(tmp_path: Path) -> None:
     with pytest.raises(fastdump.UsageError, match="must be"):
         fastdump.backup("mongodb://h", folder=tmp_path, workers=0)
     with pytest.raises(fastdump.UsageError, match="must be"):
-        fastdump.backup("mongodb://h", folder=tmp_path, writing=fastdump.WriteOptions(level=4))
+        fastdump.backup(
+            "mongodb://h",
+            folder=tmp_path,
+            writing=fastdump.WriteOptions(compression=fastdump.Compression("gzip", 4)),
+        )
     for wrong in (
         {"max_backups": -1},
         {"workers": 257},

@@ -83,7 +83,11 @@ def test_what_hurts(
         server.uri,
         db=hurt,
         workers=workers,
-        writing=fastdump.WriteOptions(layout="archive", out=file, gzip=gzipped),
+        writing=fastdump.WriteOptions(
+            layout="archive",
+            out=file,
+            compression=fastdump.Compression("gzip" if gzipped else "none"),
+        ),
     )
     assert (backup.workers, backup.path) == (workers, file)
     assert file.stat().st_mode & 0o077 == 0
@@ -257,7 +261,11 @@ def test_options_that_do_not_fit(server: Server, tmp_path: Path) -> None:
                 server.uri, folder=tmp_path, writing=fastdump.WriteOptions(layout=layout, out=out)
             )
     with pytest.raises(UsageError, match="always gzip"):
-        fastdump.backup(server.uri, folder=tmp_path, writing=fastdump.WriteOptions(gzip=False))
+        fastdump.backup(
+            server.uri,
+            folder=tmp_path,
+            writing=fastdump.WriteOptions(compression=fastdump.Compression("none")),
+        )
     with pytest.raises(BackupNotFoundError, match="matches nothing"):
         fastdump.restore(
             server.uri,
@@ -275,7 +283,11 @@ def test_by_mongorestore_itself(
     fastdump.backup(
         server.uri,
         db=filled,
-        writing=fastdump.WriteOptions(layout="archive", out=file, gzip=gzipped),
+        writing=fastdump.WriteOptions(
+            layout="archive",
+            out=file,
+            compression=fastdump.Compression("gzip" if gzipped else "none"),
+        ),
     )
     subprocess.run(
         ["mongorestore", "--quiet", "--uri", server.uri, f"--archive={file}",

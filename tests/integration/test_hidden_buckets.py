@@ -227,7 +227,9 @@ def test_dumps_whose_buckets_are_called_like_their_series(
     fastdump.backup(
         any_server.uri,
         db=database,
-        writing=fastdump.WriteOptions(layout="archive", out=file, gzip=False),
+        writing=fastdump.WriteOptions(
+            layout="archive", out=file, compression=fastdump.Compression("none")
+        ),
     )
     renamed(file)
     fastdump.backup(
@@ -261,7 +263,9 @@ def test_an_archive_of_a_new_server_reads_with_mongorestore(
         fastdump.backup(
             proxy.uri,
             db=database,
-            writing=fastdump.WriteOptions(layout="archive", out=file, gzip=False),
+            writing=fastdump.WriteOptions(
+                layout="archive", out=file, compression=fastdump.Compression("none")
+            ),
             collections=fastdump.CollectionFilter(exclude=excluded),
             reading=fastdump.ReadOptions(consistency="none"),  # the server is older than it says
         )

@@ -312,7 +312,7 @@ def test_plain_files_are_listed_verified_and_restored(server: Server, tmp_path: 
         server.uri,
         db=database,
         folder=tmp_path,
-        writing=fastdump.WriteOptions(layout="mongodump", gzip=False),
+        writing=fastdump.WriteOptions(layout="mongodump", compression=fastdump.Compression("none")),
     )
     file = Path(report.path) / database / "c.bson"
     assert file.stat().st_size == report.raw_bytes == report.file_bytes

@@ -123,6 +123,32 @@ def test_what_did_not_change_is_neither_compressed_nor_written(
     assert (newest.name, newest.added_bytes) == (second.name, 0)
 
 
+@pytest.mark.parametrize("method", ["zstd", "none"])
+def test_compression(
+    fastdump: Run, server: Server, database: str, tmp_path: Path, method: str
+) -> None:
+    options = ["--uri", server.uri, "--db", database, "--layout", "repository", "-f", tmp_path]
+    done = fastdump("backup", *options, "--compression", method)
+    assert done.code == 0, done.err
+    is_frame = {path.read_bytes()[:4] == b"\x28\xb5\x2f\xfd" for path in piece_files(tmp_path)}
+    assert is_frame == {method == "zstd"}
+    assert package.verify(tmp_path).intact
+    # What is there already stays as it is, however it is compressed.
+    assert back_up(server, database, tmp_path).new_bytes == 0
+    target = server.new_database()
+    assert package.restore(server.uri, target_db=target, folder=tmp_path).complete
+    expected, found = (state(server.connection, one) for one in (database, target))
+    assert differences(expected, found) == []
+
+
+def test_compression_that_a_layout_does_not_have(fastdump: Run, tmp_path: Path) -> None:
+    for layout, method in (("komodo", "none"), ("mongodump", "zstd"), ("archive", "zstd")):
+        done = fastdump("backup", "--uri", "mongodb://h", "--layout", layout, "--compression",
+                        method, "--out", tmp_path / "x")  # fmt: skip
+        assert done.code == 2
+        assert f"--compression {method} cannot be combined with --layout {layout}" in done.err
+
+
 @pytest.mark.parametrize("by_record", [True, False])
 def test_a_change_costs_little(
     server: Server,
@@ -237,7 +263,7 @@ def test_nothing_is_swept_while_a_backup_is_made(
         report = package.prune(tmp_path, max_backups=1)
         assert len(report.removed) == 1
         assert re.search(
-            r"nothing is swept while process \d+ of .* makes a backup", report.notes[0]
+            r"nothing is swept while process \d+ of .* is at work there", report.notes[0]
         )
         assert orphan.exists()
     finally:

@@ -54,7 +54,11 @@ def test_found_in_every_layout(
             server.uri,
             db=database,
             folder=tmp_path,
-            writing=package.WriteOptions(layout=layout, out=out, gzip=compressed),
+            writing=package.WriteOptions(
+                layout=layout,
+                out=out,
+                compression=package.Compression("gzip" if compressed else "none"),
+            ),
             collections=package.CollectionFilter(include=[collections], views_as_collections=views),
         )
         report = package.verify(tmp_path, name=out, unique=True, workers=2)

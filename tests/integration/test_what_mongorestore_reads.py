@@ -248,7 +248,9 @@ def test_the_buckets_of_a_time_series_as_one_file(
     package.backup(
         server.uri,
         db=database,
-        writing=package.WriteOptions(layout="mongodump", out=tmp_path / "dump", gzip=False),
+        writing=package.WriteOptions(
+            layout="mongodump", out=tmp_path / "dump", compression=package.Compression("none")
+        ),
     )
     file = tmp_path / "dump" / database / "system.buckets.s.bson"
     assert package.restore(server.uri, target_db=other, name=file).complete

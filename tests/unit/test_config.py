@@ -116,10 +116,35 @@ def test_flags_beat_the_environment() -> None:
 
 def test_defaults() -> None:
     settings = Settings({}, {})
-    assert (settings.folder, settings.max_backups, settings.level) == (Path("/backups"), 14, 1)
+    assert (settings.folder, settings.max_backups) == (Path("/backups"), 14)
+    assert settings.compression == ("gzip", 1)
     assert settings.latest_only == ("Stats",)
     assert settings.workers == min(4, len(os.sched_getaffinity(0)))
     assert settings.layout is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "found"),
+    [
+        ({"compression": "zstd"}, {}, ("zstd", 1)),
+        ({"compression": "zstd:19"}, {"FASTDUMP_LEVEL": "3"}, ("zstd", 19)),
+        ({"compression": "gzip:0"}, {}, ("gzip", 0)),
+        ({"level": "7"}, {"FASTDUMP_COMPRESSION": "zstd"}, ("zstd", 7)),
+        ({"compression": "none", "level": "2"}, {}, ("none", None)),
+        ({}, {"FASTDUMP_GZIP": "false"}, ("none", None)),
+        ({}, {"FASTDUMP_GZIP": "true", "FASTDUMP_LEVEL": "2"}, ("gzip", 2)),
+    ],
+)
+def test_compression(
+    flags: dict[str, str], environment: dict[str, str], found: tuple[str, int | None]
+) -> None:
+    assert Settings(flags, environment).compression == found
+
+
+@pytest.mark.parametrize("text", ["lz4", "gzip:4", "zstd:0", "zstd:20", "zstd:x", "none:1", ":3"])
+def test_a_compression_that_does_not_exist(text: str) -> None:
+    with pytest.raises(UsageError, match="--compression is"):
+        _ = Settings({"compression": text}, {}).compression
 
 
 def test_the_target_is_never_taken_from_the_source() -> None:

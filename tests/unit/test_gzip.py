@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from fastdump.codec import gzip
 from fastdump.codec.bson import Batch
 from fastdump.errors import FormatError
-from fastdump.model import LEVELS
+
+LEVELS = range(4)
 
 payloads = st.one_of(
     st.binary(max_size=5000),

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from fastdump.codec import frames
 from fastdump.codec.bson import Batch, spans
 from fastdump.errors import FormatError
+from fastdump.model import METHODS, Compression
 from fastdump.repository import pieces
 from fastdump.repository.pieces import Cutter, key_of, name_in, name_of
 
+COMPRESSIONS = [Compression("gzip", 0), Compression("zstd", 3), *map(Compression, METHODS)]
 KEY = bytes(range(32))
 MB = 1024 * 1024
 
@@ -90,18 +92,18 @@ def test_a_name_is_of_the_documents_alone() -> None:
         assert name_in(key) is None
 
 
-@given(st.lists(st.binary(max_size=100), max_size=20), st.sampled_from([None, 0, 1, 3]))
-def test_frames_come_back(values: list[bytes], level: int | None) -> None:
+@given(st.lists(st.binary(max_size=100), max_size=20), st.sampled_from(COMPRESSIONS))
+def test_frames_come_back(values: list[bytes], compression: Compression) -> None:
     batches = [Batch(bson.encode({"x": value}), 1) for value in values]
-    found = list(frames.unpack(frames.pack(batches, level)))
+    found = list(frames.unpack(frames.pack(batches, compression)))
     assert b"".join(one.data for one in found) == b"".join(one.data for one in batches)
     assert sum(one.documents for one in found) == len(batches)
 
 
-@pytest.mark.parametrize("level", [None, 1])
-def test_damaged_frames_are_found(level: int | None) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_damaged_frames_are_found(method: str) -> None:
     batches = [Batch(bson.encode({"x": os.urandom(1000)}), 1) for _ in range(4)]
-    data = frames.pack(batches, level)
+    data = frames.pack(batches, Compression(method))
     with pytest.raises(FormatError):
         list(frames.unpack(data[:-1]))
     with pytest.raises(FormatError):

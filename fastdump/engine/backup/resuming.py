@@ -25,16 +25,13 @@ Begun = tuple[BackupWriter, Planned, Sequence[Chunk]]
 W = TypeVar("W", bound=BackupWriter)
 
 
-def begun(
-    session: Session, destination: Destination, workers: int, level: int, held: ExitStack
-) -> Begun:
+def begun(session: Session, destination: Destination, workers: int, held: ExitStack) -> Begun:
     """Plan a new backup and start writing it.
 
     Args:
         session: the session that reads the server.
         destination: the place of the backup.
         workers: the number of processes that will write it.
-        level: the compression level.
         held: closes the writer, and with it the lock on the place, when the command ends.
 
     Raises:
@@ -42,16 +39,13 @@ def begun(
         StorageError: the destination cannot be written.
         UsageError: there is no such database.
     """
-    del level  # only `resumed` needs it, to recognize runs with the same settings
     started, catalog, chunks = _planned(session)
     writer = destination.begin(_local(started), catalog, workers)
     held.callback(writer.close)
     return writer, Planned("", started, catalog, tuple(chunks), session.at), chunks
 
 
-def resumed(
-    session: Session, destination: Destination, workers: int, level: int, held: ExitStack
-) -> Begun:
+def resumed(session: Session, destination: Destination, workers: int, held: ExitStack) -> Begun:
     """Continue the newest unfinished backup that has the same settings, or start a new one.
 
     In both cases the backup keeps a journal, so that a later run can continue it. The arguments
@@ -70,7 +64,7 @@ def resumed(
         )
     if not session.can_resume:
         raise UsageError(f"--resume cannot be combined with --consistency {session.mode}")
-    settings = _settings(session, layout, level)
+    settings = _settings(session, layout)
     if found := layout.resume(settings):
         writer, planned, finished = found
         held.callback(writer.close)
@@ -120,7 +114,7 @@ def _local(moment: datetime) -> datetime:
     return moment.astimezone().replace(tzinfo=None)
 
 
-def _settings(session: Session, layout: Resumable, level: int) -> str:
+def _settings(session: Session, layout: Resumable) -> str:
     """Return a digest of the settings: two runs with the same one would make the same backup."""
-    told = f"{session.readers[0].shown} {session.selection} {session.mode} {level} {layout.told}"
+    told = f"{session.readers[0].shown} {session.selection} {session.mode} {layout.told}"
     return blake3(told.encode()).hexdigest()

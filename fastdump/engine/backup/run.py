@@ -41,7 +41,6 @@ def backup(
     *,
     how: ReadOptions,
     workers: int,
-    level: int,
     retention: Retention,
     resume: bool = False,
     reporter: Reporter,
@@ -54,7 +53,6 @@ def backup(
         destination: the place of the backup.
         how: the consistency, and the limits on reading.
         workers: the number of worker processes.
-        level: the compression level, one of `fastdump.model.LEVELS`.
         retention: the rules by which old backups stay.
         resume: continue a backup that an earlier run began, and let a later run continue this one.
         reporter: receives progress and notes.
@@ -72,7 +70,7 @@ def backup(
             open_database(client, selection.database)  # refuse an invalid name before connecting
     readers = members(connection)
     with ExitStack() as held:
-        writing = Writing(destination, workers, level, how, resume, reporter, held)
+        writing = Writing(destination, workers, how, resume, reporter, held)
         written = read_consistently(
             how,
             readers,

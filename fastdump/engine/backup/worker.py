@@ -27,7 +27,6 @@ class BackupWorker(ServerWorker):
     Args:
         session: the way the server is read.
         writer: the backup.
-        level: the compression level.
         at_once: the number of chunks to fetch at the same time.
         fetch_ahead: True to fetch a batch while the last one is being packed.
         max_rate: the highest speed of reading, in bytes of documents a second; None for no limit.
@@ -37,7 +36,6 @@ class BackupWorker(ServerWorker):
         self,
         session: Session,
         writer: BackupWriter,
-        level: int,
         *,
         at_once: int,
         fetch_ahead: bool,
@@ -46,7 +44,7 @@ class BackupWorker(ServerWorker):
         super().__init__(*session.readers, clock=session.clock, max_rate=max_rate)
         self._outputs = writer.outputs
         self._encoding = writer.encoding
-        self._level = level if writer.compressed else None
+        self._level = writer.level
         self._at_once = at_once
         self._fetch_ahead = fetch_ahead
 

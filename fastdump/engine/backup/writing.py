@@ -65,7 +65,6 @@ class Writing:
 
     destination: Destination
     workers: int
-    level: int
     how: ReadOptions
     resume: bool
     reporter: Reporter
@@ -88,7 +87,7 @@ class Writing:
 
     def _begin(self, session: Session) -> Begun:
         start = resumed if self.resume else begun
-        return start(session, self.destination, self.workers, self.level, self.held)
+        return start(session, self.destination, self.workers, self.held)
 
     def _check_counts(
         self, session: Session, writer: BackupWriter, catalog: Catalog, fetched: _Fetched
@@ -120,7 +119,7 @@ class Writing:
             )
         (chunk,) = planner.cut(OPLOG_COLLECTION, Bounds())
         began, places = time.monotonic(), list[int]()
-        packing = packer(writer.encoding, self.level if writer.compressed else None, chunk)
+        packing = packer(writer.encoding, writer.level, chunk)
         with (
             writer.outputs.opened(chunk) as output,
             session.keeping(
@@ -145,7 +144,6 @@ class Writing:
         worker = BackupWorker(
             session,
             writer,
-            self.level,
             at_once=at_once,
             fetch_ahead=self.workers < len(os.sched_getaffinity(0)),
             max_rate=self.how.max_rate and self.how.max_rate * 1e6 / max(1, fetched.workers),

@@ -32,7 +32,7 @@ mongodump writes four at a time by default."""
 
 
 def convert(
-    plan: ConvertPlan, destination: Destination, *, workers: int, level: int, reporter: Reporter
+    plan: ConvertPlan, destination: Destination, *, workers: int, reporter: Reporter
 ) -> ConvertReport:
     """Write the backup of the plan to another place. Nothing is pruned there.
 
@@ -40,7 +40,6 @@ def convert(
         plan: the plan.
         destination: the place of the new backup.
         workers: the number of worker processes.
-        level: the compression level, one of `fastdump.model.LEVELS`.
         reporter: receives progress and notes.
 
     Raises:
@@ -53,7 +52,7 @@ def convert(
     shared = workers if plan.archive is None else _STREAMS
     writer = destination.begin(backup.taken, plan.catalog, shared)
     try:
-        used = _write(plan, writer, workers, level, reporter)
+        used = _write(plan, writer, workers, reporter)
         _check_counts(plan, writer)
         # It is as old as the documents are, whenever it is written in this form.
         made = backup.started or backup.made
@@ -117,9 +116,7 @@ def _check_counts(plan: ConvertPlan, writer: BackupWriter) -> None:
             )
 
 
-def _write(
-    plan: ConvertPlan, writer: BackupWriter, workers: int, level: int, reporter: Reporter
-) -> int:
+def _write(plan: ConvertPlan, writer: BackupWriter, workers: int, reporter: Reporter) -> int:
     """Write all documents; return the number of worker processes."""
     documents = sum(one.documents for one in plan.catalog.collections)
     raw_bytes = plan.catalog.raw_bytes or sum(one.raw_bytes for one in plan.pieces)
@@ -128,16 +125,14 @@ def _write(
     reporter.start("convert", documents, raw_bytes)
     try:
         if plan.archive is not None:
-            _Splitting(plan, writer, level, reporter).run()
+            _Splitting(plan, writer, reporter).run()
             return 0
-        return _by_workers(plan, writer, workers, level, reporter)
+        return _by_workers(plan, writer, workers, reporter)
     finally:
         reporter.stop()
 
 
-def _by_workers(
-    plan: ConvertPlan, writer: BackupWriter, workers: int, level: int, reporter: Reporter
-) -> int:
+def _by_workers(plan: ConvertPlan, writer: BackupWriter, workers: int, reporter: Reporter) -> int:
     left = Counter(piece.chunk.namespace for piece in plan.pieces)
     groups = grouped(plan.pieces, workers, 1)
     size = sum(one.raw_bytes for one in plan.pieces)
@@ -152,7 +147,7 @@ def _by_workers(
             if not left[name]:
                 reporter.finished(writer.report(name))
 
-    worker = ConvertWorker(plan.reader, writer, level)
+    worker = ConvertWorker(plan.reader, writer)
     with executor(worker, used, reporter.update, repeats=writer.outputs.can_restart) as pool:
         for group in groups:
             pool.submit(ConvertWorker.convert, group, take)
@@ -176,12 +171,9 @@ class _Open:
 class _Splitting:
     """Writing of an archive, which is read once: its blocks go to the collections they are of."""
 
-    def __init__(
-        self, plan: ConvertPlan, writer: BackupWriter, level: int, reporter: Reporter
-    ) -> None:
+    def __init__(self, plan: ConvertPlan, writer: BackupWriter, reporter: Reporter) -> None:
         self._plan = plan
         self._writer = writer
-        self._level = level if writer.compressed else None
         self._reporter = reporter
         self._documents = self._raw_bytes = 0
         # A block of a time series names its buckets.
@@ -224,7 +216,7 @@ class _Splitting:
         if name not in self._open:
             chunk, held = chunk_of(self._left[name]), ExitStack()
             output = held.enter_context(self._writer.outputs.opened(chunk))
-            packing = packer(self._writer.encoding, self._level, chunk)
+            packing = packer(self._writer.encoding, self._writer.level, chunk)
             self._open[name] = _Open(held, chunk, output, packing, [], time.monotonic())
         return self._open[name]
 

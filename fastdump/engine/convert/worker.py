@@ -25,14 +25,13 @@ class ConvertWorker:
     Args:
         reader: reads the old backup.
         writer: the new backup.
-        level: the compression level.
     """
 
-    def __init__(self, reader: Reader, writer: BackupWriter, level: int) -> None:
+    def __init__(self, reader: Reader, writer: BackupWriter) -> None:
         self._reader = reader
         self._outputs = writer.outputs
         self._encoding = writer.encoding
-        self._level = level if writer.compressed else None
+        self._level = writer.level
         self.progress: Progress | None = None
 
     def convert(self, group: Group[Piece]) -> list[Part]:

@@ -1,0 +1,327 @@
+"""Encrypted repositories: whole commands, and what others can see of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from pyrage import x25519
+
+import fastdump as package
+from benchmarks.shapes import hurtful
+from fastdump.demo.compare import differences, state
+from fastdump.errors import UsageError
+from fastdump.model import Compression, Keys, WriteOptions
+from fastdump.repository import pieces
+from tests.conftest import Run, Server
+
+PASSPHRASE = "a long passphrase of several words"
+
+
+class Pair:
+    """A key and what it opens."""
+
+    def __init__(self) -> None:
+        identity = x25519.Identity.generate()
+        self.secret, self.public = str(identity), str(identity.to_public())
+        self.reads = Keys(identities=[self.secret])
+
+    def file(self, folder: Path) -> Path:
+        """A file as age-keygen writes it."""
+        path = folder / f"{self.public[-6:]}.txt"
+        path.write_text(f"# created: 2026-08-12\n# public key: {self.public}\n{self.secret}\n")
+        return path
+
+
+@pytest.fixture(autouse=True)
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What this machine remembers."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state/fastdump"
+
+
+@pytest.fixture
+def pair() -> Pair:
+    return Pair()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "repository"
+
+
+@pytest.fixture
+def database(server: Server) -> str:
+    name = server.new_database()
+    with server.client() as client:
+        made = [{"_id": n, "secret": f"a secret that nobody finds {n}"} for n in range(3000)]
+        client[name]["hidden_collection"].insert_many(made)
+        client[name]["hidden_collection"].create_index("secret", name="hidden_index")
+    return name
+
+
+def back_up(
+    server: Server, database: str, folder: Path, *recipients: str, passphrase: str | None = None
+) -> package.BackupReport:
+    keys = Keys(recipients=recipients, passphrase=passphrase)
+    return package.backup(
+        server.uri, db=database, folder=folder, workers=1,
+        writing=WriteOptions(layout="repository", keys=keys, compression=Compression("none")),
+    )  # fmt: skip
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def comes_back(
+    server: Server, database: str, folder: Path, keys: Keys, name: str | None = None
+) -> None:
+    target = server.new_database()
+    report = package.restore(server.uri, target_db=target, folder=folder, keys=keys, name=name)
+    assert report.complete
+    expected, found = (state(server.connection, one) for one in (database, target))
+    assert differences(expected, found) == []
+
+
+def test_nothing_is_written_in_clear(
+    server: Server, database: str, folder: Path, pair: Pair
+) -> None:
+    report = back_up(server, database, folder, pair.public)
+    assert any("without the key or the passphrase nobody" in note for note in report.notes)
+    words = [database, "hidden_collection", "hidden_index", "a secret that nobody", pair.secret]
+    assert len(files(folder)) >= 3
+    for path in files(folder):
+        content = path.read_bytes()
+        assert not [word for word in words if word.encode() in content], path
+    assert package.verify(folder, keys=pair.reads).intact
+    comes_back(server, database, folder, pair.reads)
+
+
+def test_everything_comes_back(server: Server, folder: Path, pair: Pair) -> None:
+    database = server.new_database()
+    hurtful(server.connection, database)
+    for _ in range(2):
+        back_up(server, database, folder, pair.public)
+        comes_back(server, database, folder, pair.reads)
+
+
+def test_the_machine_that_backs_up_needs_no_secret(
+    server: Server, database: str, folder: Path, pair: Pair
+) -> None:
+    first = back_up(server, database, folder, pair.public)
+    assert first.new_bytes == first.file_bytes > 0
+    # The repository knows for whom it is, so this need not be said again.
+    again = back_up(server, database, folder)
+    assert (again.new_bytes, again.file_bytes) == (0, first.file_bytes)
+    with server.client() as client:
+        client[database]["hidden_collection"].insert_one({"_id": -1})
+    changed = back_up(server, database, folder, pair.public)
+    assert (changed.new_bytes or 0) > 0
+    comes_back(server, database, folder, pair.reads)
+    assert len(package.list_backups(folder, keys=pair.reads)[-1].collections) == 1
+
+
+def test_a_machine_that_remembers_nothing_writes_everything_once(
+    server: Server, database: str, folder: Path, pair: Pair, memory: Path
+) -> None:
+    back_up(server, database, folder, pair.public)
+    shutil.rmtree(memory)
+    second = back_up(server, database, folder, pair.public)
+    assert second.new_bytes == second.file_bytes > 0
+    assert any("remembers nothing" in note for note in second.notes)
+    assert back_up(server, database, folder, pair.public).new_bytes == 0
+    for one in package.list_backups(folder):
+        assert package.verify(folder, name=one.name, keys=pair.reads).intact
+    # With a key it finds in the repository what it has forgotten.
+    shutil.rmtree(memory)
+    keys = Keys(recipients=[pair.public], identities=[pair.secret])
+    third = package.backup(
+        server.uri, db=database, folder=folder,
+        writing=WriteOptions(layout="repository", keys=keys),
+    )  # fmt: skip
+    assert third.new_bytes == 0
+    assert not any("remembers nothing" in note for note in third.notes)
+
+
+def test_what_is_remembered_cannot_be_written(
+    server: Server, database: str, folder: Path, pair: Pair, memory: Path
+) -> None:
+    memory.parent.write_text("a file where a folder should be")
+    report = back_up(server, database, folder, pair.public)
+    assert any("set XDG_STATE_HOME" in note for note in report.notes)
+    comes_back(server, database, folder, pair.reads)
+
+
+def test_pruning_needs_no_key(
+    fastdump: Run, server: Server, database: str, folder: Path, pair: Pair
+) -> None:
+    other = server.new_database()
+    with server.client() as client:
+        client[other]["c"].insert_one({"_id": 1})
+    for name in (database, database, other):
+        back_up(server, name, folder, pair.public)
+    listed = fastdump("list", "-f", folder)
+    assert listed.code == 0
+    assert listed.out.count("encrypted") == 3
+    assert database not in listed.out
+    done = fastdump("prune", "-f", folder, "--keep-last", 1, "-y")
+    assert done.code == 0, done.err
+    kept = package.list_backups(folder, keys=pair.reads)
+    # Backups of different databases are counted apart.
+    assert [one.databases for one in kept] == [(database,), (other,)]
+    for one in kept:
+        assert package.verify(folder, name=one.name, keys=pair.reads).intact
+
+
+def test_without_the_key(
+    fastdump: Run, server: Server, database: str, folder: Path, pair: Pair, tmp_path: Path
+) -> None:
+    back_up(server, database, folder, pair.public)
+    options = ["--target-uri", server.uri, "-f", folder, "-y"]
+    for command in (["verify", "-f", folder], ["restore", *options]):
+        done = fastdump(*command)
+        assert (done.code, done.out) == (2, "")
+        assert "is encrypted: name the file with your key by --identity" in done.err
+        done = fastdump(*command, "--identity", Pair().file(tmp_path))
+        assert done.code == 2
+        assert "encrypted for other keys than those of --identity" in done.err
+        done = fastdump(*command, "--identity", pair.file(tmp_path))
+        assert done.code == 0, done.err
+
+
+def test_a_passphrase(
+    fastdump: Run, server: Server, database: str, folder: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "passphrase"
+    secret.write_text(f"{PASSPHRASE}\n")
+    options = ["--uri", server.uri, "--db", database, "--layout", "repository", "-f", folder]
+    done = fastdump("backup", *options, "--encrypt-to", "passphrase")
+    assert (done.code, "there is no passphrase" in done.err) == (2, True)
+    done = fastdump("backup", *options, "--encrypt-to", "passphrase", "--passphrase-file", secret)
+    assert done.code == 0, done.err
+    done = fastdump("backup", *options)  # it is needed to read only
+    assert done.code == 0, done.err
+    assert all(PASSPHRASE.encode() not in path.read_bytes() for path in files(folder))
+    done = fastdump("verify", "-f", folder)
+    assert (done.code, "or give its passphrase" in done.err) == (2, True)
+    done = fastdump("verify", "-f", folder, FASTDUMP_PASSPHRASE="another")
+    assert (done.code, "the passphrase is wrong" in done.err) == (2, True)
+    done = fastdump("verify", "-f", folder, FASTDUMP_PASSPHRASE=PASSPHRASE)
+    assert done.code == 0, done.err
+    comes_back(server, database, folder, Keys(passphrase=PASSPHRASE))
+
+
+def test_recipients_that_do_not_fit(
+    fastdump: Run, server: Server, database: str, folder: Path, pair: Pair, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="not a public key"):
+        back_up(server, database, folder, "age1nonsense")
+    with pytest.raises(UsageError, match="only a repository is encrypted"):
+        package.backup(server.uri, db=database, folder=tmp_path / "komodo",
+                       writing=WriteOptions(keys=Keys(recipients=[pair.public])))  # fmt: skip
+    back_up(server, database, folder, pair.public)
+    with pytest.raises(UsageError, match="fastdump rekey encrypts it for others"):
+        back_up(server, database, folder, Pair().public)
+    back_up(server, database, tmp_path / "open")
+    with pytest.raises(UsageError, match="a repository without encryption"):
+        back_up(server, database, tmp_path / "open", pair.public)
+    listed = tmp_path / "recipients"
+    listed.write_text(f"# the two of us\n{pair.public}\n{Pair().public}\n")
+    done = fastdump("backup", "--uri", server.uri, "--db", database, "-f", tmp_path / "two",
+                    "--layout", "repository", "--encrypt-to", listed)  # fmt: skip
+    assert done.code == 0, done.err
+    comes_back(server, database, tmp_path / "two", pair.reads)
+
+
+def test_encrypting_for_others(
+    server: Server, database: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "_MIN_BYTES", 10_000)
+    old, new = Pair(), Pair()
+    first = back_up(server, database, folder, old.public)
+    # Only what comes: nothing is shared with what is for the former key.
+    report = package.rekey(folder, Keys(recipients=[new.public]))
+    assert (report.objects, report.complete) == (0, False)
+    second = back_up(server, database, folder, new.public)
+    assert second.new_bytes == second.file_bytes > 0
+    assert any("no longer for" in note for note in second.notes)
+    comes_back(server, database, folder, new.reads)
+    assert [one.sealed_bytes for one in package.list_backups(folder, keys=new.reads)] == [
+        first.file_bytes, None
+    ]  # fmt: skip
+    # All of it, with the keys that open it.
+    both = Keys(identities=[old.secret, new.secret])
+    last = Pair()
+    report = package.rekey(folder, Keys(recipients=[last.public]), keys=both)
+    assert (report.complete, report.failures) == (True, ())
+    for one in package.list_backups(folder, keys=last.reads):
+        assert package.verify(folder, name=one.name, keys=last.reads).intact
+        comes_back(server, database, folder, last.reads, one.name)
+    for pair in (old, new):
+        assert all(one.sealed_bytes for one in package.list_backups(folder, keys=pair.reads))
+    # What was encrypted again is shared by later backups.
+    assert back_up(server, database, folder, last.public).new_bytes == 0
+
+
+def test_a_key_that_opens_nothing_changes_nothing(
+    fastdump: Run, server: Server, database: str, folder: Path, tmp_path: Path
+) -> None:
+    old, new = Pair(), Pair()
+    back_up(server, database, folder, old.public)
+    rekey = ["rekey", "-f", folder, "-y", "--encrypt-to", new.public, "--identity"]
+    done = fastdump(*rekey, Pair().file(tmp_path))
+    assert (done.code, "still encrypted for the former keys" in done.err) == (1, True)
+    comes_back(server, database, folder, old.reads)
+    done = fastdump(*rekey, old.file(tmp_path))
+    assert done.code == 0, done.err
+    comes_back(server, database, folder, new.reads)
+
+
+def test_a_new_passphrase(server: Server, database: str, folder: Path) -> None:
+    back_up(server, database, folder, "passphrase", passphrase="the first one")
+    report = package.rekey(
+        folder, Keys(recipients=["passphrase"], passphrase="the second one"),
+        keys=Keys(passphrase="the first one"),
+    )  # fmt: skip
+    assert report.complete
+    comes_back(server, database, folder, Keys(passphrase="the second one"))
+    with pytest.raises(UsageError):
+        package.verify(folder, keys=Keys(passphrase="neither"))
+    back_up(server, database, folder, "passphrase")
+
+
+def test_into_and_out_of_an_encrypted_repository(
+    fastdump: Run, server: Server, database: str, folder: Path, pair: Pair, tmp_path: Path
+) -> None:
+    package.backup(server.uri, db=database, folder=tmp_path / "komodo")
+    done = fastdump("convert", "-f", tmp_path / "komodo", "--all", "--to", folder, "--layout",
+                    "repository", "--encrypt-to", pair.public)  # fmt: skip
+    assert done.code == 0, done.err
+    comes_back(server, database, folder, pair.reads)
+    done = fastdump("convert", "-f", folder, "--to", tmp_path / "back", "--layout", "komodo",
+                    "--identity", pair.file(tmp_path))  # fmt: skip
+    assert done.code == 0, done.err
+    comes_back(server, database, tmp_path / "back", Keys())
+
+
+def test_by_hand(server: Server, database: str, folder: Path, pair: Pair, tmp_path: Path) -> None:
+    age = shutil.which("age")
+    if age is None:
+        pytest.skip("the program age is not installed")
+    back_up(server, database, folder, pair.public)
+    (piece,) = files(folder / "pieces")
+    opened = subprocess.run(
+        [age, "-d", "-i", pair.file(tmp_path), piece], capture_output=True, check=True, timeout=60
+    )
+    assert b"a secret that nobody finds 17" in opened.stdout
+
+
+def test_settings_hide_the_passphrase(fastdump: Run) -> None:
+    shown = fastdump("config", FASTDUMP_PASSPHRASE=PASSPHRASE)
+    assert shown.code == 0
+    assert PASSPHRASE not in shown.out + shown.err
+    assert os.environ.get("FASTDUMP_PASSPHRASE") is None
