@@ -13,14 +13,13 @@ from fastdump.codec import age
 from fastdump.errors import BackupDamagedError, FormatError, ObjectNotFoundError, UsageError
 from fastdump.layouts.manifest import NO_CHECKSUM, is_sealed, sealed
 from fastdump.model import PASSPHRASE, Keys
+from fastdump.repository import DESCRIPTION
 from fastdump.repository.envelope import Envelope
 from fastdump.repository.manifests import FORMAT
 from fastdump.storage.interface import Storage
 from fastdump.version import __version__
 
-__all__ = ["DESCRIPTION", "Description", "envelope", "make", "read", "replace"]
-
-DESCRIPTION = "repository.json"
+__all__ = ["Description", "envelope", "make", "read", "replace"]
 
 _KEY_BYTES = 32
 _KEY = re.compile(f"[0-9a-f]{{{2 * _KEY_BYTES}}}")

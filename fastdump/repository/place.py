@@ -42,8 +42,8 @@ from fastdump.model import (
 )
 from fastdump.progress import Reporter
 from fastdump.report import Problem, RekeyReport
-from fastdump.repository import description, manifests
-from fastdump.repository.description import DESCRIPTION, Description
+from fastdump.repository import DESCRIPTION, description, manifests
+from fastdump.repository.description import Description
 from fastdump.repository.envelope import Envelope
 from fastdump.repository.leases import BACKUP, REKEY, SWEEP, Lease
 from fastdump.repository.manifests import BACKUPS, Sealed
@@ -55,7 +55,7 @@ from fastdump.repository.sweeping import sweep
 from fastdump.repository.writing import PieceOutputs, RepositoryWriter
 from fastdump.storage.interface import Storage
 
-__all__ = ["DESCRIPTION", "Repository"]
+__all__ = ["Repository"]
 
 GRACE = timedelta(days=1)
 """So long a piece that no manifest names stays, for the next run of a backup that was killed."""

@@ -15,8 +15,8 @@ from fastdump.errors import FastdumpError, FormatError, StorageError
 from fastdump.model import Keys
 from fastdump.progress import Reporter
 from fastdump.report import RekeyReport
-from fastdump.repository import description, manifests
-from fastdump.repository.description import DESCRIPTION, Description
+from fastdump.repository import DESCRIPTION, description, manifests
+from fastdump.repository.description import Description
 from fastdump.repository.envelope import Envelope
 from fastdump.repository.leases import BACKUP, REKEY, SWEEP, Lease
 from fastdump.repository.manifests import BACKUPS

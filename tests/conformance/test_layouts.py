@@ -34,8 +34,9 @@ from fastdump.model import (
     WriteOptions,
 )
 from fastdump.mongo import ejson
+from fastdump.repository import DESCRIPTION
 from fastdump.repository.pieces import PIECES
-from fastdump.repository.place import DESCRIPTION, Repository
+from fastdump.repository.place import Repository
 
 TAKEN = datetime(2026, 3, 4, 5, 6, 7)
 NAMES = ["Action", "a/b", "A", "a", "Stats", "..", "日本", "n" * 220]

@@ -25,7 +25,7 @@ from fastdump.errors import (
 from fastdump.model import LoadOptions, ReadOptions, WriteOptions
 from fastdump.mongo import stable_bounds
 from fastdump.mongo.client import open_database
-from fastdump.repository import pieces, place
+from fastdump.repository import DESCRIPTION, pieces, place
 from fastdump.repository.leases import BACKUP, Lease
 from fastdump.repository.reading import names_there
 from fastdump.storage.local import LocalStorage
@@ -435,7 +435,7 @@ def test_a_description_that_cannot_be_understood(
     server: Server, database: str, tmp_path: Path, change: dict[str, object], said: str
 ) -> None:
     back_up(server, database, tmp_path)
-    description = tmp_path / place.DESCRIPTION
+    description = tmp_path / DESCRIPTION
     description.write_text(json.dumps({**json.loads(description.read_text()), **change}))
     for ask in (package.list_backups, package.verify, package.prune):
         with pytest.raises(BackupDamagedError, match=said):

@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 
 from fastdump.codec.bson import Batch, spans
-from fastdump.engine.verify.duplicate_ids import Keys, KeyWriter, compare, shares
 from fastdump.model import Namespace, Part, ViewIds
 from fastdump.mongo.doubles import bare
 from fastdump.storage.temporary_files import scratch_folder
@@ -27,6 +26,8 @@ class ViewLook(AbstractContextManager["ViewLook"]):
     """
 
     def __init__(self, namespace: Namespace) -> None:
+        from fastdump.engine.verify.duplicate_ids import Keys, KeyWriter  # for views only
+
         self._namespace = namespace
         self._held = ExitStack()
         folder = self._held.enter_context(scratch_folder("fastdump-keys-"))
@@ -57,6 +58,8 @@ class ViewLook(AbstractContextManager["ViewLook"]):
         Raises:
             StorageError: the disk refuses.
         """
+        from fastdump.engine.verify.duplicate_ids import compare, shares
+
         met = (compare(share) for share in shares(self._writer.end()))
         return ViewIds(sum(one.counts.total() for one in met), self._without_id)
 

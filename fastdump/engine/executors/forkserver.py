@@ -21,11 +21,16 @@ __all__ = ["cool_down", "processes", "warm_up", "without_main_module"]
 # kernel, which would zero it again: a third of a dump's time otherwise. See docs/performance.md.
 _ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "67108864"}
 
+# Python's helper processes run with -c, which would import a signal.py of the current folder.
+_SAFE = {"PYTHONSAFEPATH": "1"}
+
 _TIDIED = "ignore:resource_tracker:UserWarning"
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the C library keeps semaphores there, nowhere else
 _LONGEST_FOLDER = 107 - len("/pymp-xxxxxxxx/listener-xxxxxxxx")
 """The most bytes in the name of a folder for a socket: a socket's whole path may have 107, as
 unix(7) says."""
+_OF_WORKERS = ("fastdump.engine.", "fastdump.layouts.", "fastdump.repository.", "fastdump.storage.")
+"""The modules that a worker needs too, if this process has loaded them for its command."""
 _is_warm = False
 
 
@@ -37,9 +42,10 @@ def warm_up() -> None:
     """
     global _is_warm
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fastdump.engine.executors.forkserver_imports"])
+    loaded = [name for name in sys.modules if name.startswith(_OF_WORKERS)]
+    context.set_forkserver_preload(["fastdump.engine.executors.forkserver_hook", *loaded])
     # Workers inherit the forkserver's environment.
-    with _environment(_ALLOCATOR), _temporary_folder():
+    with _environment({**_ALLOCATOR, **_SAFE}), _temporary_folder():
         with _quiet_tracker():
             resource_tracker.ensure_running()
         # Ctrl-C on a terminal reaches every process, and would end this one in a traceback.

@@ -1,13 +1,7 @@
-"""The modules that the forkserver imports once, so that each worker starts with them loaded."""
+"""The first module that the forkserver imports, for it and for all processes that it starts."""
 
 import sys
 from types import TracebackType
-
-import fastdump.engine.backup.run
-import fastdump.engine.convert.run
-import fastdump.engine.copy.run
-import fastdump.engine.restore.run
-import fastdump.engine.verify.run  # noqa: F401
 
 
 def _quietly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
