@@ -13,9 +13,10 @@ import pytest
 import fastdump
 from benchmarks.shapes import insert
 from fastdump import LoadOptions
-from fastdump.codec import frames, gzip
+from fastdump.codec import age, frames, gzip
 from fastdump.demo.compare import differences, state
 from fastdump.errors import BackupDamagedError, FastdumpError
+from fastdump.model import NO_KEYS, Keys
 from fastdump.mongo import cursor
 from fastdump.mongo.client import open_database
 from tests.conftest import Run, Server
@@ -37,9 +38,12 @@ def database(server: Server) -> str:
     return name
 
 
+IDENTITY = age.new_identity()
+KEYS = Keys(identities=[IDENTITY])
+
 LAYOUTS = [
     "komodo", "komodo-json", "mongodump", "none mongodump",
-    "repository", "none repository", "zstd repository",
+    "repository", "none repository", "zstd repository", "encrypted repository",
 ]  # fmt: skip
 
 
@@ -52,13 +56,20 @@ def original(
 ) -> Path:
     folder = tmp_path_factory.mktemp(request.param.replace(" ", "-"))
     *method, layout = request.param.split()
-    fastdump.backup(
-        server.uri,
-        db=database,
-        folder=folder,
-        writing=fastdump.WriteOptions(layout=layout, compression=fastdump.Compression(*method)),
-    )
-    assert fastdump.verify(folder).intact
+    keys = NO_KEYS
+    if method == ["encrypted"]:
+        method, keys = [], Keys(recipients=[age.recipient_of(IDENTITY)])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        fastdump.backup(
+            server.uri,
+            db=database,
+            folder=folder,
+            writing=fastdump.WriteOptions(
+                layout=layout, compression=fastdump.Compression(*method), keys=keys
+            ),
+        )
+    assert fastdump.verify(folder, keys=KEYS).intact
     return folder
 
 
@@ -130,7 +141,7 @@ def is_same_piece(path: Path, original: Path) -> bool:
 def test_every_damage_is_found(original: Path, tmp_path: Path) -> None:
     chance = random.Random(f"{original}")
     before = {path.relative_to(original): path.read_bytes() for path in files(original)}
-    (backup,) = fastdump.list_backups(original)
+    (backup,) = fastdump.list_backups(original, keys=KEYS)
     missed = []
     folder = tmp_path / "damaged"
     for number in range(DAMAGES // len(LAYOUTS)):
@@ -146,7 +157,7 @@ def test_every_damage_is_found(original: Path, tmp_path: Path) -> None:
         if after == before:
             continue
         try:
-            found = fastdump.verify(folder, name=backup.name).problems
+            found = fastdump.verify(folder, name=backup.name, keys=KEYS).problems
         except FastdumpError:
             continue
         if not found and not is_same_piece(path, original / path.relative_to(folder)):
