@@ -38,7 +38,7 @@ def _median(rows: list[Row], name: str) -> float:
 def tell(path: Path) -> None:
     """Print all results as a table, with medians and with ratios to fastdump's time."""
     results = json.loads(path.read_text())["results"]
-    groups = _grouped(results)
+    groups = _grouped([row for row in results if "seconds" in row])
     lines = []
     for (section, data, tool), rows in groups.items():
         seconds = [row["seconds"] for row in rows]
@@ -86,6 +86,7 @@ def draw(path: Path, folder: Path) -> None:
     _line(results, "workers", "workers", "seconds", folder, lambda rows: _median(rows, "seconds"))
     _compared(results, "many", "collections", folder)
     _compared(results, "distance", "round trip in milliseconds", folder)
+    _fortnight(results, folder)
 
 
 def _bars(results: list[Row], name: str, folder: Path) -> None:
@@ -177,6 +178,28 @@ def _compared(results: list[Row], section: str, x: str, folder: Path) -> None:
         axes.legend()
         axes.spines[["top", "right"]].set_visible(False)
     _save(figure, folder / section)
+
+
+def _fortnight(results: list[Row], folder: Path) -> None:
+    """Draw the space of all backups, day by day."""
+    rows = [row for row in results if row["section"] == "fortnight"]
+    if not rows:
+        return
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7.5, 3.2))
+    labels = {"komodo": "dated folders", "repository": "repository"}
+    for layout, colour in (("komodo", "#8a8f98"), ("repository", "#1b7f5c")):
+        points = [
+            (int(row["data"]), row["written_bytes"] / 1e6) for row in rows if row["tool"] == layout
+        ]
+        axes.plot(*zip(*points, strict=True), marker="o", label=labels[layout], color=colour)
+    axes.set_xlabel("daily backups of a database that grows by 1 % a day")
+    axes.set_ylabel("size of all, MB")
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, folder / "fortnight")
 
 
 def _save(figure: Any, path: Path) -> None:

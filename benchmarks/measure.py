@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["Measurement", "measure"]
+__all__ = ["Measurement", "folder_bytes", "measure"]
 
 _SAMPLE_SECONDS = 0.25
 _REAP_SECONDS = 10
@@ -38,17 +38,19 @@ class Measurement:
     system_seconds: float
     """CPU of the command's processes in the kernel."""
     server_seconds: float
-    """CPU of the server."""
+    """CPU of the server; 0 if its process is not known."""
     tree_bytes: int
     """Highest sum of resident memory at one moment; shared memory counts in each process."""
     process_bytes: int
     """Highest resident memory of any one process; at least the benchmark's own, which a process
     inherits before it becomes the command."""
     written_bytes: int
-    """Size of the output."""
+    """Size of the output, or in a folder that was there already its growth."""
 
 
-def measure(command: Sequence[str], server_pid: int, output: Path | None = None) -> Measurement:
+def measure(
+    command: Sequence[str], server_pid: int | None, output: Path | None = None
+) -> Measurement:
     """Run a command and measure it.
 
     Dirty pages of earlier commands are written to the disk first, so that they do not count.
@@ -59,8 +61,7 @@ def measure(command: Sequence[str], server_pid: int, output: Path | None = None)
     os.sync()
     # Processes that the command leaves behind become our children, so that we get their usage.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    server = psutil.Process(server_pid)
-    server_before = sum(server.cpu_times()[:2])
+    server_before = _cpu(server_pid)
     others = _children()
     with tempfile.TemporaryFile() as said:
         began = time.perf_counter()
@@ -75,7 +76,7 @@ def measure(command: Sequence[str], server_pid: int, output: Path | None = None)
             said.seek(0)
             text = said.read().decode(errors="replace")[-2000:]
             raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {text}")
-    server_seconds = sum(server.cpu_times()[:2]) - server_before
+    server_seconds = _cpu(server_pid) - server_before
     usages = [used, *_reap(but=others)]
     return Measurement(
         seconds,
@@ -84,8 +85,13 @@ def measure(command: Sequence[str], server_pid: int, output: Path | None = None)
         server_seconds,
         tree_bytes,
         max(usage.ru_maxrss for usage in usages) * 1024,
-        _size(output) if output else 0,
+        folder_bytes(output) if output else 0,
     )
+
+
+def _cpu(pid: int | None) -> float:
+    """Return the CPU seconds of a process; 0 for that of another machine."""
+    return 0.0 if pid is None else float(sum(psutil.Process(pid).cpu_times()[:2]))
 
 
 def _watch(pid: int) -> int:
@@ -135,5 +141,6 @@ def _reap(*, but: set[int]) -> list[resource.struct_rusage]:
     return found
 
 
-def _size(path: Path) -> int:
+def folder_bytes(path: Path) -> int:
+    """Return the size of all files of a folder in bytes; 0 if there is none."""
     return sum(found.stat().st_size for found in path.rglob("*") if found.is_file())

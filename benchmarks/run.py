@@ -15,14 +15,15 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import consistency
+from benchmarks import consistency, repositories
 from benchmarks.charts import draw, tell
 from benchmarks.generate import fill, fill_many
-from benchmarks.measure import Measurement, measure
+from benchmarks.measure import Measurement, folder_bytes, measure
 from benchmarks.relay import far
 from benchmarks.tools import (
     Tools,
@@ -38,7 +39,11 @@ from fastdump.mongo.client import connect
 
 __all__ = ["main"]
 
-SECTIONS = ("backup", "restore", "many", "distance", "growth", "workers", "consistency")
+SECTIONS = (
+    "backup", "restore", "many", "distance", "growth", "workers", "consistency", "repository",
+)  # fmt: skip
+_OF_OTHERS = ("backup", "restore", "many")
+"""The sections that a server can have that is given by its URI."""
 
 # Megabytes of documents. `random-ids` is four times the server's cache of 0.25 GB.
 _FULL = {
@@ -53,11 +58,22 @@ _ROUND_TRIPS = (1, 10, 40)
 """Round trips in milliseconds."""
 
 
+@dataclass(frozen=True)
+class Server:
+    """The server that is measured."""
+
+    uri: str
+    about: str
+    pid: int | None = None
+    """Its process, if it is one of ours."""
+    port: int = 0
+
+
 @dataclass
 class Bench:
     """One run of the benchmark."""
 
-    server: Mongod
+    server: Server
     tools: Tools
     folder: Path
     rounds: int
@@ -76,7 +92,7 @@ class Bench:
             "processor": _processor(),
             "system": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version(),
-            "server": f"MongoDB {version}, cache 0.25 GB, on the same machine",
+            "server": self.server.about.format(version=version),
             "versions": versions(self.tools),
             "left out": self.tools.missing,
             "sizes": self.sizes,
@@ -100,6 +116,8 @@ class Bench:
             self._workers()
         if "consistency" in sections:
             self._consistency()
+        if "repository" in sections:
+            self._repository()
 
     def _backups(self, data: str) -> None:
         self._fill(data, data)
@@ -216,6 +234,27 @@ class Bench:
             consistency.run(server.uri, "komodo", self.folder, self._numbers(), measured)
         self._save()
 
+    def _repository(self) -> None:
+        database, uri = "changing", self.server.uri
+        self._fill("komodo", database)
+
+        def measured(
+            data: str, tool: str, number: int, command: list[str], out: Path | None
+        ) -> Measurement:
+            return self._measure("repository", data, tool, number, command, out)
+
+        repositories.compare(uri, database, "restored", self._numbers(), measured)
+        self._drop(database)
+        self._fill("komodo", database)
+
+        def save(day: int, layout: str, size: int) -> None:
+            row = {"section": "fortnight", "data": f"{day}", "tool": layout, "round": 1}
+            self.results.append({**row, "written_bytes": size})
+            self._save()
+
+        repositories.fortnight(uri, database, save)
+        self._drop(database)
+
     def _both(
         self, section: str, data: str, database: str, number: int, workers: int | None
     ) -> None:
@@ -240,13 +279,16 @@ class Bench:
         number: int,
         command: list[str],
         out: Path | None = None,
-    ) -> None:
+    ) -> Measurement:
+        before = folder_bytes(out) if out else 0
         measured = measure(command, self.server.pid, out)
+        measured = replace(measured, written_bytes=measured.written_bytes - before)
         row = {"section": section, "data": data, "tool": tool, "round": number}
         if number:
             self.results.append(row | asdict(measured))
             self._save()
         print(f"{section}, {data}, {tool}, round {number}: {measured.seconds:.2f} s", flush=True)
+        return measured
 
     def _save(self) -> None:
         """Save the results; called after each measurement, so that an interruption loses little."""
@@ -282,22 +324,44 @@ def main() -> None:
     parser.add_argument(
         "--data", choices=list(_FULL), nargs="+", help="data of the section backup, by default all"
     )
+    parser.add_argument(
+        "--uri",
+        help="measure this server, such as FerretDB, instead of an own one: its databases komodo, "
+        f"restored and others are written and dropped; only the sections {', '.join(_OF_OTHERS)}",
+    )
+    parser.add_argument("--size", type=int, help="megabytes of the Komodo-shaped data")
     parser.add_argument("--mongodump", help="path of mongodump, by default the one on PATH")
     parser.add_argument("--mongorestore", help="path of mongorestore, by default the one on PATH")
+    parser.add_argument("--km", help="path of Komodo's km, by default the one on PATH")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
-    tools = Tools.find(options.mongodump, options.mongorestore)
+    tools = Tools.find(options.mongodump, options.mongorestore, options.km)
     for name in tools.missing:
         print(f"{name} was not found: its measurements are left out")
     sizes = _QUICK if options.quick else _FULL
     if options.data:
         sizes = {name: size for name, size in sizes.items() if name in (*options.data, "komodo")}
+    if options.size:
+        sizes = {**sizes, "komodo": options.size}
     rounds = options.rounds or (1 if options.quick else 3)
-    with Mongod() as server, tempfile.TemporaryDirectory(prefix="fastdump-bench-") as folder:
+    with (
+        _server(options.uri) as server,
+        tempfile.TemporaryDirectory(prefix="fastdump-bench-") as folder,
+    ):
         bench = Bench(server, tools, Path(folder), rounds, sizes, options.quick, options.out)
-        bench.run(options.only)
+        bench.run([one for one in options.only if not options.uri or one in _OF_OTHERS])
     tell(options.out / "results.json")
     draw(options.out / "results.json", options.out)
+
+
+@contextmanager
+def _server(uri: str | None) -> Iterator[Server]:
+    if uri is not None:
+        yield Server(uri, "MongoDB {version}, or another server that says so, by its URI")
+        return
+    with Mongod() as own:
+        about = "MongoDB {version}, cache 0.25 GB, on the same machine"
+        yield Server(own.uri, about, own.pid, own.port)
 
 
 def _processor() -> str:

@@ -20,21 +20,25 @@ class Tools:
     mongodump: str | None
     mongorestore: str | None
     zstd: str | None
+    km: str | None
+    """Komodo's own command."""
 
     @classmethod
-    def find(cls, mongodump: str | None, mongorestore: str | None) -> Tools:
+    def find(cls, mongodump: str | None, mongorestore: str | None, km: str | None) -> Tools:
         """Return the given paths, or else those on PATH."""
         return cls(
             mongodump or shutil.which("mongodump"),
             mongorestore or shutil.which("mongorestore"),
             shutil.which("zstd"),
+            km or shutil.which("km"),
         )
 
     @property
     def missing(self) -> list[str]:
         """The names of the tools that are not installed."""
         named = {
-            "mongodump": self.mongodump, "mongorestore": self.mongorestore, "zstd": self.zstd
+            "mongodump": self.mongodump, "mongorestore": self.mongorestore, "zstd": self.zstd,
+            "km": self.km,
         }  # fmt: skip
         return [name for name, path in named.items() if path is None]
 
@@ -61,6 +65,12 @@ def backup_commands(
         commands["mongodump --gzip --archive"] = [
             "/bin/sh", "-c", 'mkdir -p "$0" && exec "$@"', str(out),
             *dump[:-2], "--gzip", f"--archive={out / 'archive'}",
+        ]  # fmt: skip
+    if tools.km:
+        # Source: Komodo's manual, "Backup and restore": the settings of km are in the environment.
+        commands["km"] = [
+            "/usr/bin/env", f"KOMODO_DATABASE_URI={uri}", f"KOMODO_DATABASE_DB_NAME={database}",
+            f"KOMODO_CLI_BACKUPS_FOLDER={out}", tools.km, "database", "backup", "-y",
         ]  # fmt: skip
     if others:
         archive = out / "archive"
