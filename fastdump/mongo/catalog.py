@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import bson
@@ -12,6 +12,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from fastdump.codec.bson import without
+from fastdump.codec.definitions import has_true
 from fastdump.errors import ServerError, UsageError
 from fastdump.model import (
     BUCKETS,
@@ -23,7 +24,9 @@ from fastdump.model import (
     Namespace,
     Selection,
 )
+from fastdump.mongo.bucket_access import Access
 from fastdump.mongo.client import (
+    NAMESPACE_NOT_FOUND,
     Client,
     Document,
     open_database,
@@ -31,14 +34,13 @@ from fastdump.mongo.client import (
     server_info,
     translated,
 )
-from fastdump.mongo.collection_details import describe_each, of_entry, uuid_of
 from fastdump.mongo.counts import read_sizes
-from fastdump.mongo.listing import list_collections, options_of
+from fastdump.mongo.listing import list_collections, list_indexes, options_of
 from fastdump.mongo.retry import passes, retrying
+from fastdump.mongo.round_trip import ask_each
 from fastdump.patterns import Patterns
 
 __all__ = [
-    "Describe",
     "is_of_server",
     "is_selected",
     "is_servers_own",
@@ -62,7 +64,6 @@ def read_catalog(
     connection: Connection,
     selection: Selection,
     on_listed: Callable[[int], None] = lambda _collections: None,
-    describe: Describe | None = None,
 ) -> Catalog:
     """Return the catalog of one database or of all.
 
@@ -72,7 +73,6 @@ def read_catalog(
         selection: the databases and collections to read.
         on_listed: called with the number of collections as soon as it is known; to ask for the
             sizes and indexes of thousands takes a second.
-        describe: asks for the sizes and indexes; by default `describe_each`.
 
     Raises:
         ServerError: the server cannot be reached or refuses.
@@ -88,21 +88,13 @@ def read_catalog(
             raise UsageError(_nothing(client, selection.database, connection))
         wanted = _wanted(listed, selection)
         on_listed(len(wanted))
-        ask = describe or (lambda each: describe_each(client, connection, each))
-        found = _described(client, wanted, selection, ask)
+        found = _described(client, wanted, selection, connection, sizes=True)
     notes = (f"the database admin is left out: {said(refused[0])}",) if refused else ()
     return Catalog(selection.database, server, found, notes)
 
 
-def read_definitions(
-    client: Client, selection: Selection, describe: Describe | None = None
-) -> tuple[Collection, ...]:
+def read_definitions(client: Client, selection: Selection) -> tuple[Collection, ...]:
     """Return the selected collections that exist now, without their sizes, which take longer.
-
-    Args:
-        client: the server.
-        selection: the databases and collections.
-        describe: asks for the indexes; by default `describe_each`.
 
     Raises:
         PyMongoError: as the driver does.
@@ -111,8 +103,7 @@ def read_definitions(
         kept = _wanted(_listed(client, selection), selection)
     except UsageError:
         return ()  # no selected collection is left
-    ask = describe or (lambda each: describe_each(client, None, each, sizes=False))
-    return _described(client, kept, selection, ask, sizes=False)
+    return _described(client, kept, selection, None, sizes=False)
 
 
 def read_names(client: Client, selection: Selection) -> dict[Namespace, str | None]:
@@ -125,11 +116,11 @@ def read_names(client: Client, selection: Selection) -> dict[Namespace, str | No
         kept = _wanted(_listed(client, selection), selection)
     except UsageError:
         return {}  # no selected collection is left
-    return {Namespace(database.name, entry["name"]): uuid_of(entry) for database, entry in kept}
+    return {
+        Namespace(database.name, entry["name"]): _uuid(entry.get("info", {}).get("uuid"))
+        for database, entry in kept
+    }
 
-
-Describe = Callable[[Sequence[Collection]], Sequence[Collection | None]]
-"""A function that returns collections with their sizes and indexes; None for one that is gone."""
 
 _Listed = list[tuple[Database[Document], Document]]
 
@@ -308,16 +299,49 @@ def _described(
     client: Client,
     wanted: _Listed,
     selection: Selection,
-    describe: Describe,
+    connection: Connection | None,
     *,
-    sizes: bool = True,
+    sizes: bool,
 ) -> tuple[Collection, ...]:
-    """Return the collections of the entries, with their sizes and indexes, sorted by name."""
-    entries = [of_entry(database.name, entry) for database, entry in wanted]
-    found = [one for one in describe(entries) if one is not None]
+    """Return the collections of the entries; with a connection, each is retried by itself."""
+
+    def describe(listed: tuple[Database[Document], Document]) -> Collection | None:
+        ask = retrying(connection).wraps(_describe) if connection else _describe
+        try:
+            return ask(*listed, sizes=sizes)
+        except OperationFailure as error:
+            if error.code != NAMESPACE_NOT_FOUND:
+                raise
+            return None  # the collection was dropped after it was listed
+
+    found = [one for one in ask_each(client, describe, wanted) if one is not None]
     if selection.users_and_roles:
         found += _authorization(client, selection.database, sizes=sizes)
     return tuple(sorted(found, key=lambda one: one.namespace))
+
+
+def _describe(database: Database[Document], entry: Document, *, sizes: bool) -> Collection:
+    options = options_of(entry)
+    collection = Collection(
+        database=database.name,
+        name=entry["name"],
+        kind=CollectionKind(entry.get("type", "collection")),
+        options=options,
+        indexes=(),
+        documents=0,
+        raw_bytes=0,
+        capped=has_true(options, b"capped"),
+        uuid=_uuid(entry.get("info", {}).get("uuid")),
+        query=entry.get("query"),
+    )
+    if not collection.has_data:
+        return collection
+    if entry.get("is_view"):
+        # Counting the documents of a view would run its pipeline.
+        return replace(collection, read_from=collection.namespace)
+    documents, raw_bytes = read_sizes(database.client, collection.data) if sizes else (0, 0)
+    indexes = list_indexes(database, Access(entry["name"]))
+    return replace(collection, indexes=indexes, documents=documents, raw_bytes=raw_bytes)
 
 
 def _authorization(client: Client, name: str | None, *, sizes: bool) -> Iterator[Collection]:
@@ -340,3 +364,7 @@ def _authorization(client: Client, name: str | None, *, sizes: bool) -> Iterator
             query=of_database,
             read_from=Namespace("admin", source),
         )
+
+
+def _uuid(value: object) -> str | None:
+    return value.hex() if isinstance(value, bytes) else None

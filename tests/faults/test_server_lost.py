@@ -85,7 +85,9 @@ def while_running(
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(work)
         wait_until(lambda: running.done() or begun(), "the work did not begin")
-        assert not running.done(), "the work was over before the fault"
+        if running.done():
+            running.result()  # its error says more
+            raise AssertionError("the work was over before the fault")
         fault()
         return running.result()
 

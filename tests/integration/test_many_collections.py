@@ -13,7 +13,6 @@ import pytest
 import fastdump as package
 from fastdump.demo.compare import differences, state
 from fastdump.engine import planner
-from fastdump.engine.sessions import catalog_worker
 from tests.conftest import Run, Server
 
 pytestmark = pytest.mark.timeout(180)
@@ -28,10 +27,6 @@ def are_many(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def database(server: Server) -> str:
-    return filled(server)
-
-
-def filled(server: Server) -> str:
     name = server.new_database()
     with server.client() as client:
 
@@ -56,18 +51,6 @@ def test_a_round_trip(server: Server, database: str, tmp_path: Path, layout: str
     assert restored.indexes == COUNT
     assert differences(state(server.connection, database), state(server.connection, target)) == []
     assert package.verify(tmp_path, name=out).intact
-
-
-@pytest.mark.needs("snapshots")
-def test_a_snapshot(replica_set: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    database, target = filled(replica_set), replica_set.new_database()
-    # Only this process would notice: the workers ask.
-    monkeypatch.setattr(catalog_worker, "describe_each", None)
-    report = package.backup(replica_set.uri, db=database, folder=tmp_path, workers=2)
-    assert (report.consistency.mode, len(report.collections)) == ("snapshot", COUNT)
-    assert package.restore(replica_set.uri, target_db=target, folder=tmp_path).indexes == COUNT
-    expected = state(replica_set.connection, database)
-    assert differences(expected, state(replica_set.connection, target)) == []
 
 
 def test_the_largest_are_shown_or_all(

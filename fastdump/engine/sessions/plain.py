@@ -15,7 +15,6 @@ from typing import TypeVar
 from fastdump.codec.bson import Batch
 from fastdump.engine import planner
 from fastdump.engine.executors.forkserver import warm_up
-from fastdump.engine.sessions.catalog_worker import describe
 from fastdump.model import (
     OPLOG,
     Bounds,
@@ -114,9 +113,7 @@ class Session(AbstractContextManager["Session"]):
             UsageError: there is no such database.
         """
         with translated(self.readers[0]):
-            catalog = read_catalog(
-                self.client, self.readers[0], self.selection, _prepare, self.describe
-            )
+            catalog = read_catalog(self.client, self.readers[0], self.selection, _prepare)
             _prepare(len(catalog.collections), catalog.raw_bytes)
             ask = retrying(self.readers[0])
             records = len(self.readers) == 1 and ask(has_own_records, self.client)
@@ -141,17 +138,6 @@ class Session(AbstractContextManager["Session"]):
             self._writes = retrying(self.readers[0])(count_writes, self.client, names)
         self.expected = catalog.raw_bytes
         return catalog, chunks
-
-    def describe(
-        self, found: Sequence[Collection], *, sizes: bool = True
-    ) -> Sequence[Collection | None]:
-        """Return collections with their sizes and indexes; None for one that is gone.
-
-        Raises:
-            PyMongoError: the server does not answer or refuses.
-            ServerError: the same, in another process.
-        """
-        return describe(self.client, self.readers[0], found, self.workers, sizes=sizes)
 
     def is_settled(self, collection: Collection) -> bool:  # noqa: ARG002 - nothing is, here
         """Return True if the number of documents read must be exactly that of `count_all`."""

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from collections.abc import Collection as Some
 from dataclasses import replace
-from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
@@ -116,12 +115,7 @@ class SnapshotSession(Session):
             with translated(self.readers[0]):
                 self.at = at = self._asked(snapshot.now)
                 # A collection that had the same UUID before and after existed at the moment.
-                after = retrying(self.readers[0])(
-                    read_definitions,
-                    self.client,
-                    self.selection,
-                    partial(self.describe, sizes=False),
-                )
+                after = retrying(self.readers[0])(read_definitions, self.client, self.selection)
                 self._start(catalog)
             if _defined(catalog) == after:
                 break
