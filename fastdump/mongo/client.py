@@ -33,6 +33,7 @@ from fastdump.errors import (
 )
 from fastdump.model import Connection, ServerInfo
 from fastdump.mongo.replica import asked_of_seeds, check_usable
+from fastdump.mongo.retry import retrying
 from fastdump.mongo.uri import left_out
 from fastdump.version import __version__
 
@@ -216,7 +217,7 @@ def server_info(client: Client, connection: Connection) -> ServerInfo:
         UsageError: the server is an arbiter, which holds no data.
     """
     with translated(connection):
-        hello = client.admin.command("hello")
+        hello = first_answer(client, connection)
         check_usable(client, connection.shown, hello)
         version = client.server_info()["version"]
     topology = "standalone"
@@ -225,6 +226,23 @@ def server_info(client: Client, connection: Connection) -> ServerInfo:
     elif hello.get("msg") == MONGOS:
         topology = "sharded cluster"
     return ServerInfo(connection.shown, version, topology)
+
+
+def first_answer(client: Client, connection: Connection) -> dict[str, Any]:
+    """Return the answer to `hello`, the first thing that is asked.
+
+    A server that does not answer ends the command soon, because its address may be wrong. But a
+    replica set that is just electing a primary is waited for.
+
+    Raises:
+        PyMongoError: the server does not answer.
+    """
+    try:
+        return client.admin.command("hello")
+    except ServerSelectionTimeoutError:
+        if not client.topology_description.known_servers:
+            raise
+    return retrying(connection)(client.admin.command, "hello")
 
 
 def has_own_records(client: Client) -> bool:

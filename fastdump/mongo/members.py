@@ -12,7 +12,7 @@ from pymongo.read_preferences import make_read_preference, read_pref_mode_from_n
 
 from fastdump.errors import UsageError
 from fastdump.model import Connection
-from fastdump.mongo.client import MONGOS, Client, connect, translated
+from fastdump.mongo.client import MONGOS, Client, connect, first_answer, translated
 from fastdump.mongo.replica import check_usable
 
 __all__ = ["members"]
@@ -36,9 +36,14 @@ def members(connection: Connection) -> tuple[Connection, ...]:
     """
     with connect(connection) as client, translated(connection):
         preference = _preference(connection.read_preference, client)
-        hello = client.admin.command("hello", read_preference=preference)
+        is_primary = preference.mode == ReadPreference.PRIMARY.mode
+        hello = (
+            first_answer(client, connection)
+            if is_primary
+            else client.admin.command("hello", read_preference=preference)
+        )
         check_usable(client, connection.shown, hello)
-        if preference.mode == ReadPreference.PRIMARY.mode:
+        if is_primary:
             return (connection,)
         if hello.get("msg") == MONGOS:
             raise UsageError(

@@ -315,6 +315,26 @@ def test_a_primary_that_steps_down_or_dies(
     dying.rise()
 
 
+def test_a_set_that_has_no_primary_yet(
+    three: list[Mortal], backed_up: Path, tmp_path: Path
+) -> None:
+    """What begins during an election waits for its end, for longer than for a wrong address."""
+    uri = uri_of(three)
+    with MongoClient[dict[str, Any]](uri) as client:
+        wait_for_states(client, {"PRIMARY": 1, "SECONDARY": 2})
+        primary = client.admin.command("hello")["me"]
+    (leaving,) = (one for one in three if one.address == primary)
+    for other in three:
+        if other is not leaving:
+            with other.client() as client:
+                client.admin.command({"replSetFreeze": 20})
+    with leaving.client() as client, suppress(Exception):
+        client.admin.command({"replSetStepDown": 20, "force": True})
+    report = restore_into(patient(uri), backed_up, "waited")
+    assert report.complete
+    fastdump.backup(uri, db="waited", folder=tmp_path)
+
+
 def test_no_patience(mortal: Mortal, tmp_path: Path) -> None:
     with pytest.raises(ServerError):
         while_running(

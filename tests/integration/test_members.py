@@ -86,9 +86,11 @@ def test_a_member_that_lost_its_name(fastdump: Run, started: Mortal, backed_up: 
         members = [{"_id": 0, "host": before}]
         client.admin.command({"replSetInitiate": {"_id": "rs0", "members": members}})
         wait_until(lambda: client.admin.command("hello")["isWritablePrimary"], "a primary")
-        # A server that is killed forgets what is not in its journal, the configuration too.
-        journaled = WriteConcern("majority", j=True)
-        client["db"].get_collection("c", write_concern=journaled).insert_one({"_id": 1})
+        # A server that is killed forgets collections that were made after its last checkpoint, also
+        # that of its configuration. A checkpoint holds what a majority has.
+        majority = WriteConcern("majority", j=True)
+        client["db"].get_collection("c", write_concern=majority).insert_one({"_id": 1})
+        client.admin.command("fsync")
     started.die()
     started.port = free_port()
     started.rise()
