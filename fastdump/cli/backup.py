@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 
+from fastdump.cli.asking import asked_connection, confirm
 from fastdump.cli.keys import add_encryption, add_passphrase, keys_of
 from fastdump.cli.options import (
     add_folder,
@@ -24,9 +25,7 @@ from fastdump.cli.options import (
     add_users_and_roles,
     add_workers,
     add_yes,
-    asked_connection,
     chosen_reporter,
-    confirm,
     say_of_uri,
 )
 from fastdump.cli.output import (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 
+from fastdump.cli.asking import asked_connection, confirm
 from fastdump.cli.options import (
     LOAD_SWITCHES,
     add_rare,
@@ -17,9 +18,7 @@ from fastdump.cli.options import (
     add_target,
     add_workers,
     add_yes,
-    asked_connection,
     chosen_reporter,
-    confirm,
     load_options_of,
     say_of_uri,
 )

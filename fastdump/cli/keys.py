@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import sys
 from collections.abc import Iterator
 
+from fastdump.cli.asking import asked_secret
 from fastdump.config import Settings, read_text
 from fastdump.errors import FormatError, UsageError
 from fastdump.model import PASSPHRASE, Keys
@@ -95,7 +95,7 @@ def _identities_of(settings: Settings) -> Iterator[str]:
 
 
 def _ask(is_new: bool) -> str:
-    passphrase = getpass.getpass("New passphrase: " if is_new else "Passphrase of the repository: ")
-    if is_new and getpass.getpass("The same again: ") != passphrase:
+    passphrase = asked_secret("New passphrase: " if is_new else "Passphrase of the repository: ")
+    if is_new and asked_secret("The same again: ") != passphrase:
         raise UsageError("the two passphrases differ; run the command again")
     return passphrase

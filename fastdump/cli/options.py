@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
-import sys
-from dataclasses import replace
 from pathlib import Path
 
 from fastdump.config import (
@@ -37,9 +34,7 @@ __all__ = [
     "add_users_and_roles",
     "add_workers",
     "add_yes",
-    "asked_connection",
     "chosen_reporter",
-    "confirm",
     "load_options_of",
     "say_of_uri",
     "settings_of",
@@ -349,43 +344,7 @@ def say_of_uri(reporter: Reporter, *connections: Connection) -> None:
             reporter.note(note)
 
 
-def asked_connection(settings: Settings, origin: Origin) -> Connection:
-    """Return the server of that role; ask for a missing password on a terminal.
-
-    Raises:
-        UsageError: the password is missing, and there is no terminal.
-    """
-    connection = settings.connection(origin)
-    if connection.username is None or connection.password is not None:
-        return connection
-    if not sys.stdin.isatty():
-        raise UsageError(
-            f"there is no password for user {connection.username!r}: name a file with it by "
-            f"--{origin.flag}password-file, or set {origin.variable}PASSWORD"
-        )
-    password = getpass.getpass(f"Password of {connection.username} on {connection.shown}: ")
-    return replace(connection, password=password)
-
-
 def chosen_reporter(settings: Settings, options: argparse.Namespace) -> Reporter:
     """Return the reporter that the settings and `-q` or `-v` choose."""
     mode = settings.parsed("progress", one_of(MODES))
     return Silent() if options.quiet else reporter(mode, shows_all=options.verbose)
-
-
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask for confirmation on a terminal, unless `-y` was given.
-
-    Raises:
-        UsageError: there is no terminal.
-        KeyboardInterrupt: the answer is no.
-    """
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError(
-            f"{question} There is no terminal to ask on: add -y to begin without this question"
-        )
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise KeyboardInterrupt

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
+from fastdump.cli.asking import confirm
 from fastdump.cli.keys import add_identity, keys_of
-from fastdump.cli.options import add_folder, add_retention, add_yes, confirm
+from fastdump.cli.options import add_folder, add_retention, add_yes
 from fastdump.cli.output import notes, size, table
 from fastdump.config import Settings
 from fastdump.report import PruneReport

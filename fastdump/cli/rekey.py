@@ -11,8 +11,9 @@ import argparse
 import sys
 from dataclasses import replace
 
+from fastdump.cli.asking import confirm
 from fastdump.cli.keys import add_encryption, add_identity, keys_of
-from fastdump.cli.options import add_folder, add_yes, chosen_reporter, confirm
+from fastdump.cli.options import add_folder, add_yes, chosen_reporter
 from fastdump.cli.output import size
 from fastdump.config import Settings
 from fastdump.errors import IncompleteError, UsageError

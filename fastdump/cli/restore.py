@@ -13,6 +13,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fastdump.cli.asking import asked_connection, confirm
 from fastdump.cli.keys import add_identity, keys_of
 from fastdump.cli.options import (
     LOAD_SWITCHES,
@@ -24,9 +25,7 @@ from fastdump.cli.options import (
     add_users_and_roles,
     add_workers,
     add_yes,
-    asked_connection,
     chosen_reporter,
-    confirm,
     load_options_of,
     say_of_uri,
 )

@@ -9,14 +9,8 @@ from __future__ import annotations
 
 import argparse
 
-from fastdump.cli.options import (
-    add_rare,
-    add_security,
-    add_server,
-    add_yes,
-    asked_connection,
-    confirm,
-)
+from fastdump.cli.asking import asked_connection, confirm
+from fastdump.cli.options import add_rare, add_security, add_server, add_yes
 from fastdump.config import SOURCE, Settings
 
 __all__ = ["EXAMPLES", "add_options", "run"]

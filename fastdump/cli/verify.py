@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 import sys
 
+from fastdump.cli.asking import asked_connection
 from fastdump.cli.keys import add_identity, keys_of
 from fastdump.cli.options import (
     add_folder,
     add_security,
     add_server,
     add_workers,
-    asked_connection,
     chosen_reporter,
     say_of_uri,
 )

@@ -71,6 +71,8 @@ def read(storage: Storage) -> Description | None:
         raise BackupDamagedError(
             f"{where}: format {found.format} needs a newer fastdump than {__version__}"
         )
+    if not all(map(age.is_recipient, found.recipients)):
+        raise BackupDamagedError(f"{where}: it names recipients that are no public keys of age")
     if not found.recipients and not _KEY.fullmatch(found.key or ""):
         raise BackupDamagedError(f"{where}: its key is damaged")
     if not is_sealed(content, found.checksum):
@@ -142,7 +144,7 @@ def _identities(storage: Storage, found: Description, keys: Keys) -> Sequence[st
         return ()
     if keys.identities or not found.locked:
         return _checked(keys.identities)
-    passphrase = keys.passphrase or (keys.ask(False) if keys.ask else None)
+    passphrase = keys.passphrase
     if passphrase is None:
         return ()
     opened = (age.unlocked(one.identity, passphrase) for one in reversed(found.locked))

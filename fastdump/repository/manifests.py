@@ -8,7 +8,8 @@ pruning and sweeping need, on a machine that cannot read it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -50,6 +51,7 @@ __all__ = [
     "opened",
     "read",
     "reclosed",
+    "with_added",
     "written",
 ]
 
@@ -324,3 +326,16 @@ def cut_before(chunks: Sequence[Chunk]) -> Bounds:
     """Return the bounds between the chunks of a collection."""
     ids = tuple(one.range.lower for one in chunks if one.range.lower is not None)
     return Bounds(ids=ids, by_filter=any(one.source.by_filter for one in chunks))
+
+
+def with_added(backups: Iterable[Backup]) -> Iterator[Backup]:
+    """Yield backups with the size of those pieces that none before them has."""
+    seen = set[bytes]()
+    for backup in backups:
+        added = 0
+        oplog = [backup.oplog] if backup.oplog else []
+        for one in (*backup.collections, *oplog):
+            for piece in one.file.pieces if one.file else ():
+                added += 0 if piece.name in seen else piece.file_bytes
+                seen.add(piece.name)
+        yield replace(backup, added_bytes=added)

@@ -10,7 +10,7 @@ See docs/formats.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -127,26 +127,54 @@ class Repository:
         """Return all backups, oldest first, each with what it added to those before it."""
         found = self._read()
         backups = [manifests.backup_of(name, self._where(name), one) for name, one in found.items()]
-        return list(_with_added(oldest_first(backups)))
+        return list(manifests.with_added(oldest_first(backups)))
 
     def find(self, name: str | None) -> Backup:
-        """Return the backup of that name, or the only one whose name begins so, or the newest."""
+        """Return the backup of that name, or the only one whose name begins so, or the newest.
+
+        Raises:
+            BackupNotFoundError: there is none, or several.
+            UsageError: it is encrypted, and nothing opens it.
+        """
+        found = self._named(name)
+        if found.sealed_bytes is not None and self._ask():
+            found = self._named(name)
+        return self._readable(found)
+
+    def _named(self, name: str | None) -> Backup:
         backups = self.backups()
         if name is None:
             if not backups:
                 raise BackupNotFoundError(f"{self._storage.shown}: there is no backup in it")
             self._notes = tuple(about_future(backups))
-            return self._readable(backups[-1])
+            return backups[-1]
         name = name.rpartition("/")[2]
         found = [one for one in backups if one.name == name] or [
             one for one in backups if one.name.startswith(name)
         ]
         if len(found) == 1:
-            return self._readable(found[0])
+            return found[0]
         which = f"{len(found)} backups are called so" if found else "there is no such backup"
         raise BackupNotFoundError(
             f"{self._where(name)}: {which}; 'fastdump list' shows those that there are"
         )
+
+    def _ask(self) -> bool:
+        """Ask for the passphrase of the repository, if that is possible and nothing else is given.
+
+        Pruning and writing never need it, so it is asked for here and not before.
+        """
+        ask = self._keys.ask
+        if ask is None or self._envelope.can_read or not self._description.locked:
+            return False
+        self._keys = replace(self._keys, passphrase=ask(False))
+        self._forget_keys()
+        self._manifests.clear()
+        return True
+
+    def _forget_keys(self) -> None:
+        self._found = None
+        self.__dict__.pop("_envelope", None)
 
     def _readable(self, backup: Backup) -> Backup:
         if backup.sealed_bytes is None:
@@ -200,11 +228,12 @@ class Repository:
         """Start a backup; the first one makes the repository."""
         if not self.exists():
             self._make()
-        envelope, seal = self._envelope, self._seal()
         lease = Lease(self._storage, BACKUP)
         try:
             lease.wait_for(SWEEP)
             lease.wait_for(REKEY)
+            self._forget_keys()  # it may be encrypted for others by now
+            envelope, seal = self._envelope, self._seal()
             key = seal.key or bytes.fromhex(self._description.key or "")
             outputs = PieceOutputs(
                 self._storage, key, self._reusable(), envelope, self._compression
@@ -237,6 +266,7 @@ class Repository:
         """
         if not self._description.recipients:
             raise UsageError(f"{self._storage.shown} is not encrypted: there is nothing to change")
+        self._ask()
         found = self._description
         return Rekeying(self._storage, found, self._envelope, reporter).run(keys)
 
@@ -360,16 +390,3 @@ class Repository:
         entries = list(self._storage.list())
         since = next(one.modified for one in entries if one.key == DESCRIPTION)
         return pieces_in(one for one in entries if one.modified >= since)
-
-
-def _with_added(backups: Iterable[Backup]) -> Iterator[Backup]:
-    """Yield backups with the size of those pieces that none before them has."""
-    seen = set[bytes]()
-    for backup in backups:
-        added = 0
-        oplog = [backup.oplog] if backup.oplog else []
-        for one in (*backup.collections, *oplog):
-            for piece in one.file.pieces if one.file else ():
-                added += 0 if piece.name in seen else piece.file_bytes
-                seen.add(piece.name)
-        yield replace(backup, added_bytes=added)

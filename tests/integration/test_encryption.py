@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pty
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,10 @@ from benchmarks.shapes import hurtful
 from fastdump.demo.compare import differences, state
 from fastdump.errors import UsageError
 from fastdump.model import Compression, Keys, WriteOptions
-from fastdump.repository import pieces
-from tests.conftest import Run, Server
+from fastdump.repository import description, pieces
+from fastdump.repository.leases import REKEY, Lease
+from fastdump.storage.local import LocalStorage
+from tests.conftest import COMMAND_SECONDS, Run, Server, command, environment, wait_until
 
 PASSPHRASE = "a long passphrase of several words"
 
@@ -182,14 +186,14 @@ def test_without_the_key(
 ) -> None:
     back_up(server, database, folder, pair.public)
     options = ["--target-uri", server.uri, "-f", folder, "-y"]
-    for command in (["verify", "-f", folder], ["restore", *options]):
-        done = fastdump(*command)
+    for arguments in (["verify", "-f", folder], ["restore", *options]):
+        done = fastdump(*arguments)
         assert (done.code, done.out) == (2, "")
         assert "is encrypted: name the file with your key by --identity" in done.err
-        done = fastdump(*command, "--identity", Pair().file(tmp_path))
+        done = fastdump(*arguments, "--identity", Pair().file(tmp_path))
         assert done.code == 2
         assert "encrypted for other keys than those of --identity" in done.err
-        done = fastdump(*command, "--identity", pair.file(tmp_path))
+        done = fastdump(*arguments, "--identity", pair.file(tmp_path))
         assert done.code == 0, done.err
 
 
@@ -213,6 +217,35 @@ def test_a_passphrase(
     done = fastdump("verify", "-f", folder, FASTDUMP_PASSPHRASE=PASSPHRASE)
     assert done.code == 0, done.err
     comes_back(server, database, folder, Keys(passphrase=PASSPHRASE))
+
+
+def test_the_passphrase_is_asked_for_to_read_only(
+    server: Server, database: str, folder: Path
+) -> None:
+    back_up(server, database, folder, "passphrase", passphrase=PASSPHRASE)
+
+    def on_a_terminal(*arguments: object, asked: bool) -> str:
+        ours, theirs = pty.openpty()
+        running = subprocess.Popen(
+            command(*arguments, "-f", folder), env=environment(), stdin=theirs,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        if asked:
+            prompt = b"Passphrase of the repository: "
+            assert running.stderr is not None
+            assert running.stderr.read(len(prompt)) == prompt
+            # Only now: what was typed before the question is thrown away.
+            os.write(ours, f"{PASSPHRASE}\n".encode())
+        out, err = running.communicate(timeout=COMMAND_SECONDS)
+        os.close(ours)
+        os.close(theirs)
+        assert running.returncode == 0, err
+        return (out + err).decode()
+
+    backup = ("backup", "--uri", server.uri, "--db", database, "-y")
+    for arguments in (("list",), ("prune", "-y"), backup):
+        assert "Passphrase" not in on_a_terminal(*arguments, asked=False)
+    assert PASSPHRASE not in on_a_terminal("verify", asked=True)
 
 
 def test_recipients_that_do_not_fit(
@@ -265,6 +298,26 @@ def test_encrypting_for_others(
         assert all(one.sealed_bytes for one in package.list_backups(folder, keys=pair.reads))
     # What was encrypted again is shared by later backups.
     assert back_up(server, database, folder, last.public).new_bytes == 0
+
+
+def test_a_backup_waits_until_the_repository_is_encrypted_for_others(
+    server: Server, database: str, folder: Path
+) -> None:
+    old, new = Pair(), Pair()
+    back_up(server, database, folder, old.public)
+    storage = LocalStorage(folder)
+    lease = Lease(storage, REKEY)
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(back_up, server, database, folder)
+        wait_until(lambda: list((folder / "leases").glob("backup.*")), "no backup began")
+        found = description.read(storage)
+        assert found is not None
+        description.replace(storage, found, Keys(recipients=[new.public]))
+        assert not running.done()
+        lease.release()
+        report = running.result()
+    assert report.new_bytes == report.file_bytes > 0
+    comes_back(server, database, folder, new.reads)
 
 
 def test_a_key_that_opens_nothing_changes_nothing(
