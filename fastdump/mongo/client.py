@@ -99,6 +99,9 @@ STRICT = RAW.with_options(document_class=RawBSONDocument, unicode_decode_error_h
 _REACH_SECONDS = 10
 """Seconds to look for a server; the driver's own 30 s make a wrong address look like a hang."""
 
+_SECONDARY = "RSSecondary"
+"""The driver's word for the type of a member that could become the primary."""
+
 _LEAVE_SECONDS = 1
 MONGOS = "isdbgrid"
 """Name that a mongos gives itself in its reply to `hello`."""
@@ -240,7 +243,8 @@ def first_answer(client: Client, connection: Connection) -> dict[str, Any]:
     try:
         return client.admin.command("hello")
     except ServerSelectionTimeoutError:
-        if not client.topology_description.known_servers:
+        servers = client.topology_description.server_descriptions().values()
+        if not any(one.server_type_name == _SECONDARY for one in servers):
             raise
     return retrying(connection)(client.admin.command, "hello")
 

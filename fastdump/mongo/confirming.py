@@ -12,10 +12,12 @@ from uuid import uuid4
 
 from pymongo import WriteConcern
 from pymongo.database import Database
+from pymongo.errors import AutoReconnect
 
 from fastdump.errors import ServerError, UsageError
 from fastdump.model import Connection
 from fastdump.mongo.client import Client, Document
+from fastdump.mongo.retry import WILL_PASS
 
 __all__ = ["build_watched", "check_confirmed", "write_concern"]
 
@@ -78,11 +80,15 @@ def check_confirmed(reply: Mapping[str, object], what: object, concern: Document
     """Check in the reply to a write that enough members have confirmed it.
 
     Raises:
+        AutoReconnect: the confirmation was interrupted, for example since the primary stepped down,
+            so that the same write may succeed later.
         ServerError: too few members confirmed.
     """
     error = reply.get("writeConcernError")
     if not isinstance(error, Mapping):
         return
+    if error.get("code") in WILL_PASS:
+        raise AutoReconnect(error["errmsg"])
     if error.get("code") != _FAILED:
         raise ServerError(f"{what}: the server could not confirm a write: {error['errmsg']}")
     raise ServerError(

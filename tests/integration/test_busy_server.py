@@ -18,7 +18,7 @@ from fastdump.engine import planner
 from fastdump.engine.verify.comparison import compare
 from fastdump.errors import ServerError
 from fastdump.layouts.dated_folders import DatedFolders
-from fastdump.model import ReadOptions
+from fastdump.model import LoadOptions, ReadOptions
 from fastdump.mongo import cursor
 from fastdump.mongo.client import connect
 from fastdump.mongo.replay import check_rights
@@ -197,3 +197,31 @@ def test_the_right_to_replay_is_asked_for_again(replica_set: Server) -> None:
         with connect(connection) as client:
             check_rights(client, connection)
     assert busy.refused["applyOps"]
+
+
+@pytest.mark.parametrize("command", ["create", "insert", "createIndexes", "drop"])
+def test_a_confirmation_that_is_interrupted_is_asked_for_again(
+    any_server: Server, proxy: WireProxy, tmp_path: Path, command: str
+) -> None:
+    """As by a primary that steps down: the write was done, and nobody knows if it stays."""
+    database, target = filled(any_server), any_server.new_database()
+    fastdump.backup(any_server.uri, db=database, folder=tmp_path)
+    insert(any_server.connection, target, "large", [{"_id": "old"}])
+    interrupted = Counter[str]()
+
+    def first(request: Document, forward: Forward) -> Document:
+        reply = forward(request)
+        interrupted[command] += 1
+        if interrupted[command] > 1:
+            return reply
+        error = {"code": 11602, "errmsg": "operation was interrupted"}
+        return {**reply, "writeConcernError": error}
+
+    proxy.around(command, first)
+    report = fastdump.restore(
+        proxy.uri, target_db=target, folder=tmp_path, options=LoadOptions(drop=True)
+    )
+    assert report.complete
+    assert interrupted[command] > 1
+    expected = state(any_server.connection, database)
+    assert differences(expected, state(any_server.connection, target)) == []
