@@ -133,8 +133,12 @@ class ReplayTarget:
             ServerError: not enough members of the replica set confirmed it.
         """
         command = {**command, "writeConcern": self._concern}
-        reply = retrying(self._connection)(self._client.admin.command, command)
-        check_confirmed(reply, "the oplog", self._concern)
+
+        def confirmed() -> None:
+            reply = self._client.admin.command(command)
+            check_confirmed(reply, "the oplog", self._concern)
+
+        retrying(self._connection)(confirmed)
 
     def create(self, target: Namespace, command: Mapping[str, Any]) -> None:
         """Make a collection, or the buckets of a time series.
