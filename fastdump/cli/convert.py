@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastdump.cli.keys import add_encryption, add_identity, keys_of
+from fastdump.cli.keys import add_encryption, add_identity, keys_of, reading_keys_of
 from fastdump.cli.options import add_folder, add_layout, add_workers, chosen_reporter
 from fastdump.cli.output import notes, summary
 from fastdump.cli.restore import add_namespaces, add_which, chosen_backup, filters_of
 from fastdump.config import Settings
 from fastdump.errors import UsageError
-from fastdump.model import Keys, Location, WriteOptions, is_url
+from fastdump.model import Location, WriteOptions, is_url
 
 if TYPE_CHECKING:
     from fastdump.layouts.interface import Destination
@@ -69,15 +69,10 @@ def _names(settings: Settings, options: argparse.Namespace) -> Iterator[str | No
     from fastdump.places import layout
 
     if options.all:
-        place = layout(settings.folder, _opening(settings))
+        place = layout(settings.folder, reading_keys_of(settings))
         yield from (backup.name for backup in place.backups())
     else:
         yield chosen_backup(options)
-
-
-def _opening(settings: Settings) -> Keys:
-    """Return the keys that open the old backup; the recipients are those of the new one."""
-    return replace(keys_of(settings), recipients=())
 
 
 def _convert(
@@ -89,7 +84,7 @@ def _convert(
 
     layout, place = _destination(settings, options)
     plan = plan_convert(
-        source(settings.folder, name, _opening(settings)),
+        source(settings.folder, name, reading_keys_of(settings)),
         name,
         layout,
         workers=settings.workers,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 from fastdump.cli.asking import asked_secret
 from fastdump.config import Settings, read_text
 from fastdump.errors import FormatError, UsageError
 from fastdump.model import PASSPHRASE, Keys
 
-__all__ = ["add_encryption", "add_identity", "add_passphrase", "keys_of"]
+__all__ = ["add_encryption", "add_identity", "add_passphrase", "keys_of", "reading_keys_of"]
 
 
 def add_encryption(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +60,15 @@ def keys_of(settings: Settings) -> Keys:
         passphrase=settings.text("passphrase-file"),
         ask=_ask if sys.stdin.isatty() else None,
     )
+
+
+def reading_keys_of(settings: Settings) -> Keys:
+    """Return the keys that open a repository. For whom it should be encrypted does not matter.
+
+    Raises:
+        UsageError: a file cannot be read, or what is in it is no key.
+    """
+    return replace(keys_of(settings), recipients=())
 
 
 def _recipients_of(settings: Settings) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from fastdump.cli.keys import add_identity, keys_of
+from fastdump.cli.keys import add_identity, reading_keys_of
 from fastdump.cli.options import add_folder
 from fastdump.cli.output import age, notes, size, table
 from fastdump.config import Settings
@@ -27,7 +27,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:  # noqa: ARG001
     from fastdump.layouts.ages import about_future
     from fastdump.places import layout
 
-    place = layout(settings.folder, keys_of(settings))
+    place = layout(settings.folder, reading_keys_of(settings))
     backups, latest = place.backups(), place.latest()
     if not backups:
         print(f"{settings.folder}: there is no complete backup in it")

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 
 from fastdump.cli.asking import confirm
-from fastdump.cli.keys import add_identity, keys_of
+from fastdump.cli.keys import add_identity, reading_keys_of
 from fastdump.cli.options import add_folder, add_retention, add_yes
 from fastdump.cli.output import notes, size, table
 from fastdump.config import Settings
@@ -35,7 +35,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     from fastdump.engine.prune import prune
     from fastdump.places import layout
 
-    place = layout(settings.folder, keys_of(settings))
+    place = layout(settings.folder, reading_keys_of(settings))
     planned = prune(place, settings.retention, dry_run=True)
     if not options.quiet:
         notes(planned.notes)

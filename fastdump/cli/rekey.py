@@ -12,7 +12,7 @@ import sys
 from dataclasses import replace
 
 from fastdump.cli.asking import confirm
-from fastdump.cli.keys import add_encryption, add_identity, keys_of
+from fastdump.cli.keys import add_encryption, add_identity, keys_of, reading_keys_of
 from fastdump.cli.options import add_folder, add_yes, chosen_reporter
 from fastdump.cli.output import size
 from fastdump.config import Settings
@@ -46,7 +46,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     given = keys_of(settings)
     if not given.recipients:
         raise UsageError("say for whom to encrypt: give --encrypt-to")
-    place = repository(settings.folder, replace(given, recipients=()))
+    place = repository(settings.folder, reading_keys_of(settings))
     shown = ", ".join(given.recipients)
     confirm(f"Encrypt {settings.folder} for {shown}, and for nobody else?", yes=options.yes)
     new = replace(given, passphrase=settings.text("new-passphrase-file"))

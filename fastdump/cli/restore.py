@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastdump.cli.asking import asked_connection, confirm
-from fastdump.cli.keys import add_identity, keys_of
+from fastdump.cli.keys import add_identity, reading_keys_of
 from fastdump.cli.options import (
     LOAD_SWITCHES,
     add_folder,
@@ -171,7 +171,7 @@ def _plan(settings: Settings, options: argparse.Namespace, connection: Connectio
     )
     return plan_restore(
         connection,
-        source(settings.folder, which, keys_of(settings)),
+        source(settings.folder, which, reading_keys_of(settings)),
         which,
         workers=settings.workers,
         how=load_options_of(settings, options),

@@ -11,7 +11,7 @@ import argparse
 import sys
 
 from fastdump.cli.asking import asked_connection
-from fastdump.cli.keys import add_identity, keys_of
+from fastdump.cli.keys import add_identity, reading_keys_of
 from fastdump.cli.options import (
     add_folder,
     add_security,
@@ -83,7 +83,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if options.deep:
         raise UsageError("--deep needs --against: add --against")
     report = verify(
-        source(settings.folder, which, keys_of(settings)),
+        source(settings.folder, which, reading_keys_of(settings)),
         which,
         workers=settings.workers,
         unique=options.unique,
@@ -107,7 +107,7 @@ def _compare(settings: Settings, options: argparse.Namespace, which: str | None)
     report = compare(
         connection,
         settings.named_database(SOURCE),
-        source(settings.folder, which, keys_of(settings)),
+        source(settings.folder, which, reading_keys_of(settings)),
         which,
         deep=options.deep,
         workers=settings.workers,

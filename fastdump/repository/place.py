@@ -266,6 +266,8 @@ class Repository:
         """
         if not self._description.recipients:
             raise UsageError(f"{self._storage.shown} is not encrypted: there is nothing to change")
+        if not keys.recipients:
+            raise UsageError(f"say for whom {self._storage.shown} is to be encrypted")
         self._ask()
         found = self._description
         return Rekeying(self._storage, found, self._envelope, reporter).run(keys)

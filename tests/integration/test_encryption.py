@@ -193,7 +193,9 @@ def test_without_the_key(
         done = fastdump(*arguments, "--identity", Pair().file(tmp_path))
         assert done.code == 2
         assert "encrypted for other keys than those of --identity" in done.err
-        done = fastdump(*arguments, "--identity", pair.file(tmp_path))
+        # For whom backups are encrypted now does not matter to those who read.
+        done = fastdump(*arguments, "--identity", pair.file(tmp_path),
+                        FASTDUMP_ENCRYPT_TO=Pair().public)  # fmt: skip
         assert done.code == 0, done.err
 
 
@@ -332,6 +334,13 @@ def test_a_key_that_opens_nothing_changes_nothing(
     done = fastdump(*rekey, old.file(tmp_path))
     assert done.code == 0, done.err
     comes_back(server, database, folder, new.reads)
+
+
+def test_rekeying_for_nobody(server: Server, database: str, folder: Path, pair: Pair) -> None:
+    back_up(server, database, folder, pair.public)
+    with pytest.raises(UsageError, match="say for whom"):
+        package.rekey(folder, Keys(), keys=pair.reads)
+    comes_back(server, database, folder, pair.reads)
 
 
 def test_a_new_passphrase(server: Server, database: str, folder: Path) -> None:
