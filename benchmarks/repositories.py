@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ Measure = Callable[[str, str, int, list[str], Path | None], Measurement]
 DAYS = 14
 _LARGE = ("Stats", "Update", "Alert")
 _BLOCK = 1000
-_SEED = 7
+_SEEDS = count(7)
+"""A new one for each addition, so that every `_id` is new."""
 
 
 def kinds(folder: Path) -> dict[str, list[str]]:
@@ -108,9 +110,9 @@ def fortnight(uri: str, database: str, save: Callable[[int, str, int], None]) ->
 
 
 def _change(collection: Collection[dict[str, Any]], name: str) -> None:
-    count = _grow(collection, name)
-    oldest = [one["_id"] for one in collection.find({}, {"_id": 1}).sort("_id").limit(count // 100)]
-    middle = collection.find({}, {"_id": 1}).sort("_id").skip(count // 2).limit(count // 1000)
+    there = _grow(collection, name)
+    oldest = [one["_id"] for one in collection.find({}, {"_id": 1}).sort("_id").limit(there // 100)]
+    middle = collection.find({}, {"_id": 1}).sort("_id").skip(there // 2).limit(there // 1000)
     updated = [one["_id"] for one in middle]
     collection.delete_many({"_id": {"$in": oldest}})
     collection.update_many({"_id": {"$in": updated}}, {"$set": {"changed": True}})
@@ -118,14 +120,13 @@ def _change(collection: Collection[dict[str, Any]], name: str) -> None:
 
 def _grow(collection: Collection[dict[str, Any]], name: str) -> int:
     """Add 1 % of documents; return the number of those that were there."""
-    count = collection.estimated_document_count()
-    more = max(1, count // 100)
-    for first in range(count, count + more, _BLOCK):
-        # The seed differs from day to day, so that every _id is new.
-        data = documents(name, first, min(_BLOCK, count + more - first), _SEED + count).data
+    there, seed = collection.estimated_document_count(), next(_SEEDS)
+    more = max(1, there // 100)
+    for first in range(there, there + more, _BLOCK):
+        data = documents(name, first, min(_BLOCK, there + more - first), seed).data
         made = [RawBSONDocument(data[start:end]) for start, end in spans(data)]
         collection.insert_many(made)
-    return count
+    return there
 
 
 def _drop(uri: str, database: str) -> None:
