@@ -18,6 +18,7 @@ __all__ = ["aws_profile", "checked_url"]
 
 _KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 _DEFAULT = "default"
+_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT")
 
 
 def checked_url(url: str) -> str:
@@ -46,8 +47,10 @@ def aws_profile(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     is left out.
 
     Raises:
-        UsageError: there is no such profile, or a file cannot be read.
+        UsageError: there is no such profile, a file cannot be read, or an endpoint is no address.
     """
+    for variable in _ENDPOINTS:
+        _check_endpoint(variable, environment.get(variable))
     name = environment.get("AWS_PROFILE") or _DEFAULT
     found = {
         **_section(_file(environment, "AWS_CONFIG_FILE", "config"), f"profile {name}", name),
@@ -61,8 +64,16 @@ def aws_profile(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     if not {"AWS_REGION", "AWS_DEFAULT_REGION"} & environment.keys() and "region" in found:
         options["aws_region"] = found["region"]
     if "AWS_ENDPOINT_URL" not in environment and "endpoint_url" in found:
+        _check_endpoint("endpoint_url in the profile", found["endpoint_url"])
         options["aws_endpoint_url"] = found["endpoint_url"]
     return options
+
+
+def _check_endpoint(origin: str, text: str | None) -> None:
+    parts = urlsplit(text or "http://host")
+    is_text = not any(one.isspace() for one in text or "")
+    if parts.scheme not in ("http", "https") or not parts.hostname or not is_text:
+        raise UsageError(f"{origin} must be an address such as https://s3.example.com")
 
 
 def _file(environment: Mapping[str, str], variable: str, name: str) -> Path:

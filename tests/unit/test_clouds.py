@@ -72,6 +72,16 @@ def test_a_profile_that_is_not_there(home: dict[str, str]) -> None:
         aws_profile({**home, "AWS_PROFILE": "typo"})
 
 
+@pytest.mark.parametrize("address", ["foo bar", "nas:9000", "http://", "http://a b"])
+def test_an_endpoint_that_is_no_address(home: dict[str, str], address: str) -> None:
+    with pytest.raises(UsageError, match="AWS_ENDPOINT_URL must be an address"):
+        aws_profile({**home, "AWS_ENDPOINT_URL": address})
+    config = CONFIG.replace("http://nas:9000", address)
+    Path(home["HOME"], ".aws/config").write_text(config)
+    with pytest.raises(UsageError, match="endpoint_url in the profile must be an address"):
+        aws_profile({**home, "AWS_PROFILE": "work"})
+
+
 def test_a_file_that_is_damaged(home: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / ".aws/credentials").write_text("aws_secret_access_key = never shown\n")
     with pytest.raises(UsageError, match="not an INI file") as caught:
