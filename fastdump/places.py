@@ -28,6 +28,7 @@ from fastdump.model import (
     is_url,
 )
 from fastdump.repository import DESCRIPTION
+from fastdump.storage.disk_errors import disk
 from fastdump.storage.volume import PRIVATE
 
 if TYPE_CHECKING:
@@ -96,7 +97,10 @@ def repository(folder: Location, keys: Keys) -> Repository:
 
 
 def _holds_repository(folder: Location) -> bool:
-    return is_url(folder) or (Path(folder) / DESCRIPTION).is_file()
+    if is_url(folder):
+        return True
+    with disk(Path(folder)):
+        return (Path(folder) / DESCRIPTION).is_file()
 
 
 def _repository(

@@ -57,12 +57,13 @@ class LocalStorage:
     def put_new(self, key: str, data: bytes) -> bool:
         """Write an object unless the key is taken, and return True if it was written."""
         path = self._path(key)
-        if path.exists():  # saves a useless write; the link decides
-            return False
-        with disk(path), self._written(path, data) as partial:
-            is_new = self._linked(partial, path)
-            self._volume.sync(path.parent)
-        return is_new
+        with disk(path):
+            if path.exists():  # saves a useless write; the link decides
+                return False
+            with self._written(path, data) as partial:
+                is_new = self._linked(partial, path)
+                self._volume.sync(path.parent)
+            return is_new
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """Return a range of an object."""

@@ -117,6 +117,13 @@ def test_no_such_folder_or_backup(
     complains(restore(fastdump, server, tmp_path / "nowhere"), 4, "no such backup")
 
 
+@pytest.mark.parametrize("command", ["list", "verify", "prune", "restore"])
+def test_a_name_that_no_file_system_takes(fastdump: Run, command: str) -> None:
+    more = ["--target-uri", "mongodb://localhost:1"] if command == "restore" else []
+    done = fastdump(command, "-f", f"/tmp/{'a' * 300}", *more)
+    assert (done.code, "File name too long" in done.err) == (1, True), done.err
+
+
 def test_a_folder_that_cannot_be_written(fastdump: Run, server: Server, tmp_path: Path) -> None:
     database = server.new_database()
     insert(server.connection, database, "c", [{"_id": 1}])
