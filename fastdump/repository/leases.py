@@ -93,10 +93,14 @@ class Lease:
         self._content = msgspec.json.encode(Owner.this())
         self._ended = threading.Event()
         self._refreshed = _now()
-        self.has_lapsed = False
-        """True if it was not put again for so long that others may have taken it for dead."""
+        self._has_lapsed = False
         self.refresh()
         threading.Thread(target=self._keep, name="fastdump-lease", daemon=True).start()
+
+    @property
+    def has_lapsed(self) -> bool:
+        """True if it was not put again for so long that others may have taken it for dead."""
+        return self._see_lapsed(_now())
 
     def refresh(self) -> None:
         """Put it again.
@@ -106,9 +110,14 @@ class Lease:
         """
         began = _now()
         self._storage.put(self.key, self._content)
-        # Half of its life, since the clock of the storage counts from an unknown moment on.
-        self.has_lapsed = self.has_lapsed or began - self._refreshed > LIFE.total_seconds() / 2
+        self._see_lapsed(began)
         self._refreshed = began
+
+    def _see_lapsed(self, now: float) -> bool:
+        # Half of its life, since the clock of the storage counts from an unknown moment on.
+        if now - self._refreshed > LIFE.total_seconds() / 2:
+            self._has_lapsed = True
+        return self._has_lapsed
 
     def others(self, kind: str, *but: str) -> list[Owner]:
         """Return who else is at work, as far as they live.

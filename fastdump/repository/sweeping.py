@@ -55,7 +55,9 @@ def sweep(
         doomed = [
             entry
             for entry in storage.list(PIECES)
-            if name_in(entry.key) not in named and now - entry.modified >= grace
+            if (name := name_in(entry.key)) is not None  # else it is not ours
+            and name not in named
+            and now - entry.modified >= grace
         ]
         return Swept(_delete(storage, doomed, lease))
     finally:
