@@ -321,14 +321,14 @@ class RekeyReport:
 
     recipients: tuple[str, ...]
     """The public keys for which everything new is encrypted."""
-    objects: int
-    """Number of pieces and manifests that were encrypted again."""
+    backups: int
+    """Number of older backups that were encrypted again."""
     file_bytes: int
-    """Their size."""
+    """Size of the pieces that were encrypted again."""
     left: int
-    """Number of those that stay encrypted for the former recipients."""
+    """Number of backups that stay encrypted for the former recipients."""
     failures: tuple[str, ...]
-    """Messages about objects that could not be encrypted again."""
+    """Messages about pieces and manifests that could not be encrypted again."""
     seconds: float
 
     @property

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 
 from fastdump.cli.asking import asked_connection, confirm
-from fastdump.cli.keys import add_encryption, add_passphrase, keys_of
+from fastdump.cli.keys import add_encryption, add_identity, keys_of
 from fastdump.cli.options import (
     add_folder,
     add_layout,
@@ -73,7 +73,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_retention(parser)
     add_layout(parser)
     add_encryption(parser)
-    add_passphrase(parser)
+    add_identity(parser)
     add_selection(parser)
     add_consistency(parser)
     add_users_and_roles(parser, "back up")

@@ -53,7 +53,8 @@ def _show(backups: Sequence[Backup]) -> None:
 
 def _row(backup: Backup, *, shares: bool) -> tuple[str, ...]:
     documents, is_sealed = backup.documents, backup.sealed_bytes is not None
-    sizes = [size(backup.file_bytes), *([size(backup.added_bytes or 0)] if shares else [])]
+    added = "?" if backup.added_bytes is None else size(backup.added_bytes)
+    sizes = [size(backup.file_bytes), *([added] if shares else [])]
     return (
         backup.name,
         age(backup.made),

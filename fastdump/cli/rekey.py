@@ -60,15 +60,16 @@ def _show(report: RekeyReport, *, quiet: bool) -> None:
         print(f"fastdump: {failure}", file=sys.stderr)
     if report.failures:
         raise IncompleteError(
-            f"{report.left:,} objects are still encrypted for the former keys only: name all keys "
-            "that open them with --identity, and run the command again"
+            f"{report.left:,} backups are still encrypted for the former keys: name those with "
+            "--identity, and run the command again"
         )
     if quiet:
         return
     print(f"new backups are encrypted for {', '.join(report.recipients)}")
     if report.left:
         print(
-            f"{report.left:,} older objects stay as they are; to encrypt them too, give --identity"
+            f"{report.left:,} older backups need the former keys; to encrypt them too, run the "
+            "command again with --identity"
         )
     else:
-        print(f"{report.objects:,} older objects ({size(report.file_bytes)}) are so too")
+        print(f"{report.backups:,} older backups ({size(report.file_bytes)}) are so too")

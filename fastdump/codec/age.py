@@ -26,6 +26,8 @@ __all__ = [
 ]
 
 _IDENTITY = "AGE-SECRET-KEY-1"
+_EXCESSIVE = "Excessive work"
+"""Beginning of what pyrage says if a passphrase was set on a machine that is much faster."""
 
 
 def encrypted(data: bytes, recipients: Sequence[str]) -> bytes:
@@ -49,7 +51,7 @@ def is_recipient(text: str) -> bool:
     """Return True if the text is a public key."""
     try:
         x25519.Recipient.from_str(text)
-    except pyrage.RecipientError:
+    except (pyrage.RecipientError, UnicodeError):
         return False
     return True
 
@@ -66,7 +68,7 @@ def identities_in(lines: Iterable[str]) -> list[str]:
             continue
         try:
             recipient_of(line)
-        except pyrage.IdentityError:
+        except (pyrage.IdentityError, UnicodeError):
             raise FormatError(
                 f"line {number} is not an identity of age, which begins with {_IDENTITY}"
             ) from None
@@ -85,13 +87,31 @@ def recipient_of(identity: str) -> str:
 
 
 def locked(text: str, passphrase: str) -> bytes:
-    """Return a text that only the passphrase opens; it takes about a second, on purpose."""
-    return scrypt.encrypt(text.encode(), passphrase)
+    """Return a text that only the passphrase opens; it takes about a second, on purpose.
+
+    Raises:
+        FormatError: the passphrase is not valid text.
+    """
+    try:
+        return scrypt.encrypt(text.encode(), passphrase)
+    except UnicodeError:
+        raise FormatError("it is not text in UTF-8") from None
 
 
 def unlocked(data: bytes, passphrase: str) -> str | None:
-    """Return the text that the passphrase opens; None if it is another passphrase."""
+    """Return the text that the passphrase opens; None if it is another passphrase.
+
+    Raises:
+        FormatError: the passphrase is not valid text, or this machine is too slow to try it.
+    """
     try:
         return scrypt.decrypt(data, passphrase).decode()
-    except pyrage.DecryptError:
+    except pyrage.DecryptError as error:
+        if _EXCESSIVE in str(error):
+            raise FormatError(
+                "to try it would take this machine far longer than the one that set it; use a "
+                "faster one, or one that is not busy"
+            ) from error
         return None
+    except UnicodeError:
+        raise FormatError("it is not text in UTF-8") from None

@@ -153,6 +153,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """The same moment as a cluster time."""
     key: str | msgspec.UnsetType = msgspec.UNSET
     """The key of the names of its pieces, hexadecimal, in an encrypted repository."""
+    generation: str | msgspec.UnsetType = msgspec.UNSET
+    """The generation of the encrypted repository that it belongs to."""
     exceptions: list[str] = []
     """Collections, as `database.collection`, whose documents are of a later moment."""
 

@@ -21,6 +21,7 @@ from fastdump.version import __version__
 
 __all__ = ["Description", "envelope", "make", "read", "replace"]
 
+_TOOL = f"fastdump {__version__}"
 _KEY_BYTES = 32
 _KEY = re.compile(f"[0-9a-f]{{{2 * _KEY_BYTES}}}")
 
@@ -45,8 +46,20 @@ class Description(msgspec.Struct, frozen=True, omit_defaults=True):
     recipients: list[str] = []
     """For whom the repository is encrypted: public keys of age."""
     locked: list[Locked] = []
+    generations: list[str] = []
+    """A random word for each time that the repository was encrypted for others, in order."""
     checksum: str = ""
     """Checksum of the description itself, computed as in manifests."""
+
+    @property
+    def generation(self) -> str:
+        """The present generation; empty if it was never encrypted for others."""
+        return self.generations[-1] if self.generations else ""
+
+    def since(self, generation: str) -> list[str] | None:
+        """Return the generations after another; None if that one is not of this repository."""
+        known = ["", *self.generations]
+        return known[known.index(generation) + 1 :] if generation in known else None
 
 
 _DESCRIPTIONS = msgspec.json.Decoder(Description)
@@ -89,23 +102,43 @@ def make(storage: Storage, keys: Keys) -> None:
     """
     recipients, locked = _recipients(keys)
     key = None if recipients else secrets.token_hex(_KEY_BYTES)
-    storage.put_new(DESCRIPTION, _content(uuid4().hex, key, recipients, locked))
+    made = Description(FORMAT, _TOOL, uuid4().hex, key, recipients, locked)
+    storage.put_new(DESCRIPTION, _content(made))
 
 
 def replace(storage: Storage, found: Description, keys: Keys) -> Description:
     """Encrypt for others from now on, and return the new description.
 
-    The identities that passphrases open stay: what is there already is encrypted for them.
+    The identities that passphrases open stay: what is there already is encrypted for them. If the
+    repository is encrypted for just these already, nothing changes.
 
     Raises:
-        UsageError: there is no passphrase.
+        UsageError: there is no passphrase, or it cannot be used.
         StorageError: the storage refuses.
     """
+    if _is_for(found, keys):
+        return found
     recipients, locked = _recipients(keys)
-    locked = [*found.locked, *locked]
-    content = _content(found.id, None, recipients, locked)
-    storage.put(DESCRIPTION, content)
-    return _DESCRIPTIONS.decode(content)
+    changed = msgspec.structs.replace(
+        found,
+        tool=_TOOL,
+        recipients=recipients,
+        locked=[*found.locked, *locked],
+        generations=[*found.generations, uuid4().hex],
+    )
+    storage.put(DESCRIPTION, _content(changed))
+    return changed
+
+
+def _is_for(found: Description, keys: Keys) -> bool:
+    """Return True if a repository is encrypted for just these recipients already."""
+    ours = [one for one in found.locked if one.recipient in found.recipients]
+    own = {one.recipient for one in ours}
+    if set(found.recipients) - own != set(keys.recipients) - {PASSPHRASE}:
+        return False
+    if PASSPHRASE not in keys.recipients or not own:
+        return (PASSPHRASE in keys.recipients) == bool(own)
+    return keys.passphrase is not None and any(_opened(one, keys.passphrase) for one in ours)
 
 
 def envelope(storage: Storage, found: Description, keys: Keys) -> Envelope:
@@ -142,16 +175,26 @@ def _shown(recipients: Iterable[str], of_passphrase: set[str]) -> str:
 def _identities(storage: Storage, found: Description, keys: Keys) -> Sequence[str]:
     if not found.recipients:
         return ()
-    if keys.identities or not found.locked:
-        return _checked(keys.identities)
-    passphrase = keys.passphrase
-    if passphrase is None:
-        return ()
-    opened = (age.unlocked(one.identity, passphrase) for one in reversed(found.locked))
-    identities = [one for one in opened if one is not None]
-    if not identities:
+    identities = _checked(keys.identities)
+    if not found.locked or keys.passphrase is None:
+        return identities
+    opened = [_opened(one, keys.passphrase) for one in reversed(found.locked)]
+    unlocked = [one for one in opened if one is not None]
+    if not unlocked and not identities:
         raise UsageError(f"{storage.shown}: the passphrase is wrong")
-    return identities
+    return [*identities, *unlocked]
+
+
+def _opened(locked: Locked, passphrase: str) -> str | None:
+    """Return the identity that a passphrase opens; None if it is another passphrase.
+
+    Raises:
+        UsageError: it cannot be tried.
+    """
+    try:
+        return age.unlocked(locked.identity, passphrase)
+    except FormatError as error:
+        raise UsageError(f"the passphrase cannot be used: {error}") from None
 
 
 def _checked(identities: Sequence[str]) -> Sequence[str]:
@@ -176,12 +219,13 @@ def _recipients(keys: Keys) -> tuple[list[str], list[Locked]]:
         )
     identity = age.new_identity()
     recipient = age.recipient_of(identity)
-    return [*recipients, recipient], [Locked(recipient, age.locked(identity, passphrase))]
+    try:
+        locked = age.locked(identity, passphrase)
+    except FormatError as error:
+        raise UsageError(f"the passphrase cannot be used: {error}") from None
+    return [*recipients, recipient], [Locked(recipient, locked)]
 
 
-def _content(
-    identifier: str, key: str | None, recipients: list[str], locked: list[Locked]
-) -> bytes:
-    tool = f"fastdump {__version__}"
-    made = Description(FORMAT, tool, identifier, key, recipients, locked, NO_CHECKSUM)
+def _content(made: Description) -> bytes:
+    made = msgspec.structs.replace(made, checksum=NO_CHECKSUM)
     return sealed(msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n")

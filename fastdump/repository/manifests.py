@@ -45,12 +45,13 @@ __all__ = [
     "bounds_of",
     "closed",
     "cut_before",
+    "generation_of",
     "moment_in",
     "named",
     "new_name",
     "opened",
     "read",
-    "reclosed",
+    "renamed",
     "with_added",
     "written",
 ]
@@ -97,6 +98,7 @@ def written(
     parts: Mapping[Namespace, Sequence[Part]],
     cuts: Mapping[Namespace, Bounds],
     key: bytes | None,
+    generation: str,
 ) -> manifest.Manifest:
     """Return the manifest of a backup.
 
@@ -108,6 +110,7 @@ def written(
         parts: what became of the chunks of each collection, in their order.
         cuts: where collections were cut.
         key: that of the names of pieces, if the repository does not say it.
+        generation: that of the repository, if it is encrypted.
     """
     entries = [
         _entry(one, parts.get(one.namespace, ()), cuts.get(one.namespace, Bounds()))
@@ -118,7 +121,7 @@ def written(
     )
     if key is None:
         return described
-    return msgspec.structs.replace(described, key=key.hex())
+    return msgspec.structs.replace(described, key=key.hex(), generation=generation)
 
 
 def _entry(collection: Collection, parts: Sequence[Part], bounds: Bounds) -> manifest.Entry:
@@ -126,8 +129,7 @@ def _entry(collection: Collection, parts: Sequence[Part], bounds: Bounds) -> man
     if not collection.has_data:
         return manifest.entry(collection, None, report, None)
     pieces = [piece for part in parts for piece in part.pieces]
-    digest = blake3(b"".join(piece.name for piece in pieces)).hexdigest()
-    described = manifest.entry(collection, None, report, digest)
+    described = manifest.entry(collection, None, report, _digest(pieces))
     return msgspec.structs.replace(
         described,
         pieces=[_stored(piece) for piece in pieces],
@@ -167,6 +169,8 @@ class Sealed(msgspec.Struct, frozen=True):
     """BLAKE3 of the encrypted manifest, hexadecimal."""
     checksum: str
     """Checksum of this line, computed as in manifests."""
+    generation: str = ""
+    """The generation of the repository that the backup belongs to: of the same keys."""
 
 
 _SEALED = msgspec.json.Decoder(Sealed)
@@ -188,29 +192,56 @@ def closed(found: manifest.Manifest, envelope: Envelope) -> bytes:
         b"".join(dict.fromkeys(named(found))),
         blake3(encrypted).hexdigest(),
         manifest.NO_CHECKSUM,
+        "" if found.generation is msgspec.UNSET else found.generation,
     )
-    return _joined(line, encrypted)
-
-
-def reclosed(content: bytes, old: Envelope, new: Envelope, where: str) -> bytes:
-    """Return the object of an encrypted manifest, encrypted for others.
-
-    Raises:
-        BackupDamagedError: it is not what was written, or for other keys.
-    """
-    line, encrypted = _parted(content, where)
-    try:
-        encrypted = new.close(old.open(encrypted))
-    except FormatError as error:
-        raise BackupDamagedError(f"{where}: {error}") from error
-    changed = blake3(encrypted).hexdigest()
-    fresh = msgspec.structs.replace(line, manifest=changed, checksum=manifest.NO_CHECKSUM)
-    return _joined(fresh, encrypted)
-
-
-def _joined(line: Sealed, encrypted: bytes) -> bytes:
     content = msgspec.json.format(msgspec.json.encode(line), indent=0)
     return manifest.sealed(content) + b"\n" + encrypted
+
+
+def generation_of(content: bytes, where: str) -> str:
+    """Return the generation that an encrypted manifest belongs to, which needs no key.
+
+    Raises:
+        BackupDamagedError: it is not what was written.
+    """
+    return _parted(content, where)[0].generation
+
+
+def renamed(
+    found: manifest.Manifest, pieces: Mapping[str, Piece], key: bytes, generation: str
+) -> manifest.Manifest:
+    """Return the manifest of the same backup in another generation.
+
+    Args:
+        found: the manifest.
+        pieces: the new pieces by the names of the old ones, hexadecimal.
+        key: the key of the new names.
+        generation: the new generation.
+    """
+    entries = [_renamed(one, pieces) for one in found.collections]
+    return msgspec.structs.replace(
+        found,
+        collections=entries,
+        checksum=manifest.NO_CHECKSUM,
+        key=key.hex(),
+        generation=generation,
+    )
+
+
+def _renamed(entry: manifest.Entry, pieces: Mapping[str, Piece]) -> manifest.Entry:
+    if entry.pieces is msgspec.UNSET:
+        return entry
+    found = [pieces[one.name] for one in entry.pieces]
+    return msgspec.structs.replace(
+        entry,
+        pieces=[_stored(one) for one in found],
+        digest=_digest(found),
+        file_bytes=sum(one.file_bytes for one in found),
+    )
+
+
+def _digest(pieces: Iterable[Piece]) -> str:
+    return blake3(b"".join(piece.name for piece in pieces)).hexdigest()
 
 
 def _parted(content: bytes, where: str) -> tuple[Sealed, bytes]:
@@ -338,4 +369,5 @@ def with_added(backups: Iterable[Backup]) -> Iterator[Backup]:
             for piece in one.file.pieces if one.file else ():
                 added += 0 if piece.name in seen else piece.file_bytes
                 seen.add(piece.name)
-        yield replace(backup, added_bytes=added)
+        # Nobody knows the sizes of the pieces of one that is encrypted.
+        yield replace(backup, added_bytes=None if backup.sealed_bytes is not None else added)

@@ -1,7 +1,8 @@
 """The things that a machine must remember of an encrypted repository, since it cannot read it.
 
-They stay on the machine that makes backups, and open nothing. Without them, the next backup writes
-everything once more.
+They stay on the machine that makes backups, and open nothing: the key of the names of pieces, and
+names and `_id`s at which collections were cut. Without them, the next backup writes everything once
+more.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class Remembered(msgspec.Struct, frozen=True):
     """For whom the repository was encrypted at the last backup."""
     cuts: list[_Cut] = []
     """Where the last backup of each collection cut it."""
+    generation: str = ""
+    """The generation of the repository that the key is of."""
 
     @property
     def bounds(self) -> dict[Namespace, Bounds]:

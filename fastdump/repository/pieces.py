@@ -7,7 +7,7 @@ content-defined chunking, of whole documents. See docs/formats.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
 
 from blake3 import blake3
@@ -16,7 +16,7 @@ from fastdump.codec.bson import Batch
 from fastdump.codec.gzip import crc32
 from fastdump.errors import FormatError
 
-__all__ = ["MAX_BYTES", "PIECES", "Cutter", "key_of", "name_in", "name_of"]
+__all__ = ["MAX_BYTES", "PIECES", "Cutter", "key_after", "key_of", "name_in", "name_of"]
 
 PIECES = "pieces"
 """The folder that holds them."""
@@ -43,6 +43,20 @@ def name_of(batches: Sequence[Batch], key: bytes) -> bytes:
     for batch in batches:
         digest.update(batch.data)
     return digest.digest()
+
+
+def key_after(key: bytes, generations: Iterable[str]) -> bytes:
+    """Return the key of names that follows another, after a repository was encrypted for others.
+
+    So a piece is never taken for one that is encrypted for others: their names differ.
+
+    Args:
+        key: the key of names before.
+        generations: the words of the generations since then, in their order.
+    """
+    for generation in generations:
+        key = blake3(generation.encode(), key=key).digest()
+    return key
 
 
 def key_of(name: bytes) -> str:

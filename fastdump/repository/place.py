@@ -47,10 +47,10 @@ from fastdump.repository.description import Description
 from fastdump.repository.envelope import Envelope
 from fastdump.repository.leases import BACKUP, REKEY, SWEEP, Lease
 from fastdump.repository.manifests import BACKUPS, Sealed
-from fastdump.repository.memory import Memory
-from fastdump.repository.reading import PieceReader, names_there, pieces_in
+from fastdump.repository.memory import Memory, Remembered
+from fastdump.repository.reading import PieceReader, names_there
 from fastdump.repository.rekeying import Rekeying, see_free
-from fastdump.repository.sealing import ClearSeal, MemorySeal, remembered
+from fastdump.repository.sealing import ClearSeal, MemorySeal, followed, remembered
 from fastdump.repository.sweeping import sweep
 from fastdump.repository.writing import PieceOutputs, RepositoryWriter
 from fastdump.storage.interface import Storage
@@ -165,9 +165,9 @@ class Repository:
         Pruning and writing never need it, so it is asked for here and not before.
         """
         ask = self._keys.ask
-        if ask is None or self._envelope.can_read or not self._description.locked:
+        if ask is None or self._keys.passphrase or not self._description.locked:
             return False
-        self._keys = replace(self._keys, passphrase=ask(False))
+        self._keys = replace(self._keys, passphrase=ask(False) or None)
         self._forget_keys()
         self._manifests.clear()
         return True
@@ -236,7 +236,7 @@ class Repository:
             envelope, seal = self._envelope, self._seal()
             key = seal.key or bytes.fromhex(self._description.key or "")
             outputs = PieceOutputs(
-                self._storage, key, self._reusable(), envelope, self._compression
+                self._storage, key, names_there(self._storage), envelope, self._compression
             )
         except BaseException:
             lease.release()
@@ -268,7 +268,8 @@ class Repository:
             raise UsageError(f"{self._storage.shown} is not encrypted: there is nothing to change")
         if not keys.recipients:
             raise UsageError(f"say for whom {self._storage.shown} is to be encrypted")
-        self._ask()
+        if not self._envelope.can_read:
+            self._ask()
         found = self._description
         return Rekeying(self._storage, found, self._envelope, reporter).run(keys)
 
@@ -356,12 +357,14 @@ class Repository:
     def _seal(self) -> ClearSeal | MemorySeal:
         """Return how this machine writes, with what it remembers."""
         found = self._description
+        before = self._memory.load(found.id)
         if not found.recipients:
+            self._see_never_encrypted(before)
             return ClearSeal()
-        known = self._memory.load(found.id)
+        known = followed(before, found)
         if known is None:
             newest = self._newest()
-            known = remembered(newest)
+            known = remembered(newest, found)
             if newest is None and self._names():
                 self._said.append(
                     f"{self._storage.shown}: this machine remembers nothing of this encrypted "
@@ -376,19 +379,20 @@ class Repository:
         seal.remember({})
         return seal
 
+    def _see_never_encrypted(self, before: Remembered | None) -> None:
+        if before is not None:
+            raise UsageError(
+                f"{self._storage.shown} was encrypted at the last backup from here, and its "
+                f"{DESCRIPTION} says that it is not: somebody replaced that; put the old one back, "
+                "or name another place with -f"
+            )
+
     def _newest(self) -> Manifest | None:
-        """Return the newest manifest that can be read."""
-        found = self._read()
-        readable = ((name, one) for name, one in found.items() if isinstance(one, Manifest))
+        """Return the newest manifest of the present generation that can be read."""
+        current = (self._description.generation, UNSET)
+        readable = (
+            (name, one)
+            for name, one in self._read().items()
+            if isinstance(one, Manifest) and one.generation in current
+        )
         return max(readable, default=("", None), key=lambda one: one[0])[1]
-
-    def _reusable(self) -> dict[bytes, int]:
-        """Return the pieces that need not be written again, each with its size in bytes.
-
-        Those from before the repository was encrypted for others are for the former ones.
-        """
-        if not self._envelope.recipients:
-            return names_there(self._storage)
-        entries = list(self._storage.list())
-        since = next(one.modified for one in entries if one.key == DESCRIPTION)
-        return pieces_in(one for one in entries if one.modified >= since)

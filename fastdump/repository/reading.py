@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from fastdump.codec import frames
@@ -13,9 +13,9 @@ from fastdump.model import FileRange, Piece, Segment, StoredCollection
 from fastdump.report import Problem
 from fastdump.repository.envelope import Envelope
 from fastdump.repository.pieces import PIECES, key_of, name_in, name_of
-from fastdump.storage.interface import Entry, Storage
+from fastdump.storage.interface import Storage
 
-__all__ = ["PieceReader", "names_there", "pieces_in"]
+__all__ = ["PieceReader", "names_there"]
 
 
 def names_there(storage: Storage) -> dict[bytes, int]:
@@ -24,12 +24,7 @@ def names_there(storage: Storage) -> dict[bytes, int]:
     Raises:
         StorageError: the storage cannot be read.
     """
-    return pieces_in(storage.list(PIECES))
-
-
-def pieces_in(entries: Iterable[Entry]) -> dict[bytes, int]:
-    """Return the names of those objects that are pieces, each with its size in bytes."""
-    found = ((name_in(entry.key), entry.size) for entry in entries)
+    found = ((name_in(entry.key), entry.size) for entry in storage.list(PIECES))
     return {name: size for name, size in found if name is not None}
 
 

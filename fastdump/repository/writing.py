@@ -31,7 +31,7 @@ from fastdump.model import (
 from fastdump.report import CollectionReport
 from fastdump.repository import manifests
 from fastdump.repository.envelope import Envelope
-from fastdump.repository.leases import SWEEP, Lease
+from fastdump.repository.leases import REKEY, SWEEP, Lease
 from fastdump.repository.pieces import Cutter, key_of, name_of
 from fastdump.repository.reading import names_there
 from fastdump.storage.interface import Storage
@@ -49,6 +49,17 @@ class Seal(Protocol):
     @property
     def key(self) -> bytes | None:
         """The key of the names of pieces, if it must be in the manifest."""
+
+    @property
+    def generation(self) -> str:
+        """The generation of the repository that the key is of."""
+
+    def see_current(self, storage: Storage) -> None:
+        """See that the repository was not encrypted for others since.
+
+        Raises:
+            StorageError: it was, or the storage cannot be read.
+        """
 
     def close(self, found: Manifest) -> bytes:
         """Return the manifest as an object."""
@@ -105,16 +116,10 @@ class PieceOutputs:
         size, is_new = self._known.get(name), False
         if size is None:
             data = self._envelope.close(frames.pack(batches, self._compression))
-            is_new = self._put(key_of(name), data)
+            is_new = self._storage.put_new(key_of(name), data)
             size = self._known[name] = len(data)
         documents = sum(batch.documents for batch in batches)
         return Piece(name, documents, sum(len(one.data) for one in batches), size, is_new)
-
-    def _put(self, key: str, data: bytes) -> bool:
-        if not self._envelope.recipients:
-            return self._storage.put_new(key, data)
-        self._storage.put(key, data)  # one that is there is encrypted for others
-        return True
 
 
 class PieceOutput:
@@ -228,7 +233,16 @@ class RepositoryWriter:
         """
         parts = {name: self.parts(name) for name in list(self._parts)}
         cuts = self._cuts()
-        found = manifests.written(catalog, started, ended, consistency, parts, cuts, self._seal.key)
+        found = manifests.written(
+            catalog,
+            started,
+            ended,
+            consistency,
+            parts,
+            cuts,
+            self._seal.key,
+            self._seal.generation,
+        )
         named = {piece.name for found in parts.values() for one in found for piece in one.pieces}
         self._see_there(named)
         if not self._storage.put_new(self._manifest, self._seal.close(found)):
@@ -246,9 +260,14 @@ class RepositoryWriter:
             )
 
     def _see_again(self, named: set[bytes]) -> None:
-        """See that nobody swept who took this backup for dead, as that of a machine that slept."""
+        """See that nobody took this backup for dead, as that of a machine that slept.
+
+        Somebody may have swept since, or encrypted the repository for others.
+        """
         try:
             self._lease.wait_for(SWEEP)
+            self._lease.wait_for(REKEY)
+            self._seal.see_current(self._storage)
             self._see_there(named)
         except BaseException:
             self._storage.delete(self._manifest)

@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 import fastdump as package
+from fastdump.codec import age
 from fastdump.demo.compare import differences, state
 from fastdump.demo.komodo import generate
 from fastdump.errors import StorageError
@@ -27,12 +28,14 @@ from fastdump.model import (
     Collection,
     CollectionKind,
     Consistency,
+    Keys,
     Namespace,
     Part,
     ServerInfo,
     WriteOptions,
 )
-from fastdump.repository import leases
+from fastdump.progress import Silent
+from fastdump.repository import leases, sweeping
 from fastdump.repository.place import Repository
 from fastdump.storage.local import LocalStorage
 from fastdump.storage.memory import MemoryStorage
@@ -171,16 +174,70 @@ def test_a_backup_that_slept_finds_what_was_swept(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_sweep_that_slept_deletes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its machine was suspended between two deletions, and a backup took it for dead."""
     storage = MemoryStorage()
     killed = Repository(storage).begin(datetime.now(), CATALOG, 1)
     put(killed, [1, 2, 3])
     killed.close()
-    monkeypatch.setattr(leases.Lease, "__setattr__", _keep_lapsed)
-    assert Repository(storage, grace=timedelta(0)).sweep().file_bytes == 0
+    clock = [0.0]
+    monkeypatch.setattr(leases, "_now", lambda: clock[0])
+    monkeypatch.setattr(sweeping, "_THREADS", 1)
+    delete = storage.delete
+
+    def then_sleep(key: str) -> None:
+        delete(key)
+        if key.startswith("pieces/"):
+            clock[0] = 3600.0
+
+    monkeypatch.setattr(storage, "delete", then_sleep)
+    Repository(storage, grace=timedelta(0)).sweep()
+    assert len(list(storage.list("pieces"))) == 2
 
 
-def _keep_lapsed(lease: leases.Lease, name: str, value: object) -> None:
-    object.__setattr__(lease, name, True if name == "has_lapsed" else value)
+def test_a_backup_that_slept_while_all_was_encrypted_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    storage, memory = MemoryStorage(), MemoryStorage()
+    old, new = age.new_identity(), age.new_identity()
+    keys = Keys(recipients=[age.recipient_of(old)], identities=[old])
+    first = Repository(storage, keys=keys, memory=memory).begin(datetime.now(), CATALOG, 1)
+    put(first, [1, 2, 3])
+    commit(first)
+    first.close()
+    clock = [0.0]
+    monkeypatch.setattr(leases, "_now", lambda: clock[0])
+    writer = Repository(storage, memory=memory).begin(datetime.now(), CATALOG, 1)
+    put(writer, [4, 5])
+    with monkeypatch.context() as other:
+        other.setattr(leases, "LIFE", timedelta(0))
+        others = Keys(recipients=[age.recipient_of(new)])
+        report = Repository(storage, keys=keys).rekey(others, Silent())
+        assert report.complete
+    clock[0] = 3600.0
+    put(writer, [4, 5, 6])
+    with pytest.raises(StorageError, match="was encrypted for others while this backup was made"):
+        commit(writer)
+    writer.abort()
+    assert len(list(storage.list("backups"))) == 1
+    # What it put for the former key is not taken for what is for the new one.
+    last = Repository(storage, memory=memory).begin(datetime.now(), CATALOG, 1)
+    put(last, [4, 5, 6])
+    commit(last)
+    last.close()
+    reading = Repository(storage, keys=Keys(identities=[new]))
+    for backup in reading.backups():
+        (collection,) = reading.contents(reading.find(backup.name))[0]
+        (segment,) = reading.reader.segments(collection)
+        assert sum(batch.documents for batch in reading.reader.batches(segment.place)) == 3
+
+
+def test_a_sweep_leaves_files_of_others() -> None:
+    storage = MemoryStorage()
+    killed = Repository(storage).begin(datetime.now(), CATALOG, 1)
+    killed.close()
+    storage.put("pieces/@eaDir/thumb", b"of a NAS")
+    Repository(storage, grace=timedelta(0)).sweep()
+    assert storage.get("pieces/@eaDir/thumb") == b"of a NAS"
 
 
 def test_a_lease_of_a_process_that_died_is_none() -> None:

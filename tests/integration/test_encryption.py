@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import os
 import pty
+import random
+import re
 import shutil
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 from pyrage import x25519
 
 import fastdump as package
 from benchmarks.shapes import hurtful
+from fastdump.codec import age
 from fastdump.demo.compare import differences, state
-from fastdump.errors import UsageError
+from fastdump.demo.komodo import generate
+from fastdump.errors import FormatError, RemoteStorageError, UsageError
 from fastdump.model import Compression, Keys, WriteOptions
 from fastdump.repository import description, pieces
 from fastdump.repository.leases import REKEY, Lease
 from fastdump.storage.local import LocalStorage
 from tests.conftest import COMMAND_SECONDS, Run, Server, command, environment, wait_until
+from tests.object_store import BUCKET, S3Server
 
 PASSPHRASE = "a long passphrase of several words"
 
@@ -79,6 +86,10 @@ def back_up(
 
 def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in files(folder / "pieces")}
 
 
 def comes_back(
@@ -280,7 +291,7 @@ def test_encrypting_for_others(
     first = back_up(server, database, folder, old.public)
     # Only what comes: nothing is shared with what is for the former key.
     report = package.rekey(folder, Keys(recipients=[new.public]))
-    assert (report.objects, report.complete) == (0, False)
+    assert (report.backups, report.left, report.complete) == (0, 1, False)
     second = back_up(server, database, folder, new.public)
     assert second.new_bytes == second.file_bytes > 0
     assert any("no longer for" in note for note in second.notes)
@@ -291,8 +302,10 @@ def test_encrypting_for_others(
     # All of it, with the keys that open it.
     both = Keys(identities=[old.secret, new.secret])
     last = Pair()
+    before = names(folder)
     report = package.rekey(folder, Keys(recipients=[last.public]), keys=both)
-    assert (report.complete, report.failures) == (True, ())
+    assert (report.complete, report.failures, report.backups) == (True, (), 2)
+    assert not before & names(folder), "former pieces are still there"
     for one in package.list_backups(folder, keys=last.reads):
         assert package.verify(folder, name=one.name, keys=last.reads).intact
         comes_back(server, database, folder, last.reads, one.name)
@@ -314,7 +327,8 @@ def test_a_backup_waits_until_the_repository_is_encrypted_for_others(
         wait_until(lambda: list((folder / "leases").glob("backup.*")), "no backup began")
         found = description.read(storage)
         assert found is not None
-        description.replace(storage, found, Keys(recipients=[new.public]))
+        changed = description.replace(storage, found, Keys(recipients=[new.public]))
+        assert changed.generations
         assert not running.done()
         lease.release()
         report = running.result()
@@ -334,6 +348,202 @@ def test_a_key_that_opens_nothing_changes_nothing(
     done = fastdump(*rekey, old.file(tmp_path))
     assert done.code == 0, done.err
     comes_back(server, database, folder, new.reads)
+
+
+@pytest.mark.parametrize("at", ["pieces", "backups"])
+def test_a_run_that_was_interrupted_is_continued(
+    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    database = server.new_database()
+    generate(server.connection, database, 2_000_000)
+    old, new = Pair(), Pair()
+    first = back_up(server, database, folder, old.public)
+    second = back_up(server, database, folder, old.public)
+    kept = LocalStorage.put_new if at == "pieces" else LocalStorage.put
+    left = iter(range(5 if at == "pieces" else 1))
+
+    def interrupted(storage: LocalStorage, key: str, data: bytes) -> bool | None:
+        if key.startswith(at) and next(left, None) is None:
+            raise KeyboardInterrupt
+        return kept(storage, key, data)
+
+    with monkeypatch.context() as while_interrupted:
+        while_interrupted.setattr(LocalStorage, kept.__name__, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            package.rekey(folder, Keys(recipients=[new.public]), keys=old.reads)
+    # Each backup is whole for one of the keys, at every moment.
+    opened = [
+        pair
+        for pair in (old, new)
+        for one in package.list_backups(folder, keys=pair.reads)
+        if one.sealed_bytes is None
+        and package.verify(folder, name=one.name, keys=pair.reads).intact
+    ]
+    assert opened == ([old, old] if at == "pieces" else [old, new])
+    report = package.rekey(folder, Keys(recipients=[new.public]), keys=old.reads)
+    assert (report.complete, report.failures) == (True, ())
+    assert report.backups == (2 if at == "pieces" else 1)
+    for name in (first.name, second.name):
+        comes_back(server, database, folder, new.reads, name)
+    again = package.rekey(folder, Keys(recipients=[new.public]), keys=old.reads)
+    assert (again.backups, again.complete) == (0, True)
+    assert back_up(server, database, folder, new.public).new_bytes == 0
+
+
+def test_a_killed_run_is_continued(
+    fastdump: Run, server: Server, folder: Path, tmp_path: Path
+) -> None:
+    database = server.new_database()
+    generate(server.connection, database, 100_000_000)
+    old, new = Pair(), Pair()
+    back_up(server, database, folder, old.public)
+    there = len(names(folder))
+    rekey = ("rekey", "-f", folder, "-y", "-q", "--encrypt-to", new.public,
+             "--identity", old.file(tmp_path))  # fmt: skip
+    for _attempt in range(3):
+        process = subprocess.Popen(command(*rekey), env=environment())
+        wait_until(
+            lambda: process.poll() is not None or len(names(folder)) > there,  # noqa: B023
+            "nothing was put",
+        )
+        time.sleep(random.random() / 5)
+        process.kill()
+        process.wait()
+    done = fastdump(*rekey)
+    assert done.code == 0, done.err
+    comes_back(server, database, folder, new.reads)
+    assert all(one.sealed_bytes for one in package.list_backups(folder, keys=old.reads))
+
+
+def test_encrypting_an_object_store_for_others(
+    server: Server, database: str, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    url = f"s3://{BUCKET}/{tmp_path.name}"
+    old, new = Pair(), Pair()
+    writing = WriteOptions(layout="repository", keys=Keys(recipients=[old.public]))
+    package.backup(server.uri, db=database, folder=url, writing=writing)
+    report = package.rekey(url, Keys(recipients=[new.public]), keys=old.reads)
+    assert (report.complete, report.backups) == (True, 1)
+    assert package.verify(url, keys=new.reads).intact
+    target = server.new_database()
+    assert package.restore(server.uri, target_db=target, folder=url, keys=new.reads).complete
+    expected, found = (state(server.connection, one) for one in (database, target))
+    assert differences(expected, found) == []
+
+
+def test_times_do_not_matter(server: Server, database: str, folder: Path) -> None:
+    """The clock was wrong, or the repository was copied."""
+    old, new = Pair(), Pair()
+    back_up(server, database, folder, old.public)
+    for number, path in enumerate(files(folder)):
+        moved = time.time() + (86400 if number % 2 else -86400)
+        os.utime(path, (moved, moved))
+    report = package.rekey(folder, Keys(recipients=[new.public]))
+    assert (report.left, report.complete) == (1, False)
+    assert back_up(server, database, folder, new.public).new_bytes
+    comes_back(server, database, folder, new.reads)
+    report = package.rekey(folder, Keys(recipients=[new.public]), keys=old.reads)
+    assert (report.backups, report.complete) == (1, True)
+
+
+def test_a_damaged_piece_leaves_its_backups_to_the_former_key(
+    fastdump: Run, server: Server, database: str, folder: Path, tmp_path: Path
+) -> None:
+    old, new = Pair(), Pair()
+    back_up(server, database, folder, old.public)
+    (piece,) = files(folder / "pieces")
+    content = bytearray(piece.read_bytes())
+    content[-40] ^= 1
+    piece.write_bytes(content)
+    done = fastdump("rekey", "-f", folder, "-y", "--encrypt-to", new.public,
+                    "--identity", old.file(tmp_path))  # fmt: skip
+    assert (done.code, piece.name in done.err) == (1, True), done.err
+    assert "1 backups are still encrypted" in done.err
+    assert not package.verify(folder, keys=old.reads).intact
+
+
+def test_a_store_that_is_lost_ends_the_run(
+    server: Server, database: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = Pair(), Pair()
+    back_up(server, database, folder, old.public)
+    get = LocalStorage.get
+
+    def lost(storage: LocalStorage, key: str, start: int = 0, length: int | None = None) -> bytes:
+        if key.startswith("pieces"):
+            raise RemoteStorageError("it cannot be reached")
+        return get(storage, key, start, length)
+
+    with monkeypatch.context() as while_lost:
+        while_lost.setattr(LocalStorage, "get", lost)
+        with pytest.raises(RemoteStorageError, match="cannot be reached"):
+            package.rekey(folder, Keys(recipients=[new.public]), keys=old.reads)
+    comes_back(server, database, folder, old.reads)
+
+
+def test_from_a_passphrase_to_a_key(server: Server, database: str, folder: Path) -> None:
+    back_up(server, database, folder, "passphrase", passphrase=PASSPHRASE)
+    pair = Pair()
+    package.rekey(folder, Keys(recipients=[pair.public]))
+    second = back_up(server, database, folder, pair.public)
+    first = next(one for one in package.list_backups(folder) if one.name != second.name)
+    comes_back(server, database, folder, Keys(passphrase=PASSPHRASE), first.name)
+    comes_back(server, database, folder, pair.reads, second.name)
+    both = Keys(identities=[pair.secret], passphrase=PASSPHRASE)
+    for name in (first.name, second.name):
+        comes_back(server, database, folder, both, name)
+    assert package.rekey(folder, Keys(recipients=[pair.public]), keys=both).complete
+    comes_back(server, database, folder, pair.reads, first.name)
+
+
+def test_encryption_that_was_taken_away(
+    server: Server, database: str, folder: Path, pair: Pair
+) -> None:
+    back_up(server, database, folder, pair.public)
+    found = description.read(LocalStorage(folder))
+    assert found is not None
+    open_one = msgspec.structs.replace(found, recipients=[], key="00" * 32)
+    (folder / "repository.json").write_bytes(description._content(open_one))
+    before = names(folder)
+    with pytest.raises(UsageError, match="somebody replaced that"):
+        back_up(server, database, folder)
+    assert names(folder) == before
+
+
+def test_a_machine_that_is_too_slow_for_a_passphrase() -> None:
+    locked = age.locked("text", PASSPHRASE)
+    salt = re.search(rb"-> scrypt (\S+) (\d+)", locked)
+    assert salt is not None
+    much = locked.replace(salt[0], b"-> scrypt " + salt[1] + b" 30")
+    with pytest.raises(FormatError, match="far longer"):
+        age.unlocked(much, PASSPHRASE)
+    assert age.unlocked(locked, "another") is None
+
+
+def test_keys_that_are_not_text(fastdump: Run, folder: Path) -> None:
+    assert not age.is_recipient("age1\udcff")
+    backup = ("backup", "--uri", "mongodb://localhost:1", "-f", folder, "--layout", "repository")
+    done = fastdump(*backup, "--encrypt-to", b"x\xff", "--retry-for", 0)
+    assert done.code == 2, done.err
+    with pytest.raises(FormatError, match="not text"):
+        age.locked("text", "\udcff")
+    with pytest.raises(FormatError, match="not text"):
+        age.unlocked(age.locked("text", PASSPHRASE), "\udcff")
+
+
+def test_a_backup_that_can_read_needs_no_memory(
+    fastdump: Run, server: Server, database: str, folder: Path, pair: Pair, tmp_path: Path,
+    memory: Path,
+) -> None:  # fmt: skip
+    back_up(server, database, folder, pair.public)
+    shutil.rmtree(memory)
+    done = fastdump("backup", "--uri", server.uri, "--db", database, "-f", folder,
+                    "--compression", "none", "--identity", pair.file(tmp_path))  # fmt: skip
+    assert (done.code, "new in the repository: 0 Bytes" in done.out) == (0, True), done.err
+    shown = fastdump("list", "-f", folder)
+    assert "added" not in shown.out
 
 
 def test_rekeying_for_nobody(server: Server, database: str, folder: Path, pair: Pair) -> None:
