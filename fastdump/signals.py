@@ -27,7 +27,8 @@ def end_by(
 
     In two moments the exception would be lost, and the work would go on: Python drops it while it
     finalizes an object, and prints a traceback instead; and modules written in C drop it while they
-    import others. Then the signal is sent again, a moment later.
+    import others. Then the signal is sent again, a moment later. Objects that the exception leaves
+    half made may fail while they are finalized, which is not printed either.
 
     Args:
         number: the signal.
@@ -46,8 +47,10 @@ def end_by(
         raise raised[-1]
 
     def dropped(unraisable: sys.UnraisableHookArgs) -> None:
-        if not any(unraisable.exc_value is one for one in raised):
+        if not raised:
             others(unraisable)
+            return
+        if not any(unraisable.exc_value is one for one in raised):
             return
         signal.signal(number, first)
         _send_again(number)
