@@ -13,8 +13,8 @@ These functions print nothing and ask nothing. A failure raises a `FastdumpError
 
 from __future__ import annotations
 
-from fastdump.api.backups import convert, list_backups, prune, rekey, verify
-from fastdump.api.databases import backup, copy, restore
+from fastdump.api.backups import convert, list_backups, prune, rekey, status, verify
+from fastdump.api.databases import backup, copy, drill, restore
 from fastdump.errors import (
     BackupDamagedError,
     BackupNotFoundError,
@@ -31,6 +31,7 @@ from fastdump.model import (
     Compression,
     Consistency,
     Keys,
+    Limits,
     LoadOptions,
     Namespace,
     NamespaceFilter,
@@ -46,10 +47,12 @@ from fastdump.report import (
     CollectionReport,
     ConvertReport,
     CopyReport,
+    DrillReport,
     Problem,
     PruneReport,
     RekeyReport,
     RestoreReport,
+    StatusReport,
     VerifyReport,
 )
 from fastdump.version import __version__
@@ -65,10 +68,12 @@ __all__ = [
     "Consistency",
     "ConvertReport",
     "CopyReport",
+    "DrillReport",
     "FastdumpError",
     "FormatError",
     "IncompleteError",
     "Keys",
+    "Limits",
     "LoadOptions",
     "Namespace",
     "NamespaceFilter",
@@ -82,6 +87,7 @@ __all__ = [
     "Retention",
     "Server",
     "ServerError",
+    "StatusReport",
     "StorageError",
     "UsageError",
     "VerifyReport",
@@ -90,9 +96,11 @@ __all__ = [
     "backup",
     "convert",
     "copy",
+    "drill",
     "list_backups",
     "prune",
     "rekey",
     "restore",
+    "status",
     "verify",
 ]

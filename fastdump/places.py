@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from fastdump.layouts.form import Form
     from fastdump.layouts.interface import Destination, Layout, Source
     from fastdump.repository.place import Repository
+    from fastdump.runs.journal import Journal
+    from fastdump.storage.interface import Storage
 
-__all__ = ["default_layout", "destination", "layout", "repository", "source"]
+__all__ = ["default_layout", "destination", "journal", "layout", "repository", "source"]
 
 _REPOSITORY = "repository"
 
@@ -96,6 +98,29 @@ def repository(folder: Location, keys: Keys) -> Repository:
     return _repository(folder, keys)
 
 
+def journal(folder: Location, mode: int = PRIVATE) -> Journal:
+    """Return the journal of runs of a place.
+
+    Args:
+        folder: the folder of backups, or the address of a repository.
+        mode: the permissions of new files.
+
+    Raises:
+        BackupDamagedError: the repository is damaged.
+        StorageError: the storage cannot be read.
+        UsageError: the URL of an object store is malformed, or a profile is.
+    """
+    from fastdump.runs.journal import FileJournal, ObjectJournal
+
+    if not _holds_repository(folder):
+        return FileJournal(Path(folder), mode)
+    from fastdump.repository.description import read
+
+    storage = _storage(folder, mode)
+    found = read(storage)
+    return ObjectJournal(storage, shows_messages=found is None or not found.recipients)
+
+
 def _holds_repository(folder: Location) -> bool:
     if is_url(folder):
         return True
@@ -113,16 +138,20 @@ def _repository(
     from fastdump.storage.local import LocalStorage
 
     memory = LocalStorage(state_folder())
+    return Repository(_storage(folder, mode), compression, keys=keys, memory=memory)
+
+
+def _storage(folder: Location, mode: int = PRIVATE) -> Storage:
     if isinstance(folder, str) and is_url(folder):
         from fastdump.storage.object_store import ObjectStorage
         from fastdump.storage.retrying import RetryingStorage
 
         options = aws_profile() if folder.startswith("s3:") else {}
         stored = ObjectStorage(checked_url(folder), options)
-        retrying = RetryingStorage(stored, DEFAULT_RETRY_SECONDS)
-        return Repository(retrying, compression, keys=keys, memory=memory)
-    stored_here = LocalStorage(Path(folder), mode)
-    return Repository(stored_here, compression, keys=keys, memory=memory)
+        return RetryingStorage(stored, DEFAULT_RETRY_SECONDS)
+    from fastdump.storage.local import LocalStorage
+
+    return LocalStorage(Path(folder), mode)
 
 
 def destination(folder: Location, options: WriteOptions) -> Destination:

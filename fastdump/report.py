@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fastdump.model import (
+    Backup,
     CollectionKind,
     Consistency,
     Location,
     Namespace,
     Part,
     Rejection,
+    Run,
     ServerInfo,
 )
 
@@ -24,11 +26,14 @@ __all__ = [
     "Comparison",
     "ConvertReport",
     "CopyReport",
+    "DrillReport",
+    "Growth",
     "LoadReport",
     "Problem",
     "PruneReport",
     "RekeyReport",
     "RestoreReport",
+    "StatusReport",
     "VerifyReport",
     "Work",
 ]
@@ -335,3 +340,54 @@ class RekeyReport:
     def complete(self) -> bool:
         """True if everything is encrypted for the new recipients."""
         return not self.left
+
+
+@dataclass(frozen=True, slots=True)
+class DrillReport:
+    """Report of a restore for a test."""
+
+    restored: RestoreReport
+    compared: AgainstReport
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """True if every document, index and option of the backup was there after the restore."""
+        return self.restored.complete and self.compared.equal
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """A collection in the newest backup and in the one before it; None where it is not known."""
+
+    namespace: Namespace
+    documents: int | None
+    raw_bytes: int | None
+    documents_before: int | None
+    raw_bytes_before: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """Report of how things are in a place of backups."""
+
+    backups: tuple[Backup, ...]
+    """All backups, oldest first."""
+    newest: Backup | None
+    made: Run | None
+    """The run that made the newest backup, if the journal knows it."""
+    verified: Run | None
+    """The last verification that succeeded."""
+    drilled: Run | None
+    """The last restore for a test that succeeded."""
+    failures: tuple[Run, ...]
+    """Runs that failed, oldest first."""
+    growth: tuple[Growth, ...]
+    """The collections of the newest backup, largest first."""
+    problems: tuple[str, ...]
+    """Sentences about what is not as it should be."""
+
+    @property
+    def well(self) -> bool:
+        """True if nothing is wrong."""
+        return not self.problems

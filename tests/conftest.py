@@ -258,3 +258,17 @@ def environment(**variables: str) -> dict[str, str]:
     }
     # Keep the configuration of the user who runs the tests out.
     return {**kept, "HOME": "/nonexistent", **variables}
+
+
+JOURNAL = ".fastdump-runs"
+
+
+def listed(folder: Path) -> list[Path]:
+    """What is in a folder of backups, but for the journal of runs."""
+    return [path for path in folder.iterdir() if path.name != JOURNAL]
+
+
+def below(folder: Path) -> list[Path]:
+    """The files below a folder of backups, but for the journal of runs."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return [path for path in files if path.name != JOURNAL]

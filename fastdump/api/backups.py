@@ -1,16 +1,17 @@
-"""Backups that are there already: list, verify, convert, prune. No server is needed."""
+"""Backups that are there already: list, status, verify, convert, prune. No server is needed."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from fastdump import config
 from fastdump.api.arguments import filters_of, layout_of, location_of, name_of
 from fastdump.errors import UsageError
-from fastdump.model import NO_KEYS, Backup, Keys, NamespaceFilter, Retention, WriteOptions
+from fastdump.model import NO_KEYS, Backup, Keys, Limits, NamespaceFilter, Retention, WriteOptions
 from fastdump.progress import Reporter, Silent
-from fastdump.report import ConvertReport, PruneReport, RekeyReport, VerifyReport
+from fastdump.report import ConvertReport, PruneReport, RekeyReport, StatusReport, VerifyReport
 
 
 def list_backups(
@@ -26,6 +27,33 @@ def list_backups(
         StorageError: the folder cannot be read.
     """
     return layout_of(folder, keys).backups()
+
+
+def status(
+    folder: str | Path = config.DEFAULT_FOLDER,
+    *,
+    limits: Limits | None = None,
+    keys: Keys = NO_KEYS,
+) -> StatusReport:
+    """Say how the backups of a folder are, from their manifests and the journal of runs.
+
+    Args:
+        folder: the backups folder, or the address of a repository.
+        limits: what must be fulfilled; by default only that there is a backup and that the last
+            run of each command succeeded.
+        keys: what opens an encrypted repository.
+
+    Returns:
+        A report. Check its `well`: problems are named in the report, and raise no error.
+
+    Raises:
+        StorageError: the folder cannot be read.
+    """
+    from fastdump.engine.status import status as run
+    from fastdump.places import journal
+
+    runs = journal(location_of(folder)).runs()
+    return run(list_backups(folder, keys=keys), runs, limits or Limits(), datetime.now(UTC))
 
 
 def verify(

@@ -28,7 +28,7 @@ from fastdump.model import (
     WriteOptions,
 )
 from fastdump.progress import Reporter, Silent
-from fastdump.report import BackupReport, CopyReport, RestoreReport
+from fastdump.report import BackupReport, CopyReport, DrillReport, RestoreReport
 
 
 def backup(
@@ -155,6 +155,53 @@ def restore(
         ),
     )
     return run(plan, workers=sharing, reporter=reporter or Silent())
+
+
+def drill(
+    target: str | Server,
+    *,
+    target_db: str | None = None,
+    folder: str | Path = config.DEFAULT_FOLDER,
+    name: str | Path | None = None,
+    keys: Keys = NO_KEYS,
+    workers: int | None = None,
+    reporter: Reporter | None = None,
+) -> DrillReport:
+    """Restore a backup for a test, compare every document with it, and drop it again.
+
+    Args:
+        target: the server to restore to, as `mongodb://host:port`, or a `Server`.
+        target_db: the database to restore to, which must not exist; by default the one that
+            `restore` would take.
+        folder: the folder of backups.
+        name: the name or path of a backup; by default the most recent complete one.
+        keys: what opens an encrypted repository.
+        workers: the number of processes; by default the smaller of 4 and the number of cores.
+        reporter: an object that receives progress and notes.
+
+    Returns:
+        A report. Check its `passed`.
+
+    Raises:
+        BackupDamagedError: a file of the backup was changed, cut or lost.
+        BackupNotFoundError: there is no such backup.
+        IncompleteError: a worker died.
+        ServerError: the server cannot be reached or refuses.
+        StorageError: the folder cannot be read.
+        UsageError: the database exists, or an argument is wrong.
+    """
+    from fastdump.engine.drill import drill as run
+    from fastdump.places import source
+
+    which, where = name_of(name), server_of(target)
+    return run(
+        connection_of(where),
+        target_db or config.database_of(where.uri),
+        source(location_of(folder), which, keys),
+        which,
+        workers=config.checked_workers(workers),
+        reporter=reporter or Silent(),
+    )
 
 
 def copy(

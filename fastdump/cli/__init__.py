@@ -20,10 +20,12 @@ from fastdump.cli import (
     convert,
     copy,
     demo,
+    drill,
     listing,
     prune,
     rekey,
     restore,
+    status,
     unlock,
     verify,
 )
@@ -61,6 +63,8 @@ _COMMANDS: dict[str, tuple[_Command, list[str]]] = {
     "convert": (convert, []),
     "list": (listing, ["ls"]),
     "verify": (verify, []),
+    "drill": (drill, []),
+    "status": (status, []),
     "prune": (prune, []),
     "rekey": (rekey, []),
     "unlock": (unlock, []),
@@ -71,7 +75,7 @@ _COMMANDS: dict[str, tuple[_Command, list[str]]] = {
 _OF_A_SOURCE = {"--uri", "--address", "--username", "--password-file", "--db"}
 """Options that a user of mongorestore gives to a restore."""
 
-_TAKE_PATH = ("restore", "verify", "convert")
+_TAKE_PATH = ("restore", "verify", "drill", "convert")
 """Commands that accept a path as an argument."""
 
 

@@ -41,6 +41,7 @@ from fastdump.cli.output import (
     table,
 )
 from fastdump.cli.reading import add_consistency, add_selection, read_options_of, selection_of
+from fastdump.cli.recording import recorded
 from fastdump.config import SOURCE, Settings
 from fastdump.errors import UsageError
 from fastdump.model import (
@@ -125,16 +126,19 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         )
     reporter = chosen_reporter(settings, options)
     say_of_uri(reporter, connection)
-    report = backup(
-        connection,
-        selection,
-        place,
-        how=how,
-        workers=workers,
-        retention=retention,
-        resume=options.resume,
-        reporter=reporter,
-    )
+    folder = None if place.layout is None else settings.folder
+    with recorded("backup", folder, settings, quiet=options.quiet) as outcome:
+        report = backup(
+            connection,
+            selection,
+            place,
+            how=how,
+            workers=workers,
+            retention=retention,
+            resume=options.resume,
+            reporter=reporter,
+        )
+        outcome.of(report)
     if not options.quiet:
         # If standard output is the archive, print the report to standard error.
         with redirect_stdout(sys.stderr) if to_stream else nullcontext():

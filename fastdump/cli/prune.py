@@ -9,6 +9,7 @@ from fastdump.cli.asking import confirm
 from fastdump.cli.keys import add_identity, reading_keys_of
 from fastdump.cli.options import add_folder, add_retention, add_yes
 from fastdump.cli.output import notes, size, table
+from fastdump.cli.recording import recorded
 from fastdump.config import Settings
 from fastdump.report import PruneReport
 
@@ -50,7 +51,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
             f"from {settings.folder} ({planned.removed[0]} to {planned.removed[-1]})?",
             yes=options.yes,
         )
-    report = prune(place, settings.retention)
+    with recorded("prune", settings.folder, settings, quiet=options.quiet):
+        report = prune(place, settings.retention)
     if not options.quiet:
         notes(note for note in report.notes if note not in planned.notes)
     _show(report, "removed", quiet=options.quiet)

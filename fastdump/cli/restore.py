@@ -30,6 +30,7 @@ from fastdump.cli.options import (
     say_of_uri,
 )
 from fastdump.cli.output import about_held, loaded, notes, shown_database, size
+from fastdump.cli.recording import recorded
 from fastdump.config import TARGET, Settings
 from fastdump.patterns import Patterns, Renaming
 
@@ -153,10 +154,14 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if options.dry_run:
         return 0
     confirm(f"Restore backup {plan.backup.path} into {target}?", yes=options.yes)
-    report = restore(plan, workers=settings.workers, reporter=reporter)
-    if not options.quiet:
-        notes(report.notes[len(plan.notes) :], reporter)
-    return loaded(report, "restore", report.consistency, options)
+    folder = None if options.path else settings.folder
+    with recorded("restore", folder, settings, quiet=options.quiet) as outcome:
+        report = restore(plan, workers=settings.workers, reporter=reporter)
+        if not options.quiet:
+            notes(report.notes[len(plan.notes) :], reporter)
+        code = loaded(report, "restore", report.consistency, options)
+        outcome.of(report, exit_code=code)
+    return code
 
 
 def _plan(settings: Settings, options: argparse.Namespace, connection: Connection) -> RestorePlan:

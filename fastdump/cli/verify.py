@@ -21,6 +21,7 @@ from fastdump.cli.options import (
     say_of_uri,
 )
 from fastdump.cli.output import comparisons, notes, size, summary
+from fastdump.cli.recording import recorded
 from fastdump.cli.restore import add_which, chosen_backup
 from fastdump.config import SOURCE, Settings, percentage
 from fastdump.errors import BackupDamagedError, IncompleteError, UsageError
@@ -82,18 +83,21 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     share = _share(options.sample)
     if options.deep:
         raise UsageError("--deep needs --against: add --against")
-    report = verify(
-        source(settings.folder, which, reading_keys_of(settings)),
-        which,
-        workers=settings.workers,
-        unique=options.unique,
-        share=share,
-        reporter=chosen_reporter(settings, options),
-    )
-    _show(report, quiet=options.quiet, shows_all=options.verbose)
-    if not report.intact:
-        problems = len(report.problems)
-        raise BackupDamagedError(f"backup {report.name} is damaged: {problems} problems")
+    folder = None if options.path else settings.folder
+    with recorded("verify", folder, settings, quiet=options.quiet) as outcome:
+        report = verify(
+            source(settings.folder, which, reading_keys_of(settings)),
+            which,
+            workers=settings.workers,
+            unique=options.unique,
+            share=share,
+            reporter=chosen_reporter(settings, options),
+        )
+        outcome.of(report, share=share)
+        _show(report, quiet=options.quiet, shows_all=options.verbose)
+        if not report.intact:
+            problems = len(report.problems)
+            raise BackupDamagedError(f"backup {report.name} is damaged: {problems} problems")
     return 0
 
 

@@ -29,6 +29,7 @@ from fastdump.model import (
     PERIODS,
     Compression,
     Connection,
+    Limits,
     Location,
     Retention,
     is_url,
@@ -116,6 +117,18 @@ class Settings:
         return replace(others, last=self.max_backups)
 
     @property
+    def limits(self) -> Limits:
+        """What backups must fulfil for all to be well."""
+        return Limits(
+            max_age=self.parsed("max-age", parsers.duration),
+            max_unverified=self.parsed("max-unverified", parsers.duration),
+            min_documents=self.parsed("min-documents", parsers.number_or_none),
+            max_shrink=self.parsed(
+                "max-shrink", lambda text: parsers.percentage(text) if text else None
+            ),
+        )
+
+    @property
     def workers(self) -> int:
         """The number of processes."""
         return self.parsed("workers", parsers.whole_number(1, MAX_WORKERS))
@@ -162,6 +175,10 @@ class Settings:
     def latest_only(self) -> tuple[str, ...]:
         """The collections of which only the latest copy is kept."""
         return self.parsed("latest-only", parsers.names)
+
+    def names_server(self, origin: Origin) -> bool:
+        """Return True if a server of that role is named."""
+        return any(self._find(origin.name(item)) for item in ("uri", "address"))
 
     def connection(self, origin: Origin) -> Connection:
         """Return the server of that role.

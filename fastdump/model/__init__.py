@@ -26,6 +26,7 @@ from fastdump.model.requests import (
     Server,
     WriteOptions,
 )
+from fastdump.model.runs import Limits, Run
 from fastdump.model.server import (
     BUCKETS,
     NO_OPTIONS,
@@ -102,6 +103,7 @@ __all__ = [
     "ExtendedJson",
     "FileRange",
     "Keys",
+    "Limits",
     "LoadOptions",
     "Loaded",
     "Location",
@@ -116,6 +118,7 @@ __all__ = [
     "ReadOptions",
     "Rejection",
     "Retention",
+    "Run",
     "Segment",
     "Selection",
     "Server",

@@ -42,6 +42,7 @@ __all__ = [
     "count",
     "create",
     "drop",
+    "drop_database",
     "existing",
     "fields",
     "is_capped",
@@ -127,6 +128,15 @@ def is_capped(client: Client, namespace: Namespace) -> bool:
     wanted = {"name": namespace.collection, "options.capped": True}
     database = open_database(client, namespace.database)
     return bool(database.command({"listCollections": 1, "filter": wanted})["cursor"]["firstBatch"])
+
+
+def drop_database(client: Client, name: str) -> None:
+    """Drop a database, if it exists.
+
+    Raises:
+        PyMongoError: the server does not answer or refuses.
+    """
+    open_database(client, name).command({"dropDatabase": 1})
 
 
 def drop(client: Client, namespace: Namespace, concern: Document) -> None:

@@ -19,7 +19,7 @@ from fastdump.errors import BackupDamagedError, FastdumpError
 from fastdump.model import NO_KEYS, Keys
 from fastdump.mongo import cursor
 from fastdump.mongo.client import open_database
-from tests.conftest import Run, Server
+from tests.conftest import Run, Server, below
 
 DAMAGES = int(os.environ.get("FASTDUMP_TEST_DAMAGES", "400"))
 """The soak environment sets it to 10,000."""
@@ -74,7 +74,7 @@ def original(
 
 
 def files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    return sorted(below(folder))
 
 
 def flip(path: Path, chance: random.Random) -> None:

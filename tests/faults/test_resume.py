@@ -24,7 +24,16 @@ from fastdump.errors import FastdumpError
 from fastdump.layouts.joined_files import is_part
 from fastdump.model import Part
 from fastdump.mongo.client import open_database
-from tests.conftest import COMMAND_SECONDS, Mortal, Run, Server, command, environment, wait_until
+from tests.conftest import (
+    COMMAND_SECONDS,
+    Mortal,
+    Run,
+    Server,
+    command,
+    environment,
+    listed,
+    wait_until,
+)
 from tests.shims import shim
 
 pytestmark = pytest.mark.timeout(120)
@@ -114,7 +123,7 @@ def test_a_disk_that_is_full_at_the_very_end(
     assert done.code == 1
     assert "there is no space left" in done.err
     (left,) = folder.glob(".*.partial")
-    assert {path.name for path in folder.iterdir()} == {left.name}
+    assert {path.name for path in listed(folder)} == {left.name}
     with server.client() as client:
         # What is read now is not what was read then.
         open_database(client, name)["Update"].delete_many({})

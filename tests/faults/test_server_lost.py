@@ -36,6 +36,7 @@ from tests.conftest import (
     Run,
     Server,
     is_writing,
+    listed,
     replica_set_of,
     wait_for_states,
     wait_until,
@@ -178,7 +179,7 @@ def test_a_server_that_does_not_come_back(fastdump: Run, server: Server, tmp_pat
         assert done.code == 3
         assert "Traceback" not in done.err
         assert "no server answers" in done.err
-        assert [path.name for path in (tmp_path / "b").iterdir()] == []
+        assert [path.name for path in listed(tmp_path / "b")] == []
         mongod.rise()
 
 
@@ -342,7 +343,7 @@ def test_no_patience(mortal: Mortal, tmp_path: Path) -> None:
             die_and_rise(mortal),
             lambda: is_writing(tmp_path),
         )
-    assert list(tmp_path.iterdir()) == []
+    assert list(listed(tmp_path)) == []
 
 
 def test_a_target_that_is_killed_at_once_has_what_was_restored(tmp_path: Path) -> None:

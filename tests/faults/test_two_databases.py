@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.shapes import insert
 from fastdump.demo.compare import differences, state
-from tests.conftest import Run, Server
+from tests.conftest import Run, Server, below, listed
 from tests.shims import shim
 
 pytestmark = pytest.mark.timeout(120)
@@ -40,7 +40,7 @@ def restored(fastdump: Run, server: Server, database: str, folder: Path, name: s
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {path: path.read_bytes() for path in below(folder)}
 
 
 @pytest.mark.parametrize("layout", ["komodo", "komodo-json"])
@@ -60,7 +60,7 @@ def test_the_second_does_not_replace_what_the_first_needs(
         assert f"{stats} belongs to database {first!r}, whose backups need it" in done.err
         assert "name another folder with -f" in done.err
         assert contents(tmp_path) == before
-        assert not list(tmp_path.glob(".*"))
+        assert not [path for path in listed(tmp_path) if path.name.startswith(".")]
     restored(fastdump, server, first, tmp_path, name)
 
 

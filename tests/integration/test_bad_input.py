@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.shapes import insert
 from fastdump.embedded import Mongod
-from tests.conftest import Outcome, Run, Server
+from tests.conftest import Outcome, Run, Server, listed
 from tests.proxy import WireProxy
 
 CANARY = "canary-pa55word"
@@ -40,7 +40,7 @@ def backed_up(fastdump: Run, server: Server, tmp_path: Path) -> Path:
         insert(server.connection, database, name, ({"_id": n, "x": n} for n in range(2000)))
     done = fastdump("backup", "--uri", server.uri, "--db", database, "-f", folder)
     assert done.code == 0
-    return next(folder.iterdir())
+    return listed(folder)[0]
 
 
 def restore(fastdump: Run, server: Server, backup: Path, *options: object) -> Outcome:
@@ -69,7 +69,7 @@ def test_a_missing_database_names_those_that_there_are(
     insert(server.connection, "present", "c", [{"_id": 1}])
     done = fastdump("backup", "--uri", server.uri, "--db", "absent", "-f", tmp_path)
     complains(done, 2, "'absent'", "--db", "present")
-    assert list(tmp_path.iterdir()) == []
+    assert list(listed(tmp_path)) == []
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from fastdump.engine import planner
 from fastdump.errors import BackupDamagedError, UsageError
 from fastdump.layouts import segments as reading
 from fastdump.mongo.client import Document, open_database
-from tests.conftest import Run, Server, knows, mongod_version, settled
+from tests.conftest import Run, Server, knows, listed, mongod_version, settled
 
 DATA = Path(__file__).parents[1] / "data/mongodump"
 LONG_NAME = "long/" * 30 + "name"  # 154 characters, 214 as a file name; 244 with the next
@@ -286,8 +286,8 @@ def test_what_we_write_is_what_mongodump_writes(
         server.uri, db=filled, folder=tmp_path, writing=fastdump.WriteOptions(layout="mongodump")
     )
     ours, theirs = Path(report.path) / filled, copied("gzip", tmp_path / "theirs")
-    assert sorted(path.name for path in ours.iterdir()) == sorted(
-        path.name for path in theirs.iterdir()
+    assert sorted(path.name for path in listed(ours)) == sorted(
+        path.name for path in listed(theirs)
     )
     assert described(ours) == described(theirs)
     prelude = json.loads(gzip.decompress((ours / "prelude.json.gz").read_bytes()))
@@ -303,7 +303,7 @@ def test_our_own_dump_is_listed_verified_and_restored(
     source = ("--uri", server.uri, "--db", filled, "-f", tmp_path)
     done = fastdump("backup", *source, "-y", "--layout", "mongodump")
     assert done.code == 0, done.err
-    (backup,) = tmp_path.iterdir()
+    (backup,) = listed(tmp_path)
     assert backup.name in fastdump("list", "-f", tmp_path).out
     assert "is intact" in fastdump("verify", "-f", tmp_path).out
     # By our manifest, and without it as anybody's dump.

@@ -30,7 +30,7 @@ from fastdump.errors import ServerError, UsageError
 from fastdump.model import ClusterTime
 from fastdump.mongo import catalog
 from fastdump.mongo import oplog as oplog_module
-from tests.conftest import COMMAND_SECONDS, Run, Server, environment, knows
+from tests.conftest import COMMAND_SECONDS, Run, Server, environment, knows, listed
 
 Work = Callable[[Database[dict[str, Any]]], object]
 
@@ -398,7 +398,7 @@ def test_not_everything_can_have_one(
             reading=OPLOG,
             writing=package.WriteOptions(layout="komodo-json"),
         )
-    assert list(tmp_path.glob("*")) == []
+    assert listed(tmp_path) == []
 
 
 def test_a_copy(
