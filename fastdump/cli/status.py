@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from fastdump.cli.keys import add_identity, reading_keys_of
 from fastdump.cli.options import add_folder
 from fastdump.cli.output import age, naming, shown_name, size, split_off, table
 from fastdump.config import Settings
-from fastdump.model import Limits, Run
+from fastdump.model import Backup, Limits, Run
 from fastdump.report import Growth, StatusReport
 
 __all__ = ["EXAMPLES", "add_options", "run"]
@@ -83,18 +83,22 @@ def _facts(report: StatusReport) -> Iterator[tuple[str, str]]:
         took = "" if report.made is None else f", made in {report.made.seconds:,.1f} s"
         yield "newest backup", f"{newest.name}, {age(newest.made)}{took}"
         yield "", f"{documents}{size(newest.file_bytes)}, consistency {newest.consistency or '?'}"
-        total = sum(one.file_bytes for one in report.backups)
-        shared = any(one.added_bytes is not None for one in report.backups)
-        if shared:
-            total = sum(one.added_bytes or 0 for one in report.backups)
         since = report.backups[0].name
-        yield "backups", f"{len(report.backups):,} since {since}, {size(total)} together"
+        yield "backups", f"{len(report.backups):,} since {since}{_together(report.backups)}"
     yield "last verified", _told(report.verified)
     yield "last drill", _told(report.drilled)
     for number, failure in enumerate(reversed(report.failures[-_FAILURES:])):
         when = f"{failure.started.astimezone():%Y-%m-%d %H:%M}"
         message = failure.message or f"exit code {failure.exit_code}"
         yield "" if number else "failures", f"{when} {failure.command}: {message}"
+
+
+def _together(backups: Sequence[Backup]) -> str:
+    """Return the size of all backups; empty if it is not known what encrypted ones share."""
+    if any(one.sealed_bytes is not None for one in backups):
+        return ""
+    sizes = (one.file_bytes if one.added_bytes is None else one.added_bytes for one in backups)
+    return f", {size(sum(sizes))} together"
 
 
 def _told(run: Run | None) -> str:

@@ -13,6 +13,10 @@ __all__ = ["status"]
 
 _UNKNOWN = Contents()
 
+_COUNT = ("backup", "verify", "drill", "prune")
+"""Commands whose failure means that something is wrong with the backups. One of a restore may be
+the target's."""
+
 _TESTS = ("verify", "drill")
 """Commands that show that a backup can be restored."""
 
@@ -126,7 +130,7 @@ def _too_small(newest: Backup, before: Backup | None, limits: Limits) -> Iterato
 
 def _failed(runs: Sequence[Run]) -> Iterator[str]:
     """Yield the failures that no later success of the same command has made up for."""
-    last = {run.command: run for run in runs}
+    last = {run.command: run for run in runs if run.command in _COUNT}
     for run in last.values():
         if run.ok:
             continue

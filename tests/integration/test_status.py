@@ -48,7 +48,14 @@ def test_all_is_well(
     done = fastdump("status", "-f", folder, "--max-age", "1h", "--max-unverified", "1d",
                     "--min-documents", 1100, "--max-shrink", "1%")  # fmt: skip
     assert done.code == 0, done.err
-    for words in ("1,100", "+10.0%", "2 since", "all is well within the limits", "made in"):
+    for words in (
+        "1,100",
+        "+10.0%",
+        "2 since",
+        "together",
+        "all is well within the limits",
+        "made in",
+    ):
         assert words in done.out, done.out
     assert "last drill     never" in done.out
 
@@ -97,6 +104,7 @@ def test_an_encrypted_repository(
         assert not path.is_file() or b"hidden_db" not in path.read_bytes()
     done = fastdump("status", "-f", folder)
     assert (done.code, "failed at" in done.err, "exit code 3" in done.err) == (1, True, True)
+    assert "together" not in done.out
     done = fastdump("drill", "-f", folder, "--identity", key)
     assert done.code == 0, done.err
     assert "everything was dropped again" in done.out

@@ -99,6 +99,8 @@ def test_a_failure_counts_until_the_same_command_succeeds() -> None:
     assert "the last backup failed at" in problem
     assert problem.endswith(": the server is gone")
     assert problems(backup(1), runs=(failed, run("backup", 1))) == []
+    # The target of a restore may be to blame for its failure.
+    assert problems(backup(1), runs=(run("restore", 1, 3, "no space left"),)) == []
 
 
 def test_growth() -> None:
