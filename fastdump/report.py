@@ -17,6 +17,7 @@ from fastdump.model import (
     Rejection,
     Run,
     ServerInfo,
+    StoredCollection,
 )
 
 __all__ = [
@@ -374,6 +375,8 @@ class StatusReport:
     backups: tuple[Backup, ...]
     """All backups, oldest first."""
     newest: Backup | None
+    latest: tuple[StoredCollection, ...]
+    """The collections beside the backups, of which there is only the latest copy."""
     made: Run | None
     """The run that made the newest backup, if the journal knows it."""
     verified: Run | None

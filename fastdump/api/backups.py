@@ -52,8 +52,9 @@ def status(
     from fastdump.engine.status import status as run
     from fastdump.places import journal
 
-    runs = journal(location_of(folder)).runs()
-    return run(list_backups(folder, keys=keys), runs, limits or Limits(), datetime.now(UTC))
+    place, runs = layout_of(folder, keys), journal(location_of(folder)).runs()
+    wanted = limits or Limits()
+    return run(place.backups(), place.latest(), runs, wanted, datetime.now(UTC))
 
 
 def verify(

@@ -26,6 +26,8 @@ EXAMPLES = """\
 fastdump status -f /backups
 fastdump status -f /backups --max-age 26h --max-unverified 8d --max-shrink 20%"""
 
+_NAME_WIDTH = 15
+
 _FAILURES = 3
 """Number of failures that are shown."""
 
@@ -58,7 +60,13 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
     limits = settings.limits
     place = layout(settings.folder, reading_keys_of(settings))
-    report = status(place.backups(), journal(settings.folder).runs(), limits, datetime.now(UTC))
+    report = status(
+        place.backups(),
+        place.latest(),
+        journal(settings.folder).runs(),
+        limits,
+        datetime.now(UTC),
+    )
     if not options.quiet:
         _show(report, limits, shows_all=options.verbose)
     for problem in report.problems:
@@ -67,7 +75,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _show(report: StatusReport, limits: Limits, *, shows_all: bool) -> None:
-    table(("", ""), _facts(report), right=())
+    for name, fact in _facts(report):
+        print(f"{name:<{_NAME_WIDTH}}{fact}")
     if report.growth:
         print()
         _show_growth(report, shows_all=shows_all)
@@ -85,6 +94,10 @@ def _facts(report: StatusReport) -> Iterator[tuple[str, str]]:
         yield "", f"{documents}{size(newest.file_bytes)}, consistency {newest.consistency or '?'}"
         since = report.backups[0].name
         yield "backups", f"{len(report.backups):,} since {since}{_together(report.backups)}"
+    for one in report.latest:
+        count = one.contents.documents
+        documents = "" if count is None else f", {count:,} documents"
+        yield "beside them", f"the latest {one.name}, {size(one.file_bytes)}{documents}"
     yield "last verified", _told(report.verified)
     yield "last drill", _told(report.drilled)
     for number, failure in enumerate(reversed(report.failures[-_FAILURES:])):
@@ -129,9 +142,11 @@ def _row(name: str, one: Growth) -> tuple[str, ...]:
 
 
 def _change(now: int | None, before: int | None) -> str:
-    """Return a change in percent; empty if it is not known."""
+    """Return a change in percent; empty if there was nothing before."""
     if now is None:
         return "gone"
     if before is None:
         return "new"
+    if now == before:
+        return "same"
     return f"{(now - before) / before:+.1%}" if before else ""

@@ -6,7 +6,15 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from fastdump.errors import BackupDamagedError
-from fastdump.model import Backup, CollectionKind, Contents, Limits, Namespace, Run
+from fastdump.model import (
+    Backup,
+    CollectionKind,
+    Contents,
+    Limits,
+    Namespace,
+    Run,
+    StoredCollection,
+)
 from fastdump.report import Growth, StatusReport
 
 __all__ = ["status"]
@@ -22,12 +30,17 @@ _TESTS = ("verify", "drill")
 
 
 def status(
-    backups: Sequence[Backup], runs: Sequence[Run], limits: Limits, now: datetime
+    backups: Sequence[Backup],
+    latest: Sequence[StoredCollection],
+    runs: Sequence[Run],
+    limits: Limits,
+    now: datetime,
 ) -> StatusReport:
     """Say what is known of some backups, and what is wrong.
 
     Args:
         backups: the backups of a place, oldest first.
+        latest: the collections beside them, of which there is only the latest copy.
         runs: its journal, oldest first.
         limits: what must be fulfilled.
         now: the present time, in UTC.
@@ -38,6 +51,7 @@ def status(
     return StatusReport(
         backups=tuple(backups),
         newest=newest,
+        latest=tuple(latest),
         made=made,
         verified=_last(runs, "verify"),
         drilled=_last(runs, "drill"),

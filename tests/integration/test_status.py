@@ -19,6 +19,7 @@ def database(server: Server) -> str:
     with server.client() as client:
         client[name]["people"].insert_many({"_id": n} for n in range(1000))
         client[name]["people"].create_index("name")
+        client[name]["Stats"].insert_one({"_id": 1})
     return name
 
 
@@ -58,6 +59,7 @@ def test_all_is_well(
     ):
         assert words in done.out, done.out
     assert "last drill     never" in done.out
+    assert ("the latest Stats, " in done.out) == (layout == "komodo")
 
 
 def test_what_failed_is_said(
@@ -131,7 +133,7 @@ def test_a_drill_on_a_server_of_its_own(
     back_up(fastdump, server, database, folder)
     done = fastdump("drill", "-f", folder)
     assert done.code == 0, done.err
-    assert "1,000 documents" in done.out
+    assert "1,001 documents" in done.out
 
 
 def test_a_drill_drops_nothing_that_was_there(
@@ -201,4 +203,4 @@ def test_the_functions(server: Server, database: str, folder: Path) -> None:
     assert "1,000 documents, fewer than 1,001" in problem
     report = package.drill(server.uri, target_db=server.new_database(), folder=folder)
     assert report.passed
-    assert report.restored.documents == 1000
+    assert report.restored.documents == 1001

@@ -48,7 +48,7 @@ def problems(*backups: Backup, runs: tuple[Run, ...] = (), **limits: object) -> 
 
 
 def told(*backups: Backup, runs: tuple[Run, ...] = (), **limits: object) -> StatusReport:
-    return status(backups, runs, Limits(**limits), NOW)  # type: ignore[arg-type]
+    return status(backups, (), runs, Limits(**limits), NOW)  # type: ignore[arg-type]
 
 
 def test_no_backup_is_a_problem() -> None:
