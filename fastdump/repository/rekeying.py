@@ -94,6 +94,8 @@ class Rekeying:
         self._renamed: dict[str, Piece] = {}
         """The new pieces by the names of the old ones, hexadecimal."""
         self._failures: list[str] = []
+        self._damaged = 0
+        """Number of manifests that nobody can read."""
 
     def run(self, keys: Keys) -> RekeyReport:
         """Encrypt for the recipients of these keys; without an identity, only what comes.
@@ -117,7 +119,7 @@ class Rekeying:
             recipients=self._new.recipients,
             backups=len(done),
             file_bytes=sum(piece.file_bytes for piece in self._renamed.values()),
-            left=len(older) - len(done),
+            left=len(older) - len(done) + self._damaged,
             failures=tuple(self._failures),
             seconds=time.monotonic() - began,
         )
@@ -142,6 +144,7 @@ class Rekeying:
                 if manifests.generation_of(content, where) != self._found.generation:
                     found.append(_Older(entry.key, manifests.opened(content, self._old, where)))
             except BackupDamagedError as error:
+                self._damaged += 1
                 self._failures.append(str(error))
         return found
 
@@ -213,6 +216,8 @@ class Rekeying:
 
     def _remove_former(self, older: Iterable[_Older], done: list[_Older], lease: Lease) -> None:
         """Delete the pieces that only backups needed which are encrypted again."""
+        if self._damaged:
+            return  # nobody knows which pieces that backup needs
         again = {one.key for one in done}
         left = (one.found for one in older if one.key not in again)
         needed = {name for found in left for name in manifests.named(found)}

@@ -464,6 +464,25 @@ def test_a_damaged_piece_leaves_its_backups_to_the_former_key(
     assert not package.verify(folder, keys=old.reads).intact
 
 
+def test_a_damaged_manifest_keeps_the_former_pieces(
+    server: Server, database: str, folder: Path
+) -> None:
+    old, new = Pair(), Pair()
+    back_up(server, database, folder, old.public)
+    (manifest,) = files(folder / "backups")
+    whole = manifest.read_bytes()
+    back_up(server, database, folder, old.public)
+    manifest.write_bytes(whole[:-1])
+    report = package.rekey(folder, Keys(recipients=[new.public]), keys=old.reads)
+    assert (report.backups, report.left, report.complete) == (1, 1, False)
+    assert manifest.name in report.failures[0]
+    manifest.write_bytes(whole)
+    comes_back(server, database, folder, old.reads, manifest.name)
+    report = package.rekey(folder, Keys(recipients=[new.public]), keys=old.reads)
+    assert (report.backups, report.complete) == (1, True)
+    comes_back(server, database, folder, new.reads, manifest.name)
+
+
 def test_a_store_that_is_lost_ends_the_run(
     server: Server, database: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
