@@ -398,6 +398,9 @@ def test_an_id_that_is_there_twice(
     assert held(server, database) == TWICE[:2]
     assert f"{database}.c: document 1: another document of the source has" in done.err
     assert "fastdump: 2 documents were refused: another document of the source" in done.err
+    # Where it might not have been found, the user is told how to find it.
+    assert ("verify --unique" in done.err) == (before in ("other", "restored"))
+    assert fastdump("verify", "--unique", file).code == 4
 
 
 def test_an_id_that_is_there_twice_among_many(

@@ -17,6 +17,7 @@ from fastdump.layouts.mongodump import oplog_of
 from fastdump.layouts.segments import FileReader, damaged
 from fastdump.model import (
     Backup,
+    CollectionKind,
     Connection,
     LoadOptions,
     Namespace,
@@ -136,10 +137,26 @@ def plan_restore(
         how,
         held,
         tuple(lost),
-        (*notes, *chosen.notes, *differing),
+        (*notes, *chosen.notes, *differing, *_about_repeated_ids(backup, collections, held, how)),
         how.oplog_replay and (how.oplog_file is not None or not found),
         partial(_name_of, backup, filters, chosen.collections, {one.namespace for one in found}),
     )
+
+
+def _about_repeated_ids(
+    backup: Backup, collections: Iterable[StoredCollection], held: int, how: LoadOptions
+) -> Iterator[str]:
+    """Yield a note if a document could replace another of the same backup without a word.
+
+    In an empty collection the server refuses the second one. Elsewhere it is found only if both are
+    in one batch.
+    """
+    data = (one for one in collections if one.kind is not CollectionKind.VIEW)
+    if held and not how.drop and not all(one.is_of_collection for one in data):
+        yield (
+            f"if an _id is in {backup.path} twice, the later document replaces the other, since "
+            f"the target has documents already; 'fastdump verify --unique {backup.path}' finds that"
+        )
 
 
 def _with_oplog(backup: Backup, how: LoadOptions) -> Backup:
