@@ -389,10 +389,10 @@ class Repository:
 
     def _newest(self) -> Manifest | None:
         """Return the newest manifest of the present generation that can be read."""
-        current = (self._description.generation, UNSET)
+        current = self._description.generation
         readable = (
             (name, one)
             for name, one in self._read().items()
-            if isinstance(one, Manifest) and one.generation in current
+            if isinstance(one, Manifest) and (one.generation or "") == current
         )
         return max(readable, default=("", None), key=lambda one: one[0])[1]
