@@ -264,11 +264,11 @@ JOURNAL = ".fastdump-runs"
 
 
 def listed(folder: Path) -> list[Path]:
-    """What is in a folder of backups, but for the journal of runs."""
+    """Return the entries of a folder of backups without the journal of runs."""
     return [path for path in folder.iterdir() if path.name != JOURNAL]
 
 
 def below(folder: Path) -> list[Path]:
-    """The files below a folder of backups, but for the journal of runs."""
+    """Return the files below a folder of backups without the journal of runs."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return [path for path in files if path.name != JOURNAL]

@@ -19,7 +19,7 @@ from benchmarks.shapes import insert
 from fastdump.demo.compare import differences, state
 from fastdump.demo.komodo import generate
 from fastdump.embedded import Mongod
-from tests.conftest import COMMAND_SECONDS, Server, below, command, environment, listed
+from tests.conftest import COMMAND_SECONDS, Server, below, command, environment
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -312,6 +312,6 @@ def test_a_killed_worker_ends_an_archive(server: Server, database: str, tmp_path
     _out, err = backup.communicate(timeout=COMMAND_SECONDS)
     assert backup.returncode == 1, err
     assert "a worker process was killed while it worked on part" in err
-    assert {path.name for path in listed(tmp_path)} == {"archive"}
+    assert {path.name for path in tmp_path.iterdir()} == {"archive"}
     assert file.read_bytes() == b"the last good one"
     assert all_gone(family)

@@ -182,4 +182,4 @@ def test_a_full_disk_while_copying(
     done = fastdump("backup", "--uri", server.uri, "--db", large, "-f", tmp_path / "b", **variables)
     assert done.code == 1
     assert "there is no space left" in done.err
-    assert list(listed(tmp_path / "b")) == []
+    assert listed(tmp_path / "b") == []

@@ -10,7 +10,7 @@ import pytest
 import fastdump as api
 from benchmarks.shapes import insert
 from fastdump.demo.compare import differences, state
-from tests.conftest import Run, Server, listed
+from tests.conftest import Run, Server
 from tests.shims import shim
 
 pytestmark = pytest.mark.timeout(120)
@@ -37,7 +37,7 @@ def litter(folder: Path) -> None:
             (place / name).write_bytes(APPLE_DOUBLE)
         for name in ("Thumbs.db", "desktop.ini", ".nfs000000000001"):
             (place / name).write_bytes(b"?")
-    for place in [folder, *(path for path in listed(folder) if path.is_dir())]:
+    for place in [folder, *(path for path in folder.iterdir() if path.is_dir())]:
         for name in ("@eaDir", "lost+found", "#recycle", "__MACOSX"):
             (place / name / "c.gz").mkdir(parents=True)
             (place / name / "c.bson").write_bytes(b"?")

@@ -27,7 +27,6 @@ from tests.conftest import (
     command,
     environment,
     is_writing,
-    listed,
     replica_set_of,
     wait_until,
 )
@@ -283,4 +282,4 @@ def test_nothing_to_lock_for(alone: Server, tmp_path: Path) -> None:
         package.backup(
             alone.uri, db="nowhere", folder=tmp_path, reading=ReadOptions(consistency="lock")
         )
-    assert list(listed(tmp_path)) == []
+    assert list(tmp_path.iterdir()) == []

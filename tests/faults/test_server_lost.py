@@ -343,7 +343,7 @@ def test_no_patience(mortal: Mortal, tmp_path: Path) -> None:
             die_and_rise(mortal),
             lambda: is_writing(tmp_path),
         )
-    assert list(listed(tmp_path)) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_target_that_is_killed_at_once_has_what_was_restored(tmp_path: Path) -> None:

@@ -27,15 +27,7 @@ from fastdump.mongo.client import Client
 from fastdump.mongo.snapshot import WINDOW
 from fastdump.progress import Silent
 from tests import bank
-from tests.conftest import (
-    COMMAND_SECONDS,
-    Run,
-    Server,
-    command,
-    environment,
-    listed,
-    replica_set_of,
-)
+from tests.conftest import COMMAND_SECONDS, Run, Server, command, environment, replica_set_of
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.needs("snapshots")]
 
@@ -107,7 +99,7 @@ def test_too_short_by_what_is_read(
     with pytest.raises(SnapshotUnavailableError, match="for only 5 s"):
         package.backup(short_history.uri, db=database, folder=tmp_path, reading=reading)
     assert 0 < len(batches) < 10, "it was not known in time"
-    assert list(listed(tmp_path)) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_auto_does_without(

@@ -27,7 +27,7 @@ from fastdump.engine import planner
 from fastdump.errors import BackupDamagedError, BackupNotFoundError, ServerError, UsageError
 from fastdump.model import Namespace
 from fastdump.mongo.client import open_database
-from tests.conftest import COMMAND_SECONDS, Run, Server, command, environment, listed
+from tests.conftest import COMMAND_SECONDS, Run, Server, command, environment
 from tests.integration.test_mongodump_folder import DATA, check_same, fill, lacking
 from tests.proxy import Document, Forward, WireProxy
 
@@ -247,7 +247,7 @@ def test_a_failed_backup_leaves_the_last_archive(server: Server, tmp_path: Path)
             collections=fastdump.CollectionFilter(views_as_collections=True),
         )
     assert file.read_bytes() == b"the last good one"
-    assert [path.name for path in listed(tmp_path)] == ["it.archive"]
+    assert [path.name for path in tmp_path.iterdir()] == ["it.archive"]
 
 
 def test_options_that_do_not_fit(server: Server, tmp_path: Path) -> None:

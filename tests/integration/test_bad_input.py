@@ -69,7 +69,7 @@ def test_a_missing_database_names_those_that_there_are(
     insert(server.connection, "present", "c", [{"_id": 1}])
     done = fastdump("backup", "--uri", server.uri, "--db", "absent", "-f", tmp_path)
     complains(done, 2, "'absent'", "--db", "present")
-    assert list(listed(tmp_path)) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

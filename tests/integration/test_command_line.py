@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.shapes import insert
 from fastdump.demo.compare import differences, state
-from tests.conftest import COMMAND_SECONDS, Run, Server, command, environment, listed
+from tests.conftest import COMMAND_SECONDS, Run, Server, command, environment
 
 
 @pytest.fixture
@@ -35,12 +35,12 @@ def test_backup_list_verify_restore_prune(
         ["Stats", "2,000"],
         ["total", "3,000"],
     ]
-    (name,) = [path.name for path in listed(folder) if path.is_dir()]
+    (name,) = [path.name for path in folder.iterdir() if path.is_dir()]
 
-    shown = fastdump("ls", "-f", folder)
-    assert shown.code == 0
-    assert name in shown.out
-    assert "latest Stats" in shown.out
+    listed = fastdump("ls", "-f", folder)
+    assert listed.code == 0
+    assert name in listed.out
+    assert "latest Stats" in listed.out
 
     verified = fastdump("verify", "-f", folder)
     assert verified.code == 0, verified.err

@@ -12,7 +12,7 @@ from benchmarks.shapes import hurtful, insert
 from fastdump.demo.compare import differences, state
 from fastdump.engine import planner
 from fastdump.layouts import segments
-from tests.conftest import Run, Server, listed
+from tests.conftest import Run, Server
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -159,7 +159,7 @@ def test_chosen_and_renamed(fastdump: Run, server: Server, tmp_path: Path) -> No
                     "--ns-include", f"{one}.*", "--ns-exclude", "*.b",
                     "--ns-from", f"{one}.*", "--ns-to", "new.*")  # fmt: skip
     assert done.code == 0, done.err
-    assert {path.name for path in listed(tmp_path / "dump/new")} == {
+    assert {path.name for path in (tmp_path / "dump/new").iterdir()} == {
         "a.bson.gz", "a.metadata.json.gz", "prelude.json.gz"
     }  # fmt: skip
 
@@ -176,7 +176,7 @@ def test_damage_leaves_nothing(fastdump: Run, server: Server, tmp_path: Path) ->
     assert done.code == 4
     assert str(file) in done.err
     assert package.list_backups(tmp_path / "b") == []
-    assert [path.name for path in listed(tmp_path / "b") if path.is_dir()] == []
+    assert [path.name for path in (tmp_path / "b").iterdir() if path.is_dir()] == []
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from fastdump.engine.sessions.plain import ReadContext, Session
 from fastdump.model import LoadOptions, Selection
 from fastdump.mongo.client import open_database
 from fastdump.progress import Silent
-from tests.conftest import Server, knows, listed
+from tests.conftest import Server, knows
 
 KOMODO_BYTES = 90_000_000
 
@@ -347,7 +347,7 @@ def test_latest_only_collections_are_kept_once(server: Server, tmp_path: Path) -
         source["Stats"].insert_one({"_id": 2})
         source["Server"].insert_one({"_id": 2})
         second = fastdump.backup(server.uri, db=database, folder=tmp_path)
-        assert sorted(path.name for path in listed(tmp_path)) == [
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
             first.name,
             second.name,
             "Stats.gz",
