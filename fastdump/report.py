@@ -373,7 +373,7 @@ class StatusReport:
     """Report of how things are in a place of backups."""
 
     backups: tuple[Backup, ...]
-    """All backups, oldest first."""
+    """The backups of the place, oldest first."""
     newest: Backup | None
     latest: tuple[StoredCollection, ...]
     """The collections beside the backups, of which there is only the latest copy."""

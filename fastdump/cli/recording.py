@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ class Totals(Protocol):
 
 @dataclass(slots=True)
 class Outcome:
-    """What is known of a run so far."""
+    """Record of a run that goes on."""
 
     run: Run
 
@@ -79,7 +79,7 @@ def recorded(
         quiet: True to print nothing.
     """
     clock, mode = time.monotonic(), settings.mode
-    outcome = Outcome(Run(command, datetime.now(UTC), 0, 0, host=socket.gethostname()))
+    outcome = Outcome(Run(command, datetime.now(UTC), 0, 0, host=os.uname().nodename))
 
     def keep() -> None:
         _keep(replace(outcome.run, seconds=time.monotonic() - clock), folder, mode, quiet=quiet)

@@ -118,7 +118,7 @@ class Settings:
 
     @property
     def limits(self) -> Limits:
-        """What backups must fulfil for all to be well."""
+        """The limits within which all is well with backups."""
         return Limits(
             max_age=self.parsed("max-age", parsers.duration),
             max_unverified=self.parsed("max-unverified", parsers.duration),

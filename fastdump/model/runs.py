@@ -39,7 +39,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What backups must fulfil for all to be well; None sets no limit."""
+    """Limits within which all is well with backups; None sets no limit."""
 
     max_age: timedelta | None = None
     """Age of the newest backup."""

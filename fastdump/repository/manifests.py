@@ -192,7 +192,7 @@ def closed(found: manifest.Manifest, envelope: Envelope) -> bytes:
         b"".join(dict.fromkeys(named(found))),
         blake3(encrypted).hexdigest(),
         manifest.NO_CHECKSUM,
-        "" if found.generation is msgspec.UNSET else found.generation,
+        found.generation or "",
     )
     content = msgspec.json.format(msgspec.json.encode(line), indent=0)
     return manifest.sealed(content) + b"\n" + encrypted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from fastdump.codec import frames
@@ -15,7 +15,7 @@ from fastdump.repository.envelope import Envelope
 from fastdump.repository.pieces import PIECES, key_of, name_in, name_of
 from fastdump.storage.interface import Storage
 
-__all__ = ["PieceReader", "names_there"]
+__all__ = ["PieceReader", "names_there", "opened"]
 
 
 def names_there(storage: Storage) -> dict[bytes, int]:
@@ -26,6 +26,29 @@ def names_there(storage: Storage) -> dict[bytes, int]:
     """
     found = ((name_in(entry.key), entry.size) for entry in storage.list(PIECES))
     return {name: size for name, size in found if name is not None}
+
+
+def opened(
+    storage: Storage, envelope: Envelope, name: bytes, keys: Iterable[bytes]
+) -> tuple[bytes, list[Batch]]:
+    """Return a piece as it was before it was encrypted, and its documents.
+
+    Args:
+        storage: that of the repository.
+        envelope: how the piece is encrypted.
+        name: its name.
+        keys: those of the names of pieces; any may be the right one.
+
+    Raises:
+        FormatError: it is not what its name says, or for other keys.
+        ObjectNotFoundError: it is missing.
+        StorageError: the storage cannot be read.
+    """
+    data = envelope.open(storage.get(key_of(name)))
+    batches = list(frames.unpack(data))
+    if all(name_of(batches, key) != name for key in keys):
+        raise FormatError("its documents are not those that it is named by")
+    return data, batches
 
 
 class PieceReader:
@@ -123,15 +146,11 @@ class PieceReader:
 
     def _read(self, piece: Piece) -> list[Batch] | str:
         try:
-            data = self._envelope.open(self._storage.get(key_of(piece.name)))
-            found = list(frames.unpack(data))
+            return opened(self._storage, self._envelope, piece.name, self._keys)[1]
         except ObjectNotFoundError:
             return "the piece is missing"
         except FormatError as error:
             return str(error)
-        if all(name_of(found, key) != piece.name for key in self._keys):
-            return "its documents are not those that it is named by"
-        return found
 
     def _where(self, piece: Piece) -> str:
         return f"{self._storage.shown}/{key_of(piece.name)}"

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from msgspec import UNSET
 
-from fastdump.codec import frames
 from fastdump.errors import (
     BackupDamagedError,
     FormatError,
@@ -34,7 +33,7 @@ from fastdump.repository.envelope import Envelope
 from fastdump.repository.leases import BACKUP, REKEY, SWEEP, Lease
 from fastdump.repository.manifests import BACKUPS, Sealed
 from fastdump.repository.pieces import key_after, key_of, name_of
-from fastdump.repository.reading import names_there
+from fastdump.repository.reading import names_there, opened
 from fastdump.storage.interface import Storage
 
 __all__ = ["Rekeying", "see_free"]
@@ -93,6 +92,8 @@ class Rekeying:
         self._reporter = reporter
         self._renamed: dict[str, Piece] = {}
         """The new pieces by the names of the old ones, hexadecimal."""
+        self._file_bytes = 0
+        """Their size."""
         self._failures: list[str] = []
         self._damaged = 0
         """Number of manifests that nobody can read."""
@@ -118,7 +119,7 @@ class Rekeying:
         return RekeyReport(
             recipients=self._new.recipients,
             backups=len(done),
-            file_bytes=sum(piece.file_bytes for piece in self._renamed.values()),
+            file_bytes=self._file_bytes,
             left=len(older) - len(done) + self._damaged,
             failures=tuple(self._failures),
             seconds=time.monotonic() - began,
@@ -165,7 +166,7 @@ class Rekeying:
             self._failures.append(f"{self._where(one.key)}: it is encrypted for other keys")
             return False
         old = bytes.fromhex(found.key)
-        since = self._found.since("" if found.generation is UNSET else found.generation)
+        since = self._found.since(found.generation or "")
         new = key_after(old, [self._found.generation] if since is None else since)
         if not self._put_pieces(found, _Names(old, new)):
             return False
@@ -191,22 +192,19 @@ class Rekeying:
                     self._failures.append(piece)
                 else:
                     self._renamed[name] = piece
-                    done = sum(one.file_bytes for one in self._renamed.values())
-                    self._reporter.update(0, done)
+                    self._file_bytes += piece.file_bytes
+                    self._reporter.update(0, self._file_bytes)
         finally:
             threads.shutdown(cancel_futures=True)
         return wanted.keys() <= self._renamed.keys()
 
     def _put(self, name: str, names: _Names) -> Piece | str:
         """Put a piece under its new name; return a message if it is damaged or missing."""
-        key = key_of(bytes.fromhex(name))
+        old_name = bytes.fromhex(name)
         try:
-            data = self._old.open(self._storage.get(key))
-            batches = list(frames.unpack(data))
+            data, batches = opened(self._storage, self._old, old_name, [names.old])
         except (FormatError, ObjectNotFoundError) as error:
-            return f"{self._where(key)}: {error}"
-        if name_of(batches, names.old).hex() != name:
-            return f"{self._where(key)}: its documents are not those that it is named by"
+            return f"{self._where(key_of(old_name))}: {error}"
         new_name = name_of(batches, names.new)
         closed = self._new.close(data)
         is_new = self._storage.put_new(key_of(new_name), closed)

@@ -59,7 +59,7 @@ class MemorySeal:
         remembered: Remembered,
         notes: list[str],
     ) -> None:
-        self._found = found
+        self._id = found.id
         self._envelope = envelope
         self._memory = memory
         self._remembered = msgspec.structs.replace(remembered, recipients=list(envelope.recipients))
@@ -87,7 +87,7 @@ class MemorySeal:
     def remember(self, cuts: Mapping[Namespace, Bounds]) -> None:
         """Remember where collections were cut, beside those that other backups cut."""
         known = self._remembered.with_bounds({**self._remembered.bounds, **cuts})
-        note = self._memory.save(self._found.id, known)
+        note = self._memory.save(self._id, known)
         if note is not None and note not in self._notes:
             self._notes.append(note)
 
