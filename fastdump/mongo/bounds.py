@@ -19,6 +19,7 @@ from bson.min_key import MinKey
 from bson.raw_bson import RawBSONDocument
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
+from tenacity import RetryCallState, retry, retry_if_exception, retry_if_result, stop_after_attempt
 
 from fastdump.codec.bson import document, element
 from fastdump.model import Bounds, Collection
@@ -47,6 +48,10 @@ KEY_NOT_FOUND = 211
 NO_PLAN = 291
 """Error code if the server must not scan a whole collection without a hint, because of the limit
 `maxEstimatedScanBytes`, a parameter of MongoDB 9.0."""
+
+_UNLUCKY_SAMPLE = 28799
+"""Error code of `$sample` if it met documents that it already had, a hundred times in a row: the
+server calls it "likely a sporadic failure"."""
 
 _PROBES = 4
 """Number of record ids to try for one bound; if most ids are in use, the first is nearly always."""
@@ -369,8 +374,31 @@ def _id_bounds(database: Database[Document], source: Access, pieces: int) -> tup
     return tuple(bound for bound in dict.fromkeys(picked) if bound not in _ENDS)
 
 
+def _is_unlucky(error: BaseException) -> bool:
+    return isinstance(error, OperationFailure) and error.code == _UNLUCKY_SAMPLE
+
+
+def _is_empty(sample: Sequence[RawBSONDocument]) -> bool:
+    return not sample
+
+
+def _outcome(last: RetryCallState) -> Sequence[RawBSONDocument]:
+    assert last.outcome is not None  # noqa: S101 - it is called after the last attempt
+    found: Sequence[RawBSONDocument] = last.outcome.result()
+    return found
+
+
+@retry(
+    retry=retry_if_exception(_is_unlucky) | retry_if_result(_is_empty),
+    stop=stop_after_attempt(5),
+    retry_error_callback=_outcome,
+)
 def _sample(database: Database[Document], source: Access, pieces: int) -> Sequence[RawBSONDocument]:
-    """Return random documents `{_id: …}` of the collection, in order."""
+    """Return random documents `{_id: …}` of the collection, in order.
+
+    The server's random cursor may find nothing, or the same documents again and again, while the
+    storage engine rearranges the collection.
+    """
     size = pieces * _SAMPLES_PER_BOUND
     command = {
         **source.command("aggregate"),

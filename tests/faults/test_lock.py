@@ -177,9 +177,15 @@ def test_unlocked_when_it_fails(alone: Server, database: str) -> None:
 
 
 def kill_all(backup: subprocess.Popen[str]) -> None:
-    """Nobody is left to unlock, as after a loss of power."""
-    children = psutil.Process(backup.pid).children(recursive=True)
-    for process in (*children, psutil.Process(backup.pid)):
+    """Nobody is left to unlock, as after a loss of power.
+
+    All are stopped before the first is killed, so that nobody sees another's end and unlocks.
+    """
+    coordinator = psutil.Process(backup.pid)
+    everybody = (coordinator, *coordinator.children(recursive=True))
+    for process in everybody:
+        process.suspend()
+    for process in everybody:
         process.kill()
     backup.communicate(timeout=COMMAND_SECONDS)
 

@@ -59,6 +59,40 @@ def test_no_query_sorts_scans_unasked_or_ends_by_itself(
             assert "SORT" not in str(plan["queryPlanner"]["winningPlan"])
 
 
+def test_an_unlucky_sample_is_taken_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And does not leave a large collection to one worker."""
+    monkeypatch.setattr(planner, "CHUNK_BYTES", 200_000)
+    monkeypatch.setattr(planner, "MIN_CHUNK_BYTES", 50_000)
+    database = server.new_database()
+    insert(server.connection, database, "c", ({"_id": n, "p": "x" * 500} for n in range(SIZE)))
+    samples, ranges = [], []
+
+    def aggregate(command: Document, forward: Forward) -> Document:
+        if "$sample" in command["pipeline"][0]:
+            samples.append(command)
+            if len(samples) == 1:
+                return refusal(28799, "$sample stage could not find a non-duplicate document")
+            if len(samples) == 2:
+                return forward({**command, "pipeline": [{"$match": {"_id": "none"}}]})
+        return forward(command)
+
+    def find(command: Document, forward: Forward) -> Document:
+        if "showRecordId" in command:
+            return refusal(115, "not supported")
+        if "min" in command and not command.get("singleBatch"):
+            ranges.append(command)
+        return forward(command)
+
+    with WireProxy(server.uri) as proxy:
+        proxy.around("aggregate", aggregate)
+        proxy.around("find", find)
+        fastdump.backup(proxy.uri, db=database, folder=tmp_path, workers=1)
+    assert len(samples) == 3
+    assert len(ranges) > 3
+
+
 class Shards:
     """Acts out a mongos that merges what its shards send as it comes, unless a sort is asked for.
 
