@@ -21,6 +21,7 @@ __all__ = [
     "StorageError",
     "TransientStorageError",
     "UsageError",
+    "WatcherError",
 ]
 
 
@@ -100,3 +101,7 @@ class BackupDamagedError(FastdumpError):
 
 class FormatError(BackupDamagedError):
     """Bytes do not follow their format; the caller who knows the file adds its name."""
+
+
+class WatcherError(FastdumpError):
+    """Somebody could not be told about a run; the run itself goes on."""

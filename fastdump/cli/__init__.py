@@ -75,6 +75,9 @@ _COMMANDS: dict[str, tuple[_Command, list[str]]] = {
 _OF_A_SOURCE = {"--uri", "--address", "--username", "--password-file", "--db"}
 """Options that a user of mongorestore gives to a restore."""
 
+_MAY_HOLD_PASSWORD = ("uri", "address", "target_uri", "target_address", "metrics")
+"""Options whose values are addresses."""
+
 _TAKE_PATH = ("restore", "verify", "drill", "convert")
 """Commands that accept a path as an argument."""
 
@@ -185,9 +188,10 @@ def _handle_signals() -> None:
 
 
 def _hide_password(options: argparse.Namespace) -> None:
-    """Hide a password in a URI or an address on the command line from the list of processes."""
-    typed = ("uri", "address", "target_uri", "target_address")
-    if any("@" in (getattr(options, name, None) or "") for name in typed):
+    """Hide secrets in addresses on the command line from the list of processes."""
+    typed = [getattr(options, name, None) or "" for name in _MAY_HOLD_PASSWORD]
+    always = getattr(options, "notify", None) or getattr(options, "heartbeat", None)
+    if always or any("@" in text for text in typed):
         from setproctitle import setproctitle
 
         setproctitle(f"fastdump {options.command}")

@@ -41,7 +41,7 @@ from fastdump.cli.output import (
     table,
 )
 from fastdump.cli.reading import add_consistency, add_selection, read_options_of, selection_of
-from fastdump.cli.recording import recorded
+from fastdump.cli.recording import add_watchers, recorded
 from fastdump.config import SOURCE, Settings
 from fastdump.errors import UsageError
 from fastdump.model import (
@@ -87,6 +87,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="show the plan, read no documents")
     add_yes(parser)
+    add_watchers(parser)
     add_rare(parser, "max-rate", "retry-for", "latest-only", "level", "mode")
     add_security(parser, SOURCE)
 

@@ -25,7 +25,7 @@ from fastdump.cli.options import (
     say_of_uri,
 )
 from fastdump.cli.output import comparisons, notes
-from fastdump.cli.recording import recorded
+from fastdump.cli.recording import add_watchers, recorded
 from fastdump.cli.restore import add_which, chosen_backup
 from fastdump.config import TARGET, Settings, described
 from fastdump.errors import IncompleteError
@@ -47,6 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_server(parser, TARGET)
     add_workers(parser)
     add_yes(parser)
+    add_watchers(parser)
     add_rare(parser, "retry-for")
     add_security(parser, TARGET)
 

@@ -9,7 +9,7 @@ from fastdump.cli.asking import confirm
 from fastdump.cli.keys import add_identity, reading_keys_of
 from fastdump.cli.options import add_folder, add_retention, add_yes
 from fastdump.cli.output import notes, size, table
-from fastdump.cli.recording import recorded
+from fastdump.cli.recording import add_watchers, recorded
 from fastdump.config import Settings
 from fastdump.report import PruneReport
 
@@ -29,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--dry-run", action="store_true", help="show which rules keep what, remove nothing"
     )
     add_yes(parser)
+    add_watchers(parser)
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:

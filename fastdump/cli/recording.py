@@ -1,22 +1,23 @@
-"""Keep a journal of runs beside the backups, which `fastdump status` reads."""
+"""Record runs in the journal beside the backups, and tell those who watch them."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
-from fastdump.config import Settings
+from fastdump.config import NOTIFY_ON, Settings
 from fastdump.errors import FastdumpError, UsageError
-from fastdump.model import Location, Run, is_url
+from fastdump.model import Location, Run, Watchers, is_url
 
-__all__ = ["Outcome", "recorded"]
+__all__ = ["Outcome", "add_watchers", "recorded"]
 
 _INTERRUPTED = 130
 
@@ -68,9 +69,10 @@ class Outcome:
 def recorded(
     command: str, folder: Location | None, settings: Settings, *, quiet: bool
 ) -> Iterator[Outcome]:
-    """Add what happens inside the context to the journal of a place.
+    """Add what happens inside the context to the journal of a place, and tell who watches.
 
-    Wrong options are no run. A journal that cannot be written is only said.
+    Wrong options are no run for the journal, but those who watch are told. A journal that cannot be
+    written, or somebody who cannot be told, is only said.
 
     Args:
         command: the name of the command.
@@ -78,39 +80,115 @@ def recorded(
         settings: those of the command.
         quiet: True to print nothing.
     """
-    clock, mode = time.monotonic(), settings.mode
-    outcome = Outcome(Run(command, datetime.now(UTC), 0, 0, host=os.uname().nodename))
-
-    def keep() -> None:
-        _keep(replace(outcome.run, seconds=time.monotonic() - clock), folder, mode, quiet=quiet)
-
+    record = _Record(command, folder, settings, quiet=quiet)
     try:
-        yield outcome
-    except UsageError:
+        yield record
+    except UsageError as error:
+        record.failed(error.exit_code, str(error))
+        record.keep(in_journal=False)
         raise
     except FastdumpError as error:
-        outcome.failed(error.exit_code, str(error))
-        keep()
+        record.failed(error.exit_code, str(error))
+        record.keep()
         raise
     except (KeyboardInterrupt, SystemExit) as error:
         code = error.code if isinstance(error, SystemExit) else _INTERRUPTED
-        outcome.failed(code if isinstance(code, int) else 1, "it was interrupted")
-        if folder is not None and not is_url(folder):  # which could take a minute
-            keep()
+        record.failed(code if isinstance(code, int) else 1, "it was interrupted")
+        # An object store could take a minute.
+        record.keep(in_journal=folder is not None and not is_url(folder))
         raise
-    keep()
+    record.keep()
 
 
-def _keep(run: Run, folder: Location | None, mode: int, *, quiet: bool) -> None:
+class _Record(Outcome):
+    def __init__(
+        self, command: str, folder: Location | None, settings: Settings, *, quiet: bool
+    ) -> None:
+        super().__init__(Run(command, datetime.now(UTC), 0, 0, host=os.uname().nodename))
+        self._folder, self._mode = folder, settings.mode
+        self._clock = time.monotonic()
+        self._watchers = settings.watchers
+        self._quiet = quiet
+        if self._watchers != Watchers():
+            from fastdump.runs.watchers import began
+
+            self._note(began(self._watchers))
+
+    def keep(self, *, in_journal: bool = True) -> None:
+        """Write the run to the journal, and tell who watches."""
+        self.run = replace(self.run, seconds=time.monotonic() - self._clock)
+        recovered = in_journal and self.run.ok and self._failed_before()
+        if in_journal:
+            self._note(_keep(self.run, self._folder, self._mode))
+        if self._watchers != Watchers():
+            from fastdump.runs.watchers import ended
+
+            folder = "" if self._folder is None else f"{self._folder}"
+            self._note(ended(self._watchers, self.run, folder, recovered=recovered))
+
+    def _failed_before(self) -> bool:
+        """Return True if the last run of the command failed; only asked if somebody is told."""
+        if not self._watchers.notify or not _has_journal(self._folder):
+            return False
+        from fastdump.places import journal
+
+        try:
+            runs = journal(self._folder, self._mode).runs()
+        except FastdumpError:
+            return False  # said when this run is added
+        earlier = [one for one in runs if one.command == self.run.command]
+        return bool(earlier) and not earlier[-1].ok
+
+    def _note(self, messages: Iterable[str]) -> None:
+        for message in messages:
+            if not self._quiet:
+                print(f"note: {message}", file=sys.stderr)
+
+
+def _has_journal(folder: Location | None) -> TypeGuard[Location]:
+    return folder is not None and (is_url(folder) or Path(folder).is_dir())
+
+
+def _keep(run: Run, folder: Location | None, mode: int) -> Iterator[str]:
+    """Add a run to the journal, and yield a sentence if that fails."""
     from fastdump.places import journal
 
-    if folder is None or not (is_url(folder) or Path(folder).is_dir()):
+    if not _has_journal(folder):
         return
     try:
         journal(folder, mode).add(run)
     except FastdumpError as error:
-        if not quiet:
-            print(
-                f"note: {error}: this run is not in the journal that fastdump status reads",
-                file=sys.stderr,
-            )
+        yield f"{error}: this run is not in the journal that fastdump status reads"
+
+
+def add_watchers(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name who is told about a run."""
+    group = parser.add_argument_group(
+        "who is told", "None of them changes how the command ends; what cannot be told is a note."
+    )
+    group.add_argument(
+        "--metrics",
+        metavar="FILE|URL",
+        help="write metrics for Prometheus to this file, which node_exporter reads, or push them "
+        "to the Pushgateway at this address (FASTDUMP_METRICS)",
+    )
+    group.add_argument(
+        "--heartbeat",
+        metavar="URL",
+        help="ping this address, with /start at the start, and with /fail after a failure, as "
+        "healthchecks.io understands it (FASTDUMP_HEARTBEAT, FASTDUMP_HEARTBEAT_FILE)",
+    )
+    group.add_argument(
+        "--notify",
+        metavar="URL",
+        action="append",
+        help="send a message by this service, as mailto://, slack:// or another address of the "
+        "program apprise; can be repeated; better set FASTDUMP_NOTIFY, or FASTDUMP_NOTIFY_FILE "
+        "with the name of a file, since addresses hold secrets",
+    )
+    group.add_argument(
+        "--notify-on",
+        metavar="|".join(NOTIFY_ON),
+        help="send it after a failure and after the first success that follows, or always "
+        "(FASTDUMP_NOTIFY_ON); default: failure",
+    )

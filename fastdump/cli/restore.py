@@ -30,7 +30,7 @@ from fastdump.cli.options import (
     say_of_uri,
 )
 from fastdump.cli.output import about_held, loaded, notes, shown_database, size
-from fastdump.cli.recording import recorded
+from fastdump.cli.recording import add_watchers, recorded
 from fastdump.config import TARGET, Settings
 from fastdump.patterns import Patterns, Renaming
 
@@ -78,6 +78,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="show the plan, write nothing")
     add_yes(parser)
+    add_watchers(parser)
     add_rare(parser, "retry-for", "write-concern", *LOAD_SWITCHES)
     add_security(parser, TARGET)
 

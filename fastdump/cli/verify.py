@@ -21,7 +21,7 @@ from fastdump.cli.options import (
     say_of_uri,
 )
 from fastdump.cli.output import comparisons, notes, size, summary
-from fastdump.cli.recording import recorded
+from fastdump.cli.recording import add_watchers, recorded
 from fastdump.cli.restore import add_which, chosen_backup
 from fastdump.config import SOURCE, Settings, percentage
 from fastdump.errors import BackupDamagedError, IncompleteError, UsageError
@@ -64,6 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="read only this part of the documents, such as 5%%, another one each time; the sizes "
         "of all files are checked all the same",
     )
+    add_watchers(parser)
     add_server(parser, SOURCE)
     add_security(parser, SOURCE)
 

@@ -21,6 +21,7 @@ __all__ = [
     "CONNECTION_OPTIONS",
     "DEFAULT_FOLDER",
     "DEFAULT_MAX_BACKUPS",
+    "NOTIFY_ON",
     "OPTIONS",
     "SOURCE",
     "TARGET",
@@ -31,6 +32,9 @@ __all__ = [
 
 DEFAULT_FOLDER = "/backups"
 DEFAULT_MAX_BACKUPS = 14
+
+NOTIFY_ON = ("failure", "always")
+"""When messages are sent; the first is the default, and means after the next success too."""
 
 _MAX_DEFAULT_WORKERS = 4
 
@@ -179,6 +183,11 @@ def _secret(flag: str, variable: str) -> Name:
     return Name(flag, (variable,), (), in_file=True, flag_in_file=True)
 
 
+def _address(flag: str) -> Name:
+    """Return the names of an address that may hold a secret."""
+    return Name(flag, (_variable(flag),), (("fastdump", flag),), in_file=True)
+
+
 OPTIONS: dict[str, tuple[Name, str]] = {
     "encrypt-to": (_option("encrypt-to"), ""),
     "identity": (_option("identity"), ""),
@@ -198,6 +207,10 @@ OPTIONS: dict[str, tuple[Name, str]] = {
     "max-unverified": (_option("max-unverified"), ""),
     "min-documents": (_option("min-documents"), ""),
     "max-shrink": (_option("max-shrink"), ""),
+    "metrics": (_option("metrics"), ""),
+    "heartbeat": (_address("heartbeat"), ""),
+    "notify": (_address("notify"), ""),
+    "notify-on": (_option("notify-on"), NOTIFY_ON[0]),
     "layout": (_option("layout"), ""),
     "latest-only": (_option("latest-only"), ",".join(DEFAULT_LATEST_ONLY)),
     "workers": (_option("workers"), f"{default_workers()}"),

@@ -19,7 +19,16 @@ from fastdump.config.connections import (
     user_without_password,
 )
 from fastdump.config.files import Files
-from fastdump.config.names import CONNECTION_OPTIONS, ITEMS, OPTIONS, SOURCE, TARGET, Name, Origin
+from fastdump.config.names import (
+    CONNECTION_OPTIONS,
+    ITEMS,
+    NOTIFY_ON,
+    OPTIONS,
+    SOURCE,
+    TARGET,
+    Name,
+    Origin,
+)
 from fastdump.errors import UsageError
 from fastdump.model import (
     DEFAULT_DATABASE,
@@ -32,6 +41,7 @@ from fastdump.model import (
     Limits,
     Location,
     Retention,
+    Watchers,
     is_url,
 )
 
@@ -126,6 +136,18 @@ class Settings:
             max_shrink=self.parsed(
                 "max-shrink", lambda text: parsers.percentage(text) if text else None
             ),
+        )
+
+    @property
+    def watchers(self) -> Watchers:
+        """Who is told about this run."""
+        notify = self._option("notify")
+        from_flag = notify.origin.startswith("--")
+        return Watchers(
+            metrics=self.text("metrics"),
+            heartbeat=self.text("heartbeat"),
+            notify=tuple(notify.text.split(SEPARATOR) if from_flag else notify.text.split()),
+            always=self.parsed("notify-on", parsers.one_of(NOTIFY_ON)) == NOTIFY_ON[1],
         )
 
     @property

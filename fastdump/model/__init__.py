@@ -26,7 +26,7 @@ from fastdump.model.requests import (
     Server,
     WriteOptions,
 )
-from fastdump.model.runs import Limits, Run
+from fastdump.model.runs import Limits, Run, Watchers
 from fastdump.model.server import (
     BUCKETS,
     NO_OPTIONS,
@@ -126,6 +126,7 @@ __all__ = [
     "StoredCollection",
     "StoredFile",
     "ViewIds",
+    "Watchers",
     "WriteOptions",
     "is_url",
 ]

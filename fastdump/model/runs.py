@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-__all__ = ["Limits", "Run"]
+__all__ = ["Limits", "Run", "Watchers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +49,17 @@ class Limits:
     """Number of documents of the newest backup."""
     max_shrink: float | None = None
     """Share of its documents that a database may lose from one backup to the next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watchers:
+    """Who is told about runs; None or empty for nobody."""
+
+    metrics: str | None = None
+    """File that Prometheus' node_exporter reads, or address of a Pushgateway."""
+    heartbeat: str | None = None
+    """Address of a check that is pinged at the beginning and at the end."""
+    notify: tuple[str, ...] = ()
+    """Addresses of services that send messages, in the form of the library apprise."""
+    always: bool = False
+    """True for a message after each run, otherwise after failures and the first success."""

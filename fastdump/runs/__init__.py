@@ -1,3 +1,3 @@
-"""The journal of runs: what happened to the backups of a place, and when."""
+"""What is told of runs: the journal beside the backups, metrics, a heartbeat, messages."""
 
 from __future__ import annotations
