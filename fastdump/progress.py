@@ -6,9 +6,12 @@ Progress goes to standard error, so that standard output contains only results.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Never, Protocol, TextIO
 
 from fastdump.report import CollectionReport
@@ -16,7 +19,17 @@ from fastdump.report import CollectionReport
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["MODES", "SHOWN", "Bar", "JsonLines", "LogLines", "Reporter", "Silent", "reporter"]
+__all__ = [
+    "MODES",
+    "SHOWN",
+    "Bar",
+    "JsonLines",
+    "LogLines",
+    "Logged",
+    "Reporter",
+    "Silent",
+    "reporter",
+]
 
 MODES = ("auto", "bar", "json", "none")
 
@@ -116,16 +129,16 @@ class Bar:
             self._bar.close()
 
 
-class LogLines:
-    """Reporter that prints lines with the time: one every 10 s, and some of finished collections.
+class _Lines:
+    """Reporter of lines: one every 10 s, and some of finished collections.
 
     Args:
-        stream: the place to print to.
+        say: prints a line.
         shows_all: True for a line for every collection, otherwise for the first.
     """
 
-    def __init__(self, stream: TextIO, *, shows_all: bool = False) -> None:
-        self._stream = stream
+    def __init__(self, say: Callable[[str], None], *, shows_all: bool) -> None:
+        self._say = say
         self._left = math.inf if shows_all else SHOWN
         self._task = ""
         self._totals = (0, 0)
@@ -134,13 +147,13 @@ class LogLines:
     def start(self, task: str, documents: int, raw_bytes: int) -> None:
         """Print the task and its size."""
         self._task, self._totals = task, (documents, raw_bytes)
-        self.note(f"{task}: about {documents:,} documents, {raw_bytes / 1e6:,.1f} MB")
+        self._tell(f"{task}: about {documents:,} documents, {raw_bytes / 1e6:,.1f} MB")
 
     def update(self, documents: int, raw_bytes: int) -> None:
         """Print the progress, if the last line is more than 10 s old."""
         if time.monotonic() - self._spoken > _LOG_SECONDS:
             share = 100 * raw_bytes / max(self._totals[1], raw_bytes, 1)
-            self.note(
+            self._tell(
                 f"{self._task}: {documents:,} documents, {raw_bytes / 1e6:,.1f} MB ({share:.0f} %)"
             )
 
@@ -148,15 +161,48 @@ class LogLines:
         """Print the collection's line, unless there were many."""
         self._left -= 1
         if self._left >= 0:
-            self.note(_line(collection))
-
-    def note(self, message: str) -> None:
-        """Print a line."""
-        self._spoken = time.monotonic()
-        print(f"{time.strftime('%H:%M:%S')} {message}", file=self._stream, flush=True)
+            self._tell(_line(collection))
 
     def stop(self) -> None:
         """Do nothing."""
+
+    def _tell(self, message: str) -> None:
+        self._spoken = time.monotonic()
+        self._say(message)
+
+
+class LogLines(_Lines):
+    """Reporter that prints lines with the time.
+
+    Args:
+        stream: the place to print to.
+        shows_all: True for a line for every collection, otherwise for the first.
+    """
+
+    def __init__(self, stream: TextIO, *, shows_all: bool = False) -> None:
+        super().__init__(self.note, shows_all=shows_all)
+        self._stream = stream
+
+    def note(self, message: str) -> None:
+        """Print a line."""
+        print(f"{time.strftime('%H:%M:%S')} {message}", file=self._stream, flush=True)
+
+
+class Logged(_Lines):
+    """Reporter that logs progress as information and notes as warnings.
+
+    Args:
+        logger: the place to log to.
+        shows_all: True for a line for every collection, otherwise for the first.
+    """
+
+    def __init__(self, logger: logging.Logger, *, shows_all: bool = False) -> None:
+        super().__init__(partial(logger.info, "%s"), shows_all=shows_all)
+        self._logger = logger
+
+    def note(self, message: str) -> None:
+        """Log a warning."""
+        self._logger.warning("%s", message)
 
 
 class JsonLines:

@@ -11,6 +11,8 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
 from textwrap import indent
 from typing import NoReturn, Protocol
 
@@ -22,6 +24,7 @@ from fastdump.cli import (
     demo,
     drill,
     listing,
+    log,
     prune,
     rekey,
     restore,
@@ -78,6 +81,9 @@ _OF_A_SOURCE = {"--uri", "--address", "--username", "--password-file", "--db"}
 _MAY_HOLD_PASSWORD = ("uri", "address", "target_uri", "target_address", "metrics")
 """Options whose values are addresses."""
 
+_ANSWER = ("list", "status", "unlock", "rekey", "config", "demo")
+"""Commands whose purpose is what they print."""
+
 _TAKE_PATH = ("restore", "verify", "drill", "convert")
 """Commands that accept a path as an argument."""
 
@@ -113,16 +119,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parsed(arguments)
     _handle_signals()
-    command, _aliases = _COMMANDS[options.command]
+    log.start(None)
     try:
         _hide_password(options)
-        return command.run(settings_of(options), options)
+        return _run(settings_of(options), options)
     except FastdumpError as error:
-        print(f"fastdump: {error}", file=sys.stderr)
+        log.error(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        print("fastdump: interrupted", file=sys.stderr)
+        log.error("interrupted")
         return EXIT_INTERRUPTED
+
+
+def _run(settings: Settings, options: argparse.Namespace) -> int:
+    """Run the command; with a log, without the tables that it prints about what it did."""
+    command, _aliases = _COMMANDS[options.command]
+    form = settings.log_format
+    log.start(form, quiet=options.quiet)
+    if form is None or options.command in _ANSWER:
+        return command.run(settings, options)
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        return command.run(settings, options)
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

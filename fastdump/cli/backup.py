@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 
+from fastdump.cli import log
 from fastdump.cli.asking import asked_connection, confirm
 from fastdump.cli.keys import add_encryption, add_identity, keys_of
 from fastdump.cli.options import (
@@ -120,7 +121,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if sys.stdin.isatty() and not options.yes:
         _ask(connection, database, settings)
     to_stream = settings.text("out") == "-"
-    if to_stream and sys.stdout.isatty():
+    if to_stream and sys.__stdout__ is not None and sys.__stdout__.isatty():
         raise UsageError(
             "an archive cannot be printed on a terminal: redirect standard output to a file or a "
             "program"
@@ -140,9 +141,12 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
             reporter=reporter,
         )
         outcome.of(report)
+    for name in report.pruned:
+        log.event(f"removed old backup {name}", backup=name)
     if not options.quiet:
         # If standard output is the archive, print the report to standard error.
-        with redirect_stdout(sys.stderr) if to_stream else nullcontext():
+        is_moved = to_stream and settings.log_format is None
+        with redirect_stdout(sys.stderr) if is_moved else nullcontext():
             _show(report, reporter, to_stream=to_stream, shows_all=options.verbose)
     return 0
 

@@ -8,10 +8,10 @@ the backup, and options and indexes too. 'fastdump status' shows the result.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fastdump.cli import log
 from fastdump.cli.asking import asked_connection, confirm
 from fastdump.cli.keys import add_identity, reading_keys_of
 from fastdump.cli.options import (
@@ -106,7 +106,7 @@ def _show(report: DrillReport, options: argparse.Namespace) -> None:
         notes(restored.notes)
         comparisons(report.compared, shows_all=options.verbose)
     for failure in restored.failures:
-        print(f"fastdump: {failure}", file=sys.stderr)
+        log.error(failure)
     if not report.passed:
         raise IncompleteError(
             f"backup {restored.name} was not restored as it is: see above, and run fastdump verify"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fastdump.cli import log
 from fastdump.config import (
     CONNECTION_OPTIONS,
     DEFAULT_FOLDER,
@@ -18,7 +19,7 @@ from fastdump.config import (
 )
 from fastdump.errors import UsageError
 from fastdump.model import GZIP, LAYOUTS, NONE, PERIODS, Connection, LoadOptions
-from fastdump.progress import MODES, SHOWN, Reporter, Silent, reporter
+from fastdump.progress import MODES, SHOWN, Logged, Reporter, Silent, reporter
 
 __all__ = [
     "LOAD_SWITCHES",
@@ -289,6 +290,7 @@ def add_everywhere(parser: argparse.ArgumentParser) -> None:
         help="how to show progress (FASTDUMP_PROGRESS); default: a bar on a terminal, log lines "
         "elsewhere",
     )
+    log.add_log_format(parser)
     detail = parser.add_mutually_exclusive_group()
     detail.add_argument("-q", "--quiet", action="store_true", help="print only errors")
     detail.add_argument(
@@ -347,4 +349,8 @@ def say_of_uri(reporter: Reporter, *connections: Connection) -> None:
 def chosen_reporter(settings: Settings, options: argparse.Namespace) -> Reporter:
     """Return the reporter that the settings and `-q` or `-v` choose."""
     mode = settings.parsed("progress", one_of(MODES))
-    return Silent() if options.quiet else reporter(mode, shows_all=options.verbose)
+    if options.quiet:
+        return Silent()
+    if settings.log_format is not None and mode != "none":
+        return Logged(log.LOGGER, shows_all=options.verbose)
+    return reporter(mode, shows_all=options.verbose)

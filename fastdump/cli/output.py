@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from fastdump.cli import log
 from fastdump.model import CollectionKind, Connection, Consistency, Namespace
 from fastdump.progress import SHOWN, JsonLines, Reporter
 from fastdump.report import AgainstReport, CollectionReport, LoadReport
@@ -163,7 +163,7 @@ def notes(messages: Iterable[str], reporter: Reporter | None = None) -> None:
         if isinstance(reporter, JsonLines):
             reporter.note(message)
         else:
-            print(f"note: {message}", file=sys.stderr)
+            log.note(message)
 
 
 def interrupted(times: int, reporter: Reporter | None = None) -> None:
@@ -224,17 +224,13 @@ def loaded(
     if report.complete:
         return 0
     for failure in report.failures:
-        print(f"fastdump: {failure}", file=sys.stderr)
+        log.error(failure)
     for rejection in report.rejections:
-        print(
-            f"fastdump: {rejection.namespace}: document {rejection.document}: {rejection.reason}",
-            file=sys.stderr,
-        )
+        log.error(f"{rejection.namespace}: document {rejection.document}: {rejection.reason}")
     for reason, count in report.reasons:
-        print(f"fastdump: {count:,} documents were refused: {reason}", file=sys.stderr)
-    print(
-        f"fastdump: the {verb} is not complete: {report.rejected:,} documents could not be "
-        f"written, and there were {len(report.failures)} other failures",
-        file=sys.stderr,
+        log.error(f"{count:,} documents were refused: {reason}")
+    log.error(
+        f"the {verb} is not complete: {report.rejected:,} documents could not be written, and "
+        f"there were {len(report.failures)} other failures"
     )
     return 1

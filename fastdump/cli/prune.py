@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
+from fastdump.cli import log
 from fastdump.cli.asking import confirm
 from fastdump.cli.keys import add_identity, reading_keys_of
 from fastdump.cli.options import add_folder, add_retention, add_yes
@@ -56,6 +57,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         report = prune(place, settings.retention)
     if not options.quiet:
         notes(note for note in report.notes if note not in planned.notes)
+    for name in report.removed:
+        log.event(f"removed backup {name}", backup=name)
     _show(report, "removed", quiet=options.quiet)
     return 0
 

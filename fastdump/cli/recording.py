@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TypeGuard
 
+from fastdump.cli import log
 from fastdump.config import NOTIFY_ON, Settings
 from fastdump.errors import FastdumpError, UsageError
 from fastdump.model import Location, Run, Watchers, is_url
@@ -20,6 +20,9 @@ from fastdump.model import Location, Run, Watchers, is_url
 __all__ = ["Outcome", "add_watchers", "recorded"]
 
 _INTERRUPTED = 130
+
+_FACTS = ("command", "backup", "seconds", "documents", "raw_bytes", "file_bytes", "exit_code")
+"""What a line of JSON tells of a run that ended, under the names of the journal."""
 
 
 class Totals(Protocol):
@@ -109,6 +112,7 @@ class _Record(Outcome):
         self._clock = time.monotonic()
         self._watchers = settings.watchers
         self._quiet = quiet
+        log.event(f"{command} begins", command=command)
         if self._watchers != Watchers():
             from fastdump.runs.watchers import began
 
@@ -117,6 +121,7 @@ class _Record(Outcome):
     def keep(self, *, in_journal: bool = True) -> None:
         """Write the run to the journal, and tell who watches."""
         self.run = replace(self.run, seconds=time.monotonic() - self._clock)
+        self._log_end()
         recovered = in_journal and self.run.ok and self._failed_before()
         if in_journal:
             self._note(_keep(self.run, self._folder, self._mode))
@@ -124,7 +129,18 @@ class _Record(Outcome):
             from fastdump.runs.watchers import ended
 
             folder = "" if self._folder is None else f"{self._folder}"
-            self._note(ended(self._watchers, self.run, folder, recovered=recovered))
+            lines = "" if self.run.ok else log.last_lines()
+            self._note(ended(self._watchers, self.run, folder, recovered=recovered, lines=lines))
+
+    def _log_end(self) -> None:
+        run = self.run
+        of_backup = "" if run.backup is None else f": backup {run.backup}"
+        documents = "" if run.documents is None else f", {run.documents:,} documents"
+        log.event(
+            f"{run.command} {'is done' if run.ok else 'failed'} after {run.seconds:,.1f} s"
+            f"{of_backup}{documents}",
+            **{name: getattr(run, name) for name in _FACTS},
+        )
 
     def _failed_before(self) -> bool:
         """Return True if the last run of the command failed; only asked if somebody is told."""
@@ -142,7 +158,7 @@ class _Record(Outcome):
     def _note(self, messages: Iterable[str]) -> None:
         for message in messages:
             if not self._quiet:
-                print(f"note: {message}", file=sys.stderr)
+                log.note(message)
 
 
 def _has_journal(folder: Location | None) -> TypeGuard[Location]:

@@ -8,9 +8,9 @@ them too. A run that was interrupted is continued by the same command.
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import replace
 
+from fastdump.cli import log
 from fastdump.cli.asking import confirm
 from fastdump.cli.keys import add_encryption, add_identity, keys_of, reading_keys_of
 from fastdump.cli.options import add_folder, add_yes, chosen_reporter
@@ -57,7 +57,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 def _show(report: RekeyReport, *, quiet: bool) -> None:
     for failure in report.failures[:5]:
-        print(f"fastdump: {failure}", file=sys.stderr)
+        log.error(failure)
     if report.failures:
         raise IncompleteError(
             f"{report.left:,} backups are still encrypted for the former keys: name those with "

@@ -9,10 +9,10 @@ you set is exceeded. So it serves as a health check.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from fastdump.cli import log
 from fastdump.cli.keys import add_identity, reading_keys_of
 from fastdump.cli.options import add_folder
 from fastdump.cli.output import age, naming, shown_name, size, split_off, table
@@ -70,7 +70,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if not options.quiet:
         _show(report, limits, shows_all=options.verbose)
     for problem in report.problems:
-        print(f"fastdump: {problem}", file=sys.stderr)
+        log.error(problem)
     return 0 if report.well else 1
 
 

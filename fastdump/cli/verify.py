@@ -8,8 +8,8 @@ backup is compared with a live database instead, which is only read.
 from __future__ import annotations
 
 import argparse
-import sys
 
+from fastdump.cli import log
 from fastdump.cli.asking import asked_connection
 from fastdump.cli.keys import add_identity, reading_keys_of
 from fastdump.cli.options import (
@@ -151,6 +151,6 @@ def _show(report: VerifyReport, *, quiet: bool, shows_all: bool) -> None:
         summary(report.collections, report.seconds, shows_all=shows_all)
         notes(report.notes)
     for problem in report.problems:
-        print(f"fastdump: {problem.path}: {problem.message}", file=sys.stderr)
+        log.error(f"{problem.path}: {problem.message}")
     if report.intact and not quiet:
         print(f"\n{_part(report)} is intact")

@@ -21,6 +21,7 @@ __all__ = [
     "CONNECTION_OPTIONS",
     "DEFAULT_FOLDER",
     "DEFAULT_MAX_BACKUPS",
+    "LOG_FORMATS",
     "NOTIFY_ON",
     "OPTIONS",
     "SOURCE",
@@ -32,6 +33,9 @@ __all__ = [
 
 DEFAULT_FOLDER = "/backups"
 DEFAULT_MAX_BACKUPS = 14
+
+LOG_FORMATS = ("text", "json")
+"""Forms of the log: lines for people and journald, JSON for programs."""
 
 NOTIFY_ON = ("failure", "always")
 """When messages are sent; the first is the default, and means after the next success too."""
@@ -244,6 +248,7 @@ OPTIONS: dict[str, tuple[Name, str]] = {
     "oplog-file": (_option("oplog-file"), ""),
     "target-collection": (_option("target-collection"), ""),
     "progress": (_option("progress"), "auto"),
+    "log-format": (_option("log-format"), ""),
     "size": (_option("size"), "200"),
 }
 """The other settings, each with its default; an empty one means none, or that of the server, or for

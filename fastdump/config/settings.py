@@ -22,6 +22,7 @@ from fastdump.config.files import Files
 from fastdump.config.names import (
     CONNECTION_OPTIONS,
     ITEMS,
+    LOG_FORMATS,
     NOTIFY_ON,
     OPTIONS,
     SOURCE,
@@ -149,6 +150,12 @@ class Settings:
             notify=tuple(notify.text.split(SEPARATOR) if from_flag else notify.text.split()),
             always=self.parsed("notify-on", parsers.one_of(NOTIFY_ON)) == NOTIFY_ON[1],
         )
+
+    @property
+    def log_format(self) -> str | None:
+        """The form of the log; None for tables and progress for people."""
+        text = self.text("log-format")
+        return self.parsed("log-format", parsers.one_of(LOG_FORMATS)) if text else None
 
     @property
     def workers(self) -> int:

@@ -200,7 +200,8 @@ class ArchiveWriter:
 
     def _open(self) -> int:
         if self._partial is None:
-            return sys.stdout.fileno()
+            assert sys.__stdout__ is not None  # noqa: S101 - what prints may be redirected
+            return sys.__stdout__.fileno()
         self._volume.make_folder(self.path.parent)
         self._lock = Lock(self.path.with_name(f".{self.path.name}.lock"), self.path, self._volume)
         self._partial.unlink(missing_ok=True)
