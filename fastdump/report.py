@@ -383,12 +383,17 @@ class StatusReport:
     """The last verification that succeeded."""
     drilled: Run | None
     """The last restore for a test that succeeded."""
-    failures: tuple[Run, ...]
-    """Runs that failed, oldest first."""
+    runs: tuple[Run, ...]
+    """The journal, oldest first."""
     growth: tuple[Growth, ...]
     """The collections of the newest backup, largest first."""
     problems: tuple[str, ...]
     """Sentences about what is not as it should be."""
+
+    @property
+    def failures(self) -> tuple[Run, ...]:
+        """Runs that failed, oldest first."""
+        return tuple(run for run in self.runs if not run.ok)
 
     @property
     def well(self) -> bool:

@@ -28,6 +28,7 @@ from fastdump.cli import (
     prune,
     rekey,
     restore,
+    schedule,
     status,
     unlock,
     verify,
@@ -39,7 +40,7 @@ from fastdump.errors import FastdumpError
 from fastdump.signals import end_by
 from fastdump.version import __version__
 
-__all__ = ["entry_point", "main", "parser"]
+__all__ = ["entry_point", "main", "parsed", "parser"]
 
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
@@ -70,6 +71,7 @@ _COMMANDS: dict[str, tuple[_Command, list[str]]] = {
     "status": (status, []),
     "prune": (prune, []),
     "rekey": (rekey, []),
+    "schedule": (schedule, []),
     "unlock": (unlock, []),
     "config": (configuration, []),
     "demo": (demo, []),
@@ -81,11 +83,14 @@ _OF_A_SOURCE = {"--uri", "--address", "--username", "--password-file", "--db"}
 _MAY_HOLD_PASSWORD = ("uri", "address", "target_uri", "target_address", "metrics")
 """Options whose values are addresses."""
 
-_ANSWER = ("list", "status", "unlock", "rekey", "config", "demo")
+_ANSWER = ("list", "status", "schedule", "unlock", "rekey", "config", "demo")
 """Commands whose purpose is what they print."""
 
-_TAKE_PATH = ("restore", "verify", "drill", "convert")
-"""Commands that accept a path as an argument."""
+_USAGE = {
+    **dict.fromkeys(("restore", "verify", "drill", "convert"), " [PATH]"),
+    "schedule": " KIND COMMAND [OPTION]...",
+}
+"""What stands on the command line behind the options."""
 
 
 def entry_point() -> NoReturn:
@@ -117,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     the object store cannot be reached or refuses; 4 no such backup, or a damaged one; 130
     interrupted; 143 terminated.
     """
-    options = _parsed(arguments)
+    options = parsed(arguments)
     _handle_signals()
     log.start(None)
     try:
@@ -142,8 +147,8 @@ def _run(settings: Settings, options: argparse.Namespace) -> int:
         return command.run(settings, options)
 
 
-def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line; end with exit code 2 and a hint if an option does not exist."""
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line; end with exit code 2 and a hint if an option does not exist."""
     top = parser()
     options, unknown = top.parse_known_args(arguments)
     if unknown:
@@ -182,7 +187,7 @@ example:
             name,
             aliases=aliases,
             help=summary,
-            usage=f"fastdump {name} [OPTION]..." + (" [PATH]" if name in _TAKE_PATH else ""),
+            usage=f"fastdump {name} [OPTION]..." + _USAGE.get(name, ""),
             description=command.__doc__,
             epilog=f"examples:\n{indent(command.EXAMPLES, '  ')}",
             formatter_class=argparse.RawDescriptionHelpFormatter,

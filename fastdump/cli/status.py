@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from fastdump.cli import log
 from fastdump.cli.keys import add_identity, reading_keys_of
@@ -36,6 +37,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `status`."""
     add_folder(parser)
     add_identity(parser)
+    parser.add_argument(
+        "--html", metavar="FILE", help="write it as a page too, with plots, which needs no network"
+    )
     group = parser.add_argument_group(
         "limits", "Each has an environment variable, such as FASTDUMP_MAX_AGE."
     )
@@ -67,6 +71,10 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         limits,
         datetime.now(UTC),
     )
+    if options.html is not None:
+        from fastdump.cli.page.render import page, write_page
+
+        write_page(Path(options.html), page(report, settings.folder, datetime.now(UTC)))
     if not options.quiet:
         _show(report, limits, shows_all=options.verbose)
     for problem in report.problems:

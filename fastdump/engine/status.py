@@ -55,7 +55,7 @@ def status(
         made=made,
         verified=_last(runs, "verify"),
         drilled=_last(runs, "drill"),
-        failures=tuple(run for run in runs if not run.ok),
+        runs=tuple(runs),
         growth=tuple(_growth(newest, before)),
         problems=tuple(_problems(newest, before, runs, limits, now)),
     )
