@@ -18,6 +18,7 @@ from typing import NoReturn, Protocol
 
 from fastdump.cli import (
     backup,
+    completion,
     configuration,
     convert,
     copy,
@@ -74,6 +75,7 @@ _COMMANDS: dict[str, tuple[_Command, list[str]]] = {
     "schedule": (schedule, []),
     "unlock": (unlock, []),
     "config": (configuration, []),
+    "completion": (completion, []),
     "demo": (demo, []),
 }
 
@@ -83,7 +85,7 @@ _OF_A_SOURCE = {"--uri", "--address", "--username", "--password-file", "--db"}
 _MAY_HOLD_PASSWORD = ("uri", "address", "target_uri", "target_address", "metrics")
 """Options whose values are addresses."""
 
-_ANSWER = ("list", "status", "schedule", "unlock", "rekey", "config", "demo")
+_ANSWER = ("list", "status", "schedule", "completion", "unlock", "rekey", "config", "demo")
 """Commands whose purpose is what they print."""
 
 _USAGE = {
