@@ -116,6 +116,8 @@ def replica_set_of(
             wait_for_states(
                 client, {"PRIMARY": 1, "SECONDARY": count - 1 - arbiters, "ARBITER": arbiters}
             )
+            # Another may be elected first, until the first member takes over by its priority.
+            wait_until(lambda: client.admin.command("hello")["isWritablePrimary"], "no primary")
         yield found
 
 

@@ -266,7 +266,7 @@ def test_a_server_that_restarts(
 
 
 def test_several_servers_cannot_be_locked(tmp_path: Path) -> None:
-    with replica_set_of(2, "pair") as members:
+    with replica_set_of(2, "pair", steady=True) as members:
         uri = f"mongodb://{members[0].address}/?replicaSet=pair"
         with members[0].client() as client:
             client["db"]["c"].insert_one({})

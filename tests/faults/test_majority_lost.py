@@ -32,7 +32,7 @@ def backed_up(server: Server, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def members() -> Iterator[list[Mortal]]:
-    with replica_set_of(3, "psa", arbiters=1) as found:
+    with replica_set_of(3, "psa", arbiters=1, steady=True) as found:
         yield found
 
 

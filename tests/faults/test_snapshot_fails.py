@@ -342,7 +342,7 @@ def test_from_secondaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """Two members share the reading, each behind the primary in its own way."""
     monkeypatch.setattr(planner, "INLINE_BYTES", 0)
     many_chunks(monkeypatch)
-    with replica_set_of(3, "bank") as members:
+    with replica_set_of(3, "bank", steady=True) as members:
         uri = f"mongodb://{members[0].address}/?replicaSet=bank&directConnection=false"
         with members[0].client() as client:
             bank.found(client["bank"])

@@ -114,7 +114,7 @@ def status_code(client: Client) -> int | None:
 
 @pytest.fixture(scope="module")
 def with_arbiter() -> Iterator[list[Mortal]]:
-    with replica_set_of(3, "psa", arbiters=1) as found:
+    with replica_set_of(3, "psa", arbiters=1, steady=True) as found:
         yield found
 
 
