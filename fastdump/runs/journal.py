@@ -79,8 +79,10 @@ class FileJournal:
         """Add a run."""
         with disk(self._path):
             is_new = not self._path.exists()
-            with open(self._path, "ab", buffering=0, opener=private) as file:
-                file.write(_line(run))
+            is_cut = not is_new and not self._path.read_bytes().endswith(b"\n")
+            with open(self._path, "ab", opener=private) as file:
+                # A full disk cut the last line: it must not take this one with it.
+                file.write(b"\n" * is_cut + _line(run))
             if is_new:
                 self._volume.set_mode(self._path)
             runs = self.runs()

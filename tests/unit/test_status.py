@@ -149,3 +149,13 @@ def test_the_journal_of_an_encrypted_repository_says_nothing_of_names() -> None:
     (entry,) = storage.list(journal.RUNS)
     assert b"secret" not in storage.get(entry.key)
     assert kept.runs()[0].exit_code == 3
+
+
+def test_a_line_that_was_cut_takes_no_other_with_it(tmp_path: Path) -> None:
+    in_file = FileJournal(tmp_path)
+    in_file.add(run("backup", 3))
+    in_file.add(run("backup", 2))
+    path = tmp_path / journal.FILE
+    path.write_bytes(path.read_bytes()[:-20])
+    in_file.add(run("verify", 1))
+    assert [one.command for one in in_file.runs()] == ["backup", "verify"]
