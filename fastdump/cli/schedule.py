@@ -82,15 +82,17 @@ def run(_settings: Settings, options: argparse.Namespace) -> int:
 
 def _own_taken(words: Sequence[str], options: argparse.Namespace) -> list[str]:
     """Read the own options that stand after the kind, and return the command's words."""
-    begin = next((number for number, word in enumerate(words) if word in _RUNS), None)
-    if begin is None:
-        raise UsageError(f"there is no command to run: give one of {', '.join(_RUNS)} at the end")
     parser = argparse.ArgumentParser(prog="fastdump schedule", add_help=False)
     _add_own(parser)
-    own = [word for word in words[:begin] if word != "--"]
-    given = parser.parse_args(own, argparse.Namespace(**vars(options)))
-    vars(options).update(vars(given))
-    return list(words[begin:])
+    parser.add_argument("command")
+    parser.add_argument("rest", nargs=argparse.REMAINDER)
+    given = argparse.Namespace(**{**vars(options), "command": None})
+    if words:
+        parser.parse_args(words, given)
+    if given.command not in _RUNS:
+        raise UsageError(f"there is no command to run: give one of {', '.join(_RUNS)} at the end")
+    vars(options).update({name: getattr(given, name) for name in ("at", "on", "name", "image")})
+    return [given.command, *given.rest]
 
 
 def _job(words: list[str], options: argparse.Namespace) -> Job:
@@ -108,7 +110,7 @@ def _job(words: list[str], options: argparse.Namespace) -> Job:
     secrets: dict[str, None] = {}
     kept = list(_without_secrets(words, secrets))
     if words[0] in _ASK and not checked.yes:
-        kept.append("-y")
+        kept.insert(1, "-y")
     return Job(
         name=name,
         words=tuple(kept),

@@ -66,7 +66,6 @@ def printed(kind: str, job: Job) -> str:
 def _systemd(job: Job) -> str:
     day = f"{job.day.capitalize()} " if job.day else ""
     words = " ".join(_for_systemd(word) for word in (_program(), *_logged(job)))
-    writable = f"ReadWritePaths={_for_systemd(job.local_folder)}\n" if job.local_folder else ""
     return f"""\
 {_file_of_secrets(job)}# /etc/systemd/system/{job.name}.service
 [Unit]
@@ -83,8 +82,8 @@ Environment=XDG_STATE_HOME=/var/lib
 StateDirectory=fastdump
 NoNewPrivileges=yes
 PrivateTmp=yes
-ProtectSystem=strict
-{writable}
+ProtectSystem=full
+
 # /etc/systemd/system/{job.name}.timer
 [Unit]
 Description={job.about}, {job.day or "every day"} at {job.hour:02}:{job.minute:02}
@@ -103,7 +102,8 @@ WantedBy=timers.target
 
 
 def _cron(job: Job) -> str:
-    words = shlex.join((_program(), *job.words, "-q")).replace("%", r"\%")
+    command, *rest = job.words
+    words = shlex.join((_program(), command, "-q", *rest)).replace("%", r"\%")
     read = f". {_ENVIRONMENT}; " if job.secrets else ""
     return f"""\
 {_file_of_secrets(job)}# /etc/cron.d/{job.name}
@@ -237,9 +237,11 @@ def _program() -> str:
 
 
 def _logged(job: Job) -> Iterator[str]:
-    yield from job.words
-    if not any(word.partition("=")[0] == "--log-format" for word in job.words):
+    command, *rest = job.words
+    yield command
+    if not any(word.partition("=")[0] == "--log-format" for word in rest):
         yield from ("--log-format", "text")
+    yield from rest
 
 
 def _for_systemd(word: str) -> str:
