@@ -109,7 +109,6 @@ class _Record(Outcome):
     ) -> None:
         super().__init__(Run(command, datetime.now(UTC), 0, 0, host=os.uname().nodename))
         self._folder, self._mode = folder, settings.mode
-        self._clock = time.monotonic()
         self._watchers = settings.watchers
         self._quiet = quiet
         log.event(f"{command} begins", command=command)
@@ -117,6 +116,7 @@ class _Record(Outcome):
             from fastdump.runs.watchers import began
 
             self._note(began(self._watchers))
+        self._clock = time.monotonic()
 
     def keep(self, *, in_journal: bool = True) -> None:
         """Write the run to the journal, and tell who watches."""

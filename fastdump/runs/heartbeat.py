@@ -12,6 +12,7 @@ from urllib.request import Request, urlopen
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from fastdump.errors import WatcherError
+from fastdump.runs.reasons import reason
 
 __all__ = ["FAILED", "STARTED", "SUCCEEDED", "ping"]
 
@@ -44,7 +45,9 @@ def ping(url: str, event: str, text: str = "") -> None:
         _post(Request(address, data=text.encode(), method="POST"))  # noqa: S310 - see above
     except (OSError, HTTPException, ValueError) as error:
         # The path is as good as a password.
-        raise WatcherError(f"no heartbeat could be sent to {parts.hostname}: {error}") from None
+        raise WatcherError(
+            f"no heartbeat could be sent to {parts.hostname}: {reason(error)}"
+        ) from None
 
 
 @retry(

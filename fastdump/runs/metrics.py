@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from fastdump.errors import WatcherError
 from fastdump.model import Run
+from fastdump.runs.reasons import reason
 
 __all__ = ["push", "write"]
 
@@ -134,4 +135,4 @@ def _translated(what: str) -> Iterator[None]:
     except (KeyError, ValueError) as error:
         raise WatcherError(f"{what}: {error!r}; check the address, or delete the file") from None
     except (OSError, HTTPException) as error:
-        raise WatcherError(f"{what}: {error}") from None
+        raise WatcherError(f"{what}: {reason(error)}") from None

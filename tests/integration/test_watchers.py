@@ -170,6 +170,8 @@ def test_a_heartbeat(
     assert (done.code, "Traceback" in done.err) == (0, False)
     assert "note: no heartbeat could be sent to 127.0.0.1" in done.err
     assert "secret-id" not in done.err
+    gone = fastdump(*good, FASTDUMP_HEARTBEAT="http://127.0.0.1:1/x")
+    assert "note: no heartbeat could be sent to 127.0.0.1: [Errno" in gone.err
     quiet = fastdump(*good, "-q", FASTDUMP_HEARTBEAT="no-address")
     assert (quiet.code, quiet.err) == (0, "")
 
