@@ -19,7 +19,6 @@ from bson.min_key import MinKey
 from bson.raw_bson import RawBSONDocument
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
-from tenacity import RetryCallState, retry, retry_if_exception, retry_if_result, stop_after_attempt
 
 from fastdump.codec.bson import document, element
 from fastdump.model import Bounds, Collection
@@ -29,6 +28,7 @@ from fastdump.mongo.cursor import NO_LIMIT
 from fastdump.mongo.documents_by_id import ID_VALUE, any_of
 from fastdump.mongo.retry import passes
 from fastdump.mongo.round_trip import ask_each
+from fastdump.mongo.sample import sample
 
 __all__ = [
     "FILTERED_BYTES",
@@ -48,10 +48,6 @@ KEY_NOT_FOUND = 211
 NO_PLAN = 291
 """Error code if the server must not scan a whole collection without a hint, because of the limit
 `maxEstimatedScanBytes`, a parameter of MongoDB 9.0."""
-
-_UNLUCKY_SAMPLE = 28799
-"""Error code of `$sample` if it met documents that it already had, a hundred times in a row: the
-server calls it "likely a sporadic failure"."""
 
 _PROBES = 4
 """Number of record ids to try for one bound; if most ids are in use, the first is nearly always."""
@@ -352,7 +348,9 @@ def _existing_record(database: Database[Document], source: Access, record: int) 
 
 
 def _sampled_records(database: Database[Document], source: Access, pieces: int) -> Iterator[int]:
-    ids = [bytes(found.raw)[4:-1] for found in _sample(database, source, pieces)]
+    ids = [
+        bytes(found.raw)[4:-1] for found in sample(database, source, pieces * _SAMPLES_PER_BOUND)
+    ]
     command = {
         **source.command("find"),
         "filter": RawBSONDocument(any_of(ids)),
@@ -369,43 +367,6 @@ def _sampled_records(database: Database[Document], source: Access, pieces: int) 
 
 def _id_bounds(database: Database[Document], source: Access, pieces: int) -> tuple[bytes, ...]:
     """Return `_id`s in the server's order, without MinKey and MaxKey, beyond which nothing is."""
-    ids = [bytes(found.raw) for found in _sample(database, source, pieces)]
+    ids = [bytes(found.raw) for found in sample(database, source, pieces * _SAMPLES_PER_BOUND)]
     picked = (ids[len(ids) * piece // pieces] for piece in range(1, pieces) if ids)
     return tuple(bound for bound in dict.fromkeys(picked) if bound not in _ENDS)
-
-
-def _is_unlucky(error: BaseException) -> bool:
-    return isinstance(error, OperationFailure) and error.code == _UNLUCKY_SAMPLE
-
-
-def _is_empty(sample: Sequence[RawBSONDocument]) -> bool:
-    return not sample
-
-
-def _outcome(last: RetryCallState) -> Sequence[RawBSONDocument]:
-    assert last.outcome is not None  # noqa: S101 - it is called after the last attempt
-    found: Sequence[RawBSONDocument] = last.outcome.result()
-    return found
-
-
-@retry(
-    retry=retry_if_exception(_is_unlucky) | retry_if_result(_is_empty),
-    stop=stop_after_attempt(5),
-    retry_error_callback=_outcome,
-)
-def _sample(database: Database[Document], source: Access, pieces: int) -> Sequence[RawBSONDocument]:
-    """Return random documents `{_id: …}` of the collection, in order.
-
-    The server's random cursor may find nothing, or the same documents again and again, while the
-    storage engine rearranges the collection.
-    """
-    size = pieces * _SAMPLES_PER_BOUND
-    command = {
-        **source.command("aggregate"),
-        "pipeline": [{"$sample": {"size": size}}, {"$project": {"_id": 1}}, {"$sort": {"_id": 1}}],
-        "cursor": {"batchSize": size + 1},
-        **NO_LIMIT,
-    }
-    reply = database.command(command)
-    batch: Sequence[RawBSONDocument] = reply["cursor"]["firstBatch"]
-    return batch

@@ -1,4 +1,4 @@
-"""The reports of the commands, which the Python API returns and the command line prints."""
+"""Reports of the commands that read and write backups."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fastdump.model import (
-    Backup,
     CollectionKind,
     Consistency,
     Location,
     Namespace,
     Part,
     Rejection,
-    Run,
     ServerInfo,
-    StoredCollection,
 )
 
 __all__ = [
@@ -28,13 +25,11 @@ __all__ = [
     "ConvertReport",
     "CopyReport",
     "DrillReport",
-    "Growth",
     "LoadReport",
     "Problem",
     "PruneReport",
     "RekeyReport",
     "RestoreReport",
-    "StatusReport",
     "VerifyReport",
     "Work",
 ]
@@ -355,47 +350,3 @@ class DrillReport:
     def passed(self) -> bool:
         """True if every document, index and option of the backup was there after the restore."""
         return self.restored.complete and self.compared.equal
-
-
-@dataclass(frozen=True, slots=True)
-class Growth:
-    """A collection in the newest backup and in the one before it; None where it is not known."""
-
-    namespace: Namespace
-    documents: int | None
-    raw_bytes: int | None
-    documents_before: int | None
-    raw_bytes_before: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class StatusReport:
-    """Report of how things are in a place of backups."""
-
-    backups: tuple[Backup, ...]
-    """The backups of the place, oldest first."""
-    newest: Backup | None
-    latest: tuple[StoredCollection, ...]
-    """The collections beside the backups, of which there is only the latest copy."""
-    made: Run | None
-    """The run that made the newest backup, if the journal knows it."""
-    verified: Run | None
-    """The last verification that succeeded."""
-    drilled: Run | None
-    """The last restore for a test that succeeded."""
-    runs: tuple[Run, ...]
-    """The journal, oldest first."""
-    growth: tuple[Growth, ...]
-    """The collections of the newest backup, largest first."""
-    problems: tuple[str, ...]
-    """Sentences about what is not as it should be."""
-
-    @property
-    def failures(self) -> tuple[Run, ...]:
-        """Runs that failed, oldest first."""
-        return tuple(run for run in self.runs if not run.ok)
-
-    @property
-    def well(self) -> bool:
-        """True if nothing is wrong."""
-        return not self.problems
