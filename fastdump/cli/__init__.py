@@ -92,7 +92,7 @@ _USAGE = {
     **dict.fromkeys(("restore", "verify", "drill", "convert"), " [PATH]"),
     "schedule": " KIND COMMAND [OPTION]...",
 }
-"""What stands on the command line behind the options."""
+"""Words behind the name of a command and its options, in its usage."""
 
 
 def entry_point() -> NoReturn:

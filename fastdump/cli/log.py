@@ -1,4 +1,4 @@
-"""What is said on standard error: sentences for people, or lines with level and time for a log.
+"""Print messages on standard error: sentences for people, or lines with level and time for a log.
 
 `--log-format text` writes `2026-08-12T03:00:01.123Z ERROR …` for journald, and `json` an object on
 each line for Loki and others. Nothing else goes to standard error then.

@@ -10,19 +10,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol, TypeGuard
+from typing import TYPE_CHECKING, Protocol
 
 from fastdump.cli import log
 from fastdump.config import NOTIFY_ON, Settings
 from fastdump.errors import FastdumpError, UsageError
 from fastdump.model import Location, Run, Watchers, is_url
 
+if TYPE_CHECKING:
+    from fastdump.runs.journal import Journal
+
 __all__ = ["Outcome", "add_watchers", "recorded"]
 
 _INTERRUPTED = 130
 
 _FACTS = ("command", "backup", "seconds", "documents", "raw_bytes", "file_bytes", "exit_code")
-"""What a line of JSON tells of a run that ended, under the names of the journal."""
+"""Fields of a run in the line of JSON at its end, under the names of the journal."""
 
 
 class Totals(Protocol):
@@ -122,9 +125,7 @@ class _Record(Outcome):
         """Write the run to the journal, and tell who watches."""
         self.run = replace(self.run, seconds=time.monotonic() - self._clock)
         self._log_end()
-        recovered = in_journal and self.run.ok and self._failed_before()
-        if in_journal:
-            self._note(_keep(self.run, self._folder, self._mode))
+        recovered = in_journal and self._add_to_journal()
         if self._watchers != Watchers():
             from fastdump.runs.watchers import ended
 
@@ -142,18 +143,21 @@ class _Record(Outcome):
             **{name: getattr(run, name) for name in _FACTS},
         )
 
-    def _failed_before(self) -> bool:
-        """Return True if the last run of the command failed; only asked if somebody is told."""
-        if not self._watchers.notify or not _has_journal(self._folder):
-            return False
+    def _add_to_journal(self) -> bool:
+        """Add the run, and return True if it makes up for a failure and somebody is told of it."""
         from fastdump.places import journal
 
+        if self._folder is None or not (is_url(self._folder) or Path(self._folder).is_dir()):
+            return False
+        recovered = False
         try:
-            runs = journal(self._folder, self._mode).runs()
-        except FastdumpError:
-            return False  # said when this run is added
-        earlier = [one for one in runs if one.command == self.run.command]
-        return bool(earlier) and not earlier[-1].ok
+            kept = journal(self._folder, self._mode)
+            if self.run.ok and self._watchers.notify:
+                recovered = _failed_last(kept, self.run.command)
+            kept.add(self.run)
+        except FastdumpError as error:
+            self._note([f"{error}: this run is not in the journal that fastdump status reads"])
+        return recovered
 
     def _note(self, messages: Iterable[str]) -> None:
         for message in messages:
@@ -161,20 +165,13 @@ class _Record(Outcome):
                 log.note(message)
 
 
-def _has_journal(folder: Location | None) -> TypeGuard[Location]:
-    return folder is not None and (is_url(folder) or Path(folder).is_dir())
-
-
-def _keep(run: Run, folder: Location | None, mode: int) -> Iterator[str]:
-    """Add a run to the journal, and yield a sentence if that fails."""
-    from fastdump.places import journal
-
-    if not _has_journal(folder):
-        return
+def _failed_last(journal: Journal, command: str) -> bool:
+    """Return True if the last run of a command failed; a journal that fails is said elsewhere."""
     try:
-        journal(folder, mode).add(run)
-    except FastdumpError as error:
-        yield f"{error}: this run is not in the journal that fastdump status reads"
+        earlier = [one for one in journal.runs() if one.command == command]
+    except FastdumpError:
+        return False
+    return bool(earlier) and not earlier[-1].ok
 
 
 def add_watchers(parser: argparse.ArgumentParser) -> None:

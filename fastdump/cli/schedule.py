@@ -11,8 +11,9 @@ import argparse
 import re
 from collections.abc import Iterator, Sequence
 
-from fastdump.cli.units import KINDS, Job, printed
-from fastdump.config import Settings
+from fastdump.cli.units import KINDS, Job
+from fastdump.config import SOURCE, TARGET, Settings, checked_word
+from fastdump.config.names import OPTIONS, Name
 from fastdump.errors import UsageError
 
 __all__ = ["EXAMPLES", "add_options", "run"]
@@ -27,14 +28,15 @@ _ASK = ("prune", "drill", "restore", "copy")
 
 _DAYS = ("day", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
-_WITH_PASSWORD = {
-    "--uri": "KOMODO_DATABASE_URI",
-    "--target-uri": "KOMODO_CLI_DATABASE_TARGET_URI",
-    "--metrics": "FASTDUMP_METRICS",
-}
+
+def _variables(*names: Name) -> dict[str, str]:
+    return {f"--{name.flag}": name.variables[0] for name in names}
+
+
+_WITH_PASSWORD = _variables(SOURCE.name("uri"), TARGET.name("uri"), OPTIONS["metrics"][0])
 """Options that go into a variable if they hold a password."""
 
-_SECRETS = {"--notify": "FASTDUMP_NOTIFY", "--heartbeat": "FASTDUMP_HEARTBEAT"}
+_SECRETS = _variables(OPTIONS["notify"][0], OPTIONS["heartbeat"][0])
 """Options that always go into a variable."""
 
 
@@ -76,7 +78,7 @@ def run(_settings: Settings, options: argparse.Namespace) -> int:
     if options.kind not in KINDS:
         raise UsageError(f"it is for {options.kind!r}, but must be for one of {', '.join(KINDS)}")
     words = _own_taken(options.job, options)
-    print(printed(options.kind, _job(words, options)), end="")
+    print(KINDS[options.kind](_job(words, options)), end="")
     return 0
 
 
@@ -102,8 +104,7 @@ def _job(words: list[str], options: argparse.Namespace) -> Job:
     time = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", options.at)
     if time is None:
         raise UsageError(f"--at is {options.at!r}, but must be a time of the day such as 03:00")
-    if options.on not in _DAYS:
-        raise UsageError(f"--on is {options.on!r}, but must be one of {', '.join(_DAYS)}")
+    checked_word("--on", options.on, _DAYS)
     name = options.name or f"fastdump-{words[0]}"
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?", name):
         raise UsageError(f"--name is {name!r}, but must be small letters, digits and dashes")

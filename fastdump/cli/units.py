@@ -1,18 +1,18 @@
-"""What runs a command every day, as text for systemd, cron, Kubernetes and Komodo."""
+"""Units that run a command every day, as text for systemd, cron, Kubernetes and Komodo."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastdump.config import DEFAULT_FOLDER
 from fastdump.model import is_url
 
-__all__ = ["KINDS", "Job", "printed"]
+__all__ = ["KINDS", "Job"]
 
 _ENVIRONMENT = "/etc/fastdump/environment"
 """File with the variables that hold secrets."""
@@ -43,7 +43,7 @@ class Job:
 
     @property
     def about(self) -> str:
-        """What it does, as a title."""
+        """Title of the unit."""
         return f"fastdump {self.words[0]}"
 
     @property
@@ -52,15 +52,15 @@ class Job:
         folder = self.folder or DEFAULT_FOLDER
         return None if is_url(folder) else folder
 
+    def with_options(self, *added: str) -> tuple[str, ...]:
+        """Return the words with more options, in front of a path behind `--`."""
+        command, *rest = self.words
+        return (command, *added, *rest)
+
     @property
     def cron(self) -> str:
         """The time in the form of cron."""
         return f"{self.minute} {self.hour} * * {self.day or '*'}"
-
-
-def printed(kind: str, job: Job) -> str:
-    """Return all parts for one kind, each with a comment that says where it belongs."""
-    return KINDS[kind](job)
 
 
 def _systemd(job: Job) -> str:
@@ -102,8 +102,7 @@ WantedBy=timers.target
 
 
 def _cron(job: Job) -> str:
-    command, *rest = job.words
-    words = shlex.join((_program(), command, "-q", *rest)).replace("%", r"\%")
+    words = shlex.join((_program(), *job.with_options("-q"))).replace("%", r"\%")
     read = f". {_ENVIRONMENT}; " if job.secrets else ""
     return f"""\
 {_file_of_secrets(job)}# /etc/cron.d/{job.name}
@@ -221,6 +220,7 @@ KINDS: dict[str, Callable[[Job], str]] = {
     "kubernetes": _kubernetes,
     "komodo": _komodo,
 }
+"""Functions that return all parts, each with a comment that says where it belongs."""
 
 
 def _file_of_secrets(job: Job) -> str:
@@ -236,12 +236,9 @@ def _program() -> str:
     return f"{beside}" if beside.exists() else "fastdump"
 
 
-def _logged(job: Job) -> Iterator[str]:
-    command, *rest = job.words
-    yield command
-    if not any(word.partition("=")[0] == "--log-format" for word in rest):
-        yield from ("--log-format", "text")
-    yield from rest
+def _logged(job: Job) -> tuple[str, ...]:
+    is_chosen = any(word.partition("=")[0] == "--log-format" for word in job.words)
+    return job.words if is_chosen else job.with_options("--log-format", "text")
 
 
 def _for_systemd(word: str) -> str:

@@ -141,21 +141,18 @@ class Settings:
 
     @property
     def watchers(self) -> Watchers:
-        """Who is told about this run."""
-        notify = self._option("notify")
-        from_flag = notify.origin.startswith("--")
+        """The services and files that are told about this run."""
         return Watchers(
             metrics=self.text("metrics"),
             heartbeat=self.text("heartbeat"),
-            notify=tuple(notify.text.split(SEPARATOR) if from_flag else notify.text.split()),
+            notify=self.texts("notify", lambda text: tuple(text.split())),
             always=self.parsed("notify-on", parsers.one_of(NOTIFY_ON)) == NOTIFY_ON[1],
         )
 
     @property
     def log_format(self) -> str | None:
         """The form of the log; None for tables and progress for people."""
-        text = self.text("log-format")
-        return self.parsed("log-format", parsers.one_of(LOG_FORMATS)) if text else None
+        return self._word("log-format", LOG_FORMATS)
 
     @property
     def workers(self) -> int:
@@ -165,18 +162,20 @@ class Settings:
     @property
     def layout(self) -> str | None:
         """The layout in which backups are written; None means the one that suits the place."""
-        return self.parsed("layout", parsers.one_of(LAYOUTS)) if self.text("layout") else None
+        return self._word("layout", LAYOUTS)
 
-    def texts(self, name: str) -> tuple[str, ...]:
+    def texts(
+        self, name: str, separate: Callable[[str], tuple[str, ...]] = parsers.names
+    ) -> tuple[str, ...]:
         """Return the values of an option that can be given several times.
 
         On the command line each option is one value, even with commas in it; in the environment and
-        in files, values are separated by commas.
+        in files, values are separated by commas, or as `separate` says.
         """
         value = self._option(name)
         if value.origin.startswith("--"):
             return tuple(value.text.split(SEPARATOR))
-        return parsers.names(value.text)
+        return separate(value.text)
 
     @property
     def compression(self) -> Compression:
@@ -295,6 +294,10 @@ class Settings:
         uri = self._find(origin.name("uri"))
         name = _named(uri, database_of) if uri else None
         return _Value(name, uri.origin) if uri and name else _Value(DEFAULT_DATABASE, "default")
+
+    def _word(self, name: str, allowed: tuple[str, ...]) -> str | None:
+        """Return the word that an option is; None if it is not set."""
+        return self.parsed(name, parsers.one_of(allowed)) if self.text(name) else None
 
     def _option(self, flag: str) -> _Value:
         name, default = OPTIONS[flag]

@@ -53,7 +53,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watchers:
-    """Who is told about runs; None or empty for nobody."""
+    """Services and files that are told about runs; None or empty for none."""
 
     metrics: str | None = None
     """File that Prometheus' node_exporter reads, or address of a Pushgateway."""

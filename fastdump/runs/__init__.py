@@ -1,3 +1,3 @@
-"""What is told of runs: the journal beside the backups, metrics, a heartbeat, messages."""
+"""Records of runs for others: the journal beside the backups, metrics, a heartbeat, messages."""
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fastdump.errors import WatcherError
 from fastdump.model import Run, Watchers
+from fastdump.runs import heartbeat
 
 __all__ = ["began", "ended"]
 
@@ -15,8 +16,6 @@ __all__ = ["began", "ended"]
 def began(watchers: Watchers) -> Iterator[str]:
     """Tell that a run begins, and yield a sentence for each watcher that could not be told."""
     if watchers.heartbeat is not None:
-        from fastdump.runs import heartbeat
-
         yield from _told(partial(heartbeat.ping, watchers.heartbeat, heartbeat.STARTED))
 
 
@@ -36,8 +35,6 @@ def ended(
         yield from _told(partial(_measure, watchers.metrics, run, folder))
     text = "\n".join([*_facts(run, folder), *([lines] if lines else [])])
     if watchers.heartbeat is not None:
-        from fastdump.runs import heartbeat
-
         event = heartbeat.SUCCEEDED if run.ok else heartbeat.FAILED
         yield from _told(partial(heartbeat.ping, watchers.heartbeat, event, text))
     if watchers.notify and (watchers.always or recovered or not run.ok):

@@ -7,12 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-__all__ = ["HEIGHT", "WIDTH", "Bar", "Chart", "Point", "bars", "sparkline"]
+__all__ = ["HEIGHT", "LEFT", "WIDTH", "Bar", "Chart", "Point", "bars", "sparkline"]
 
 WIDTH, HEIGHT = 640, 180
 """Size of a chart in the units of its drawing."""
 
-_LEFT, _BOTTOM, _TOP = 72, 22, 10
+LEFT = 72
+"""Room for the labels on the left."""
+
+_BOTTOM, _TOP = 22, 10
 _WIDEST = 28
 _LINES = 4
 """About this many lines across a chart."""
@@ -25,7 +28,7 @@ class Point:
     when: datetime
     value: float
     about: str
-    """What a pointer over it shows."""
+    """Text that appears under a pointer."""
     bad: bool = False
 
 
@@ -65,12 +68,12 @@ def bars(title: str, points: Sequence[Point], label: Callable[[float], str]) -> 
     step = _step(top)
     highest = math.ceil(top / step) * step
     begin, end = points[0].when.timestamp(), points[-1].when.timestamp()
-    width = min(_WIDEST, 0.7 * (WIDTH - _LEFT) / len(points))
-    room = WIDTH - _LEFT - width
+    width = min(_WIDEST, 0.7 * (WIDTH - LEFT) / len(points))
+    room = WIDTH - LEFT - width
 
     def x(point: Point) -> float:
         share = (point.when.timestamp() - begin) / (end - begin) if end > begin else 0.5
-        return _LEFT + share * room
+        return LEFT + share * room
 
     def y(value: float) -> float:
         return _TOP + (HEIGHT - _BOTTOM - _TOP) * (1 - value / highest)
@@ -80,7 +83,7 @@ def bars(title: str, points: Sequence[Point], label: Callable[[float], str]) -> 
     ]
     values = [number * step for number in range(round(highest / step) + 1)]
     first, last = f"{points[0].when:%Y-%m-%d}", f"{points[-1].when:%Y-%m-%d}"
-    days = [(float(_LEFT), first, "start")] + ([(float(WIDTH), last, "end")] * (first != last))
+    days = [(float(LEFT), first, "start")] + ([(float(WIDTH), last, "end")] * (first != last))
     return Chart(title, tuple(drawn), tuple((y(one), label(one)) for one in values), tuple(days))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fastdump.cli.output import age, size
-from fastdump.cli.page.charts import HEIGHT, WIDTH, Chart, Point, bars, sparkline
+from fastdump.cli.page.charts import HEIGHT, LEFT, WIDTH, Chart, Point, bars, sparkline
 from fastdump.model import Backup, Location, Run
 from fastdump.report import StatusReport
 from fastdump.storage.disk_errors import disk
@@ -64,6 +64,7 @@ def page(report: StatusReport, folder: Location, now: datetime) -> str:
         now=now,
         version=__version__,
         charts=list(_charts(report)),
+        left=LEFT,
         width=WIDTH,
         height=HEIGHT,
         kept=[_known(one, report.runs) for one in reversed(report.backups[-_SHOWN:])],
